@@ -1,0 +1,1 @@
+//! The `punchcast` command as a library: the viewer's and the caster's applications, sources and sinks.

@@ -1,0 +1,3 @@
+//! `punchcast`.
+
+fn main() {}

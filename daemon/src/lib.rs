@@ -1,0 +1,1 @@
+//! The daemon `punchcastd`, as a library: its application, without sockets.

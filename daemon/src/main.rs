@@ -1,0 +1,3 @@
+//! `punchcastd`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What was observed about NATs, and what it means, as pure functions.

@@ -1,0 +1,1 @@
+//! The rendezvous: the daemon's half and the client's half.

@@ -1,0 +1,1 @@
+//! The ticket: all that a caster needs, in one link.
