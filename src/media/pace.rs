@@ -76,9 +76,14 @@ impl Queue {
         let late = |(since, unit): &(Instant, Unit)| droppable(unit) && *since + MAX_WAIT < now;
         while self.bytes > MAX_BYTES || self.units.iter().find(|(_, unit)| droppable(unit)).is_some_and(late)
         {
-            if !self.drop_group() {
+            if self.drop_group() {
+                continue;
+            }
+            // Only what is never left out, and too much of it to be a live stream: the oldest goes.
+            if self.bytes <= 2 * MAX_BYTES || self.pop().is_none() {
                 return;
             }
+            self.dropped += 1;
         }
     }
 
@@ -174,5 +179,9 @@ mod tests {
         queue.push(now, video(KEY, 100, 9));
         assert_eq!(left(&mut queue).last(), Some(&100));
         assert_eq!(queue.bytes, 0);
+        for timestamp in 0..100 {
+            queue.push(now, Unit { payload: Bytes::from(vec![0; 1 << 20]), ..audio(timestamp) });
+            assert!(queue.bytes <= 2 * MAX_BYTES);
+        }
     }
 }
