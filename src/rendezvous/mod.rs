@@ -1,1 +1,3 @@
 //! The rendezvous: the daemon's half and the client's half.
+
+pub mod agent;
