@@ -112,6 +112,12 @@ impl ServerSession {
         }
     }
 
+    /// The bytes that are to be carried to the client, if any: [`Self::poll_output`] without the events, for an owner
+    /// that is in the midst of one.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.carrier.take_output()
+    }
+
     /// Grants what [`ServerEvent::Publish`] or [`ServerEvent::Play`] asked for. Does nothing if the client has
     /// withdrawn it.
     pub fn accept(&mut self, stream: StreamId) {
