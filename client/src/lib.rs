@@ -2,3 +2,4 @@
 
 pub mod demo;
 pub mod rtmp_port;
+pub mod source;
