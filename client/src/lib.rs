@@ -1,3 +1,4 @@
 //! The `punchcast` command as a library: the viewer's and the caster's applications, sources and sinks.
 
+pub mod sink;
 pub mod source;
