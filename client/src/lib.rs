@@ -2,4 +2,5 @@
 
 pub mod demo;
 pub mod rtmp_port;
+pub mod sink;
 pub mod source;
