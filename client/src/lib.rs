@@ -1,1 +1,3 @@
 //! The `punchcast` command as a library: the viewer's and the caster's applications, sources and sinks.
+
+pub mod rtmp_port;

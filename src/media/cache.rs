@@ -7,8 +7,9 @@
 use super::unit::{Kind, Unit};
 use crate::rtmp::amf0;
 
-/// The most that a replayed group may hold, bytes: over three seconds at 10 Mbit/s.
-pub const MAX_GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// The most that a replayed group may hold, bytes: over two seconds at 10 Mbit/s, and less than
+/// [`pace::MAX_BYTES`](super::pace::MAX_BYTES), so that a replay fits a queue with room for what follows it.
+pub const MAX_GROUP_BYTES: usize = 3 * 1024 * 1024;
 
 /// The longest span of a replayed group, milliseconds: the keyframe interval of the slowest encoders in use. A player
 /// that gets more falls behind by as much as it must decode.
