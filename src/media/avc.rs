@@ -266,6 +266,12 @@ pub fn picture(timestamp: u32, keyframe: bool, nals: &[&[u8]]) -> Unit {
     Unit { kind: Kind::Video, timestamp, payload: payload.freeze() }
 }
 
+/// Whether this unit carries a picture: AVC, neither a sequence header nor the end of a sequence.
+#[must_use]
+pub fn is_picture(unit: &Unit) -> bool {
+    picture_body(unit).is_some()
+}
+
 /// The NAL units of a picture, whose lengths have `length_size` bytes; none for any other unit.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 /// The units of a pattern up to and with frame `count - 1`.
-pub fn collect_pattern(config: PatternConfig, count: u64) -> Vec<Unit> {
+pub(crate) fn collect_pattern(config: PatternConfig, count: u64) -> Vec<Unit> {
     let (sender, receiver) = channel();
     let thread = spawn_pattern(config, Control::new(), move |event| {
         let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
@@ -25,12 +25,12 @@ pub fn collect_pattern(config: PatternConfig, count: u64) -> Vec<Unit> {
 }
 
 /// The pictures among `units`.
-pub fn frames(units: &[Unit]) -> Vec<&Unit> {
+pub(crate) fn frames(units: &[Unit]) -> Vec<&Unit> {
     units.iter().filter(|unit| unit.kind == Kind::Video && !unit.is_sequence_header()).collect()
 }
 
 /// The units as a file.
-pub fn flv_file(units: &[Unit]) -> Vec<u8> {
+pub(crate) fn flv_file(units: &[Unit]) -> Vec<u8> {
     let writer = flv::Writer::new(false, true);
     let mut file = writer.header().to_vec();
     for unit in units {
@@ -40,7 +40,7 @@ pub fn flv_file(units: &[Unit]) -> Vec<u8> {
 }
 
 /// A fresh directory for a test's files, below the one that cargo gives to tests.
-pub fn temp_dir(name: &str) -> PathBuf {
+pub(crate) fn temp_dir(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     dir
@@ -48,12 +48,12 @@ pub fn temp_dir(name: &str) -> PathBuf {
 
 /// The time, for tests that measure.
 #[expect(clippy::disallowed_methods, reason = "a test of real time")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// `None`, and a line that cannot be overlooked, when there is no ffmpeg here.
-pub fn ffmpeg_or_skip(test: &str) -> Option<()> {
+pub(crate) fn ffmpeg_or_skip(test: &str) -> Option<()> {
     let runs = |program: &str| {
         Command::new(program).arg("-version").output().is_ok_and(|output| output.status.success())
     };
@@ -66,16 +66,16 @@ pub fn ffmpeg_or_skip(test: &str) -> Option<()> {
 
 /// What ffprobe finds in a file.
 #[derive(Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// Everything from warnings up.
-    pub complaints: String,
+    pub(crate) complaints: String,
     /// Decoded video frames.
-    pub frames: u64,
-    pub width: u64,
-    pub height: u64,
+    pub(crate) frames: u64,
+    pub(crate) width: u64,
+    pub(crate) height: u64,
 }
 
-pub fn ffprobe(path: &Path) -> Probe {
+pub(crate) fn ffprobe(path: &Path) -> Probe {
     let output = Command::new("ffprobe")
         .args(["-v", "warning", "-count_frames", "-show_streams", "-select_streams", "v:0", "-of", "json"])
         .arg(path)
@@ -92,7 +92,7 @@ pub fn ffprobe(path: &Path) -> Probe {
 }
 
 /// Decodes a file whole; what ffmpeg complains of.
-pub fn ffmpeg_decode(path: &Path) -> String {
+pub(crate) fn ffmpeg_decode(path: &Path) -> String {
     let output = Command::new("ffmpeg")
         .args(["-v", "warning", "-xerror", "-i"])
         .arg(path)

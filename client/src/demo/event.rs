@@ -18,7 +18,7 @@ impl Event {
         let fields: Value = serde_json::from_str(line).ok()?;
         Some(Self {
             name: fields.get("event")?.as_str()?.to_owned(),
-            t_ms: fields.get("t_ms")?.as_u64()?,
+            t_ms: fields.get("t_ms")?.as_f64()? as u64,
             fields,
         })
     }

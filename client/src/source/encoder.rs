@@ -18,9 +18,20 @@ pub struct VideoConfig {
     pub bitrate: u32,
 }
 
-/// Encodes pictures in BT.601 limited range, one unit for each.
+/// What became of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoded {
+    /// It was emitted.
+    Emitted,
+    /// The encoder left it out, as the bitrate is spent; a keyframe that was asked for is still owed.
+    Skipped,
+    /// `emit` wants no more.
+    Unwanted,
+}
+
+/// Encodes pictures in BT.601 limited range, at most one frame for each.
 ///
-/// The encoder neither inserts keyframes nor skips frames by itself: its user decides on both.
+/// The encoder inserts a keyframe by itself only where the whole scene changes.
 pub struct VideoEncoder {
     encoder: Encoder,
     config: Option<Config>,
@@ -38,8 +49,12 @@ impl VideoEncoder {
             .bitrate(BitRate::from_bps(video.bitrate))
             .max_frame_rate(FrameRate::from_hz(video.fps as f32))
             .complexity(Complexity::Low)
-            .skip_frames(false)
-            .scene_change_detect(false)
+            // Without it openh264 does not keep to a bitrate, and says so on stderr.
+            .skip_frames(true)
+            // What screen content mode turns off and on by itself, with a complaint each.
+            .adaptive_quantization(false)
+            .background_detection(false)
+            .scene_change_detect(true)
             .intra_frame_period(IntraFramePeriod::auto())
             .sps_pps_strategy(SpsPpsStrategy::ConstantId)
             // One thread: the program's other threads carry the picture, and have to run beside this one.
@@ -63,7 +78,7 @@ impl VideoEncoder {
         stamp: Stamp,
         keyframe: bool,
         mut emit: impl FnMut(Unit) -> bool,
-    ) -> Result<bool, String> {
+    ) -> Result<Encoded, String> {
         if keyframe && self.config.is_some() {
             self.encoder.force_intra_frame();
         }
@@ -71,8 +86,12 @@ impl VideoEncoder {
             .encoder
             .encode_at(picture, openh264::Timestamp::from_millis(u64::from(timestamp)))
             .map_err(|error| error.to_string())?;
-        if !matches!(stream.frame_type(), FrameType::IDR | FrameType::I | FrameType::P) {
-            return Err(format!("the encoder gave no picture ({:?})", stream.frame_type()));
+        match stream.frame_type() {
+            FrameType::IDR | FrameType::I | FrameType::P => {}
+            FrameType::Skip => return Ok(Encoded::Skipped),
+            other @ (FrameType::Invalid | FrameType::IPMixed) => {
+                return Err(format!("the encoder gave no picture ({other:?})"));
+            }
         }
         let bytes = stream.to_vec();
         let sei = stamp.sei();
@@ -95,10 +114,11 @@ impl VideoEncoder {
                 let header = avc::sequence_header(timestamp, &config);
                 self.config = Some(config);
                 if !emit(header) {
-                    return Ok(false);
+                    return Ok(Encoded::Unwanted);
                 }
             }
         }
-        Ok(emit(avc::picture(timestamp, idr, &nals)))
+        let wanted = emit(avc::picture(timestamp, idr, &nals));
+        Ok(if wanted { Encoded::Emitted } else { Encoded::Unwanted })
     }
 }

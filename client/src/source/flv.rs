@@ -237,6 +237,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use punchcast::media::Kind;
+    use punchcast::media::flv::Writer;
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any instant serves as the start")]
@@ -251,5 +253,55 @@ mod tests {
         assert_eq!(pace.due(3_600_000, || after(100)), after(100), "a leap of an hour is a cut");
         assert_eq!(pace.due(3_600_040, || unreachable!()), after(140));
         assert_eq!(pace.due(0, || after(150)), after(150), "so is a leap back");
+    }
+
+    /// Standard input as a test has it: pieces that come when they are sent.
+    struct Pipe(Receiver<Vec<u8>>);
+
+    impl Read for Pipe {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Ok(piece) = self.0.recv() else { return Ok(0) };
+            buffer[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    fn feed(control: &Control) -> Feed {
+        Feed { control: control.clone(), pace: None, units: 0, bytes: 0 }
+    }
+
+    #[test]
+    fn a_live_stream_is_passed_on_as_it_comes() {
+        let writer = Writer::new(true, false);
+        // An hour between the two: were it paced, the test would not end.
+        let units = [0, 3_600_000].map(|timestamp| Unit {
+            kind: Kind::Audio,
+            timestamp,
+            payload: vec![0xaf, 1, timestamp as u8].into(),
+        });
+        let (sender, receiver) = std::sync::mpsc::channel();
+        sender.send(writer.header().to_vec()).unwrap();
+        for unit in &units {
+            sender.send(writer.tag(unit)).unwrap();
+        }
+        drop(sender);
+        let mut seen = Vec::new();
+        let outcome = feed(&Control::new()).relay(Pipe(receiver), &mut |event| {
+            seen.push(event);
+            true
+        });
+        assert!(matches!(outcome, Ok(Outcome::Ended)));
+        assert_eq!(seen, units.map(SourceEvent::Unit));
+    }
+
+    #[test]
+    fn a_silent_live_stream_can_be_stopped() {
+        let control = Control::new();
+        let (_sender, receiver) = std::sync::mpsc::channel();
+        let stopper = control.clone();
+        let thread = thread::spawn(move || stopper.stop());
+        let outcome = feed(&control).relay(Pipe(receiver), &mut |event| panic!("{event:?}"));
+        assert!(matches!(outcome, Ok(Outcome::Stopped)));
+        thread.join().unwrap();
     }
 }

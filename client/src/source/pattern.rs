@@ -6,7 +6,7 @@
 //!  │    │    │    │    │    │    │    │       colour bars at 75%
 //!  └────┴────┴────┴────┴────┴────┴────┘
 //!  ▁▁▁▁▁▂▂▂▂▂▃▃▃▃▃▄▄▄▄▄▅▅▅▅▅▆▆▆▆▆▇▇▇▇▇        grey steps
-//!          12:34:56.789                       time of capture, UTC
+//!          12:34:56.789 UTC                   time of capture
 //!          ━━━━━━━━━━╸                        the part of the second that has passed
 //!          FRAME 001234
 //!  ──────────────■────────────────────        a box that swings
@@ -19,10 +19,11 @@
 
 use super::SourceEvent;
 use super::control::{Control, now, wall_clock};
-use super::encoder::{VideoConfig, VideoEncoder};
+use super::encoder::{Encoded, VideoConfig, VideoEncoder};
 use super::font;
 use super::metadata::VideoMetadata;
 use super::picture::{Colour, Luma, Picture, Rect};
+use openh264::formats::YUVSource as _;
 use punchcast::media::avc::Stamp;
 use std::fmt::Write as _;
 use std::io;
@@ -91,7 +92,7 @@ impl PatternConfig {
 pub struct PatternReport {
     /// Frames that were emitted.
     pub frames: u64,
-    /// Frames that were left out because the encoder was behind.
+    /// Frames that were left out because the encoder was behind, or its bitrate spent.
     pub skipped: u64,
 }
 
@@ -126,6 +127,7 @@ fn run(
     let mut encoder = VideoEncoder::new(VideoConfig { fps, bitrate })?;
     let keyframe_frames = (keyframe_interval.as_millis() as u64 * u64::from(fps) / 1000).max(1);
     let mut next_keyframe = 0;
+    let mut keyframe = true;
     let mut frame = 0;
     if !emit(SourceEvent::Unit(VideoMetadata { width, height, fps, bitrate }.unit())) {
         return Ok(());
@@ -139,20 +141,21 @@ fn run(
             report.skipped += current - frame;
             frame = current;
         }
-        let keyframe = control.take_keyframe_request() || frame >= next_keyframe;
-        if keyframe {
-            next_keyframe = frame + keyframe_frames;
-        }
+        keyframe |= control.take_keyframe_request() || frame >= next_keyframe;
         let wall = wall_clock();
         let stamp = Stamp { frame, wall_us: wall.as_micros() as u64 };
         let picture = pattern.draw(frame, wall);
         let timestamp = (frame * 1000 / u64::from(fps)) as u32;
-        let wanted =
-            encoder.encode(picture, timestamp, stamp, keyframe, |unit| emit(SourceEvent::Unit(unit)))?;
-        if !wanted {
-            break;
+        match encoder.encode(picture, timestamp, stamp, keyframe, |unit| emit(SourceEvent::Unit(unit)))? {
+            Encoded::Emitted if keyframe => {
+                next_keyframe = frame + keyframe_frames;
+                keyframe = false;
+                report.frames += 1;
+            }
+            Encoded::Emitted => report.frames += 1,
+            Encoded::Skipped => report.skipped += 1,
+            Encoded::Unwanted => break,
         }
-        report.frames += 1;
         frame += 1;
     }
     Ok(())
@@ -202,6 +205,8 @@ impl Pattern {
 
         let large = (across(11.0) / font::HEIGHT).max(1);
         let clock = TextLine::centred(width, top(49.0), large, CLOCK_TEXT);
+        let zone_x = clock.x + TextLine::width(CLOCK_TEXT, large);
+        TextLine::new(zone_x, top(49.0), small).set(&mut picture, "UTC");
         let second =
             Rect::new(clock.x, top(63.0), TextLine::width(CLOCK_TEXT, large) - large, across(1.0).max(2));
         let medium = (across(4.6) / font::HEIGHT).max(1);
@@ -238,6 +243,11 @@ impl Pattern {
 
         self.swing(frame);
         &self.picture
+    }
+
+    /// The luma of [`Pattern::draw`]'s picture, a line after another: enough to compare pictures by.
+    pub fn luma(&mut self, frame: u64, wall_clock: Duration) -> &[u8] {
+        self.draw(frame, wall_clock).y()
     }
 
     /// Moves the box along its track and back in [`SWING`], slowly at the ends.
