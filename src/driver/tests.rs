@@ -92,10 +92,8 @@ fn next(driver: &mut Driver<Puppet>) -> Seen {
 
 fn listening(driver: &mut Driver<Puppet>, reuse: bool) -> SocketAddr {
     driver.app_mut().ask(NetOp::Listen { listener: LISTENER, addr: "127.0.0.1:0".parse().unwrap(), reuse });
-    match next(driver) {
-        Seen::Listening(addr) => addr,
-        other => panic!("{other:?}"),
-    }
+    let Seen::Listening(addr) = next(driver) else { panic!("the driver does not listen") };
+    addr
 }
 
 #[test]

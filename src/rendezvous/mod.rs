@@ -1,5 +1,6 @@
-//! The rendezvous: the daemon's half ([`broker`]) and the client's half.
+//! The rendezvous: the daemon's half ([`broker`]) and the client's half ([`agent`]).
 
+pub mod agent;
 pub mod broker;
 mod introduction;
 pub mod limits;
