@@ -57,7 +57,7 @@ impl Story {
 
     fn note(&mut self, who: Who, event: &Event) {
         match (event.name.as_str(), who) {
-            ("link", _) => {
+            ("link", Who::Viewer | Who::Caster) => {
                 if who == Who::Caster || self.link_ms.is_none() {
                     self.link_ms = Some(event.count("elapsed_ms"));
                 }
@@ -119,32 +119,41 @@ fn line(at: Duration, who: &str, what: &str) -> String {
     format!("{:>9.3} s  {who:<7} {what}", at.as_secs_f64())
 }
 
-/// An event in words.
+/// An event in words. What a program does not know yet is left out.
 fn describe(event: &Event) -> String {
     let text = |field| event.text(field);
+    let ms = |before: &str, field| match text(field) {
+        missing if missing.is_empty() => missing,
+        value => format!("{before}{value} ms"),
+    };
     match event.name.as_str() {
+        "ready" if text("ticket").is_empty() => "is ready".into(),
         "ready" => format!("is ready; ticket {}", without_secret(&text("ticket"))),
-        "peer" => format!("hears of the other: {}", text("id")),
+        "logged-in" => "has logged in at the daemon".into(),
+        "observed" => format!("is seen by the daemon as {}", text("endpoint")),
+        "peer" => format!("hears of the other, {}", text("id")),
+        "introduced" => format!("is introduced to {}", text("endpoints")),
         "attempt" => format!("tries {}: {} → {}", text("rung"), text("local"), text("remote")),
         "link" => format!(
-            "has a link, {}: {} → {}, {} ms after the request, round trip {} ms",
+            "has a link, {}: {} → {}{}{}",
             text("rung"),
             text("local"),
             text("remote"),
-            text("elapsed_ms"),
-            text("rtt_ms")
+            ms(", after ", "elapsed_ms"),
+            ms(", round trip ", "rtt_ms")
         ),
-        "first-frame" => format!("shows the first picture, {} ms after the request", text("elapsed_ms")),
+        "first-frame" => format!("has the first picture{}", ms(", after ", "elapsed_ms")),
         "stats" => format!(
-            "{} frames, {} bytes, {} dropped; age {} ms (p50) {} ms (p99); {}",
+            "{} frames, {} bytes, {} dropped{}{}; {}",
             text("frames"),
             text("bytes"),
             text("dropped"),
-            text("age_ms_p50"),
-            text("age_ms_p99"),
+            ms("; age p50 ", "age_ms_p50"),
+            ms(", p99 ", "age_ms_p99"),
             text("rung")
         ),
         "lost" => format!("has lost the link: {}", text("why")),
+        "cast-end" => "sees the cast end".into(),
         "end" => format!("ends: {}", text("reason")),
         other => other.to_owned(),
     }
