@@ -98,6 +98,8 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut ended = false;
     loop {
+        // ffmpeg closes with its last command unacknowledged, and what it has not read resets the connection: the
+        // command may be lost.
         let bytes = wire.receive();
         if bytes.is_empty() {
             break;
@@ -105,11 +107,10 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
         server.handle_input(&bytes).unwrap();
         while let Some(output) = server.poll_output() {
             match output {
-                // After its last command ffmpeg closes and reads no more.
                 Output::Transmit(bytes) => drop(wire.stream.write_all(&bytes)),
                 Output::Event(ServerEvent::Publish { stream, app, key }) => {
                     assert_eq!((app.as_str(), key.as_str()), ("live", "key"));
-                    server.accept(stream);
+                    server.accept(stream).unwrap();
                 }
                 Output::Event(ServerEvent::Media(unit)) => units.push(unit),
                 Output::Event(ServerEvent::PublishEnded(stream)) => {
@@ -120,9 +121,8 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
             }
         }
     }
-    assert!(ended, "ffmpeg said no good-bye");
     assert!(child.wait().unwrap().success());
-    if let Some(name) = record_as {
+    if let Some(name) = record_as.filter(|_| ended) {
         record(name, &wire.heard);
     }
     units
@@ -169,7 +169,7 @@ fn ffmpeg_plays_from_a_server_session() {
                 Output::Transmit(bytes) => drop(wire.stream.write_all(&bytes)),
                 Output::Event(ServerEvent::Play { stream, app, key }) => {
                     assert_eq!((app.as_str(), key.as_str()), ("live", "key"));
-                    server.accept(stream);
+                    server.accept(stream).unwrap();
                     units.iter().for_each(|unit| server.send_media(unit).unwrap());
                     server.finish_play();
                 }

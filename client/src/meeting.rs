@@ -459,6 +459,10 @@ impl Meeting {
                 link::Output::Event(event) => self.channel_event(now, conn, event),
             }
         }
+        let proven = self.lines.get(&conn).is_some_and(|line| line.stage == Stage::Spare);
+        if proven && self.role() == Role::Caster {
+            self.elect(now, conn);
+        }
     }
 
     fn channel_event(&mut self, now: Instant, conn: ConnId, event: link::Event) {
@@ -467,9 +471,6 @@ impl Meeting {
             link::Event::Established => {
                 line.stage = Stage::Spare;
                 self.door.leave(line.open.remote.ip());
-                if self.role() == Role::Caster {
-                    self.elect(now, conn);
-                }
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
@@ -527,8 +528,10 @@ impl Meeting {
         }
         let link = Link { conn, rung: self.rung(&open), local: open.local, remote: open.remote, rtt };
         log::info!("conn={conn} linked rung={} after the punch", link.rung);
-        self.drain_channel(now, conn);
+        // Told before the channel is drained: the first bytes of the stream may have come with the nomination, and
+        // they belong to a link that the application knows.
         self.event(Event::Linked(link));
+        self.drain_channel(now, conn);
     }
 
     /// Which rung a connection stands on, from what both sides can know: our own address of it, the peer's, and

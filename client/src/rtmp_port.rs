@@ -304,8 +304,16 @@ impl RtmpPort {
 
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let result = conn.session.handle_input(bytes);
-        self.drain(now, id);
+        let mut result = conn.session.handle_input(bytes);
+        // What the session has to say goes first, and answering it may fail as well.
+        while let Some(conn) = self.conns.get_mut(&id)
+            && let Some(output) = conn.session.poll_output()
+        {
+            match output {
+                rtmp::Output::Transmit(bytes) => self.send(id, bytes),
+                rtmp::Output::Event(event) => result = result.and(self.session_event(now, id, event)),
+            }
+        }
         if let Err(error) = result
             && self.conns.contains_key(&id)
         {
@@ -314,26 +322,14 @@ impl RtmpPort {
         }
     }
 
-    /// Carries out what the session of `id` has to say.
-    fn drain(&mut self, now: Instant, id: ConnId) {
-        while let Some(conn) = self.conns.get_mut(&id)
-            && let Some(output) = conn.session.poll_output()
-        {
-            match output {
-                rtmp::Output::Transmit(bytes) => self.send(id, bytes),
-                rtmp::Output::Event(event) => self.session_event(now, id, event),
-            }
-        }
-    }
-
-    fn session_event(&mut self, now: Instant, id: ConnId, event: ServerEvent) {
+    fn session_event(&mut self, now: Instant, id: ConnId, event: ServerEvent) -> Result<(), rtmp::Error> {
         match event {
             ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
-                Ok(()) => self.let_publisher_in(id, stream, app, key),
+                Ok(()) => return self.let_publisher_in(id, stream, app, key),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
-                Ok(()) => self.let_player_in(now, id, stream),
+                Ok(()) => return self.let_player_in(now, id, stream),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Media(unit) => self.event(Event::Media(unit)),
@@ -348,6 +344,7 @@ impl RtmpPort {
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether who asks for `app` and `key` in order to do `what` may.
@@ -360,30 +357,40 @@ impl RtmpPort {
         if what == Mode::Publishers && self.has_publisher() { Err(Refusal::Busy) } else { Ok(()) }
     }
 
-    fn let_publisher_in(&mut self, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+    fn let_publisher_in(
+        &mut self,
+        id: ConnId,
+        stream: StreamId,
+        app: String,
+        key: StreamKey,
+    ) -> Result<(), rtmp::Error> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         conn.role = Role::Publisher;
         let remote = conn.remote;
-        conn.session.accept(stream);
+        let result = conn.session.accept(stream);
         self.event(Event::PublisherJoined { remote, app, key });
         if !self.reading {
             self.net(NetOp::Read { conn: id, on: false });
         }
+        result
     }
 
-    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.session.accept(stream);
+    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) -> Result<(), rtmp::Error> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        let result = conn.session.accept(stream);
         conn.role = Role::Player(Player::new(now, &self.cache));
         let remote = conn.remote;
         self.event(Event::PlayerJoined { remote });
         self.pump(now, id);
+        result
     }
 
     fn refuse(&mut self, id: ConnId, stream: StreamId, why: Refusal) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         log::debug!("conn={id} refused: {why:?}");
-        conn.session.refuse(stream, why);
+        if let Err(error) = conn.session.refuse(stream, why) {
+            log::debug!("conn={id} {error}");
+        }
         self.close(id, Closing::Flush);
     }
 

@@ -36,8 +36,13 @@ impl Event {
         }
     }
 
-    /// A field as a whole number, rounded; zero where it is missing. Programs tell milliseconds with a fraction.
+    /// A field as a count; zero where it is missing.
     pub(super) fn count(&self, field: &str) -> u64 {
-        self.fields.get(field).and_then(Value::as_f64).map_or(0, |number| number.round() as u64)
+        self.fields.get(field).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// A field as milliseconds; zero where it is missing.
+    pub(super) fn millis(&self, field: &str) -> f64 {
+        self.fields.get(field).and_then(Value::as_f64).unwrap_or(0.0)
     }
 }

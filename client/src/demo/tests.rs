@@ -76,11 +76,7 @@ fn the_story_succeeds_with_a_direct_link_pictures_and_a_snapshot_only() {
 
     story.hear(Who::Viewer, now, &event(r#"{"event":"link","t_ms":9,"rung":"punched","elapsed_ms":90}"#));
     assert!(!story.succeeded(Some(&png)), "no picture yet");
-    story.hear(
-        Who::Caster,
-        now,
-        &event(r#"{"event":"link","t_ms":8.25,"rung":"punched","elapsed_ms":83.7}"#),
-    );
+    story.hear(Who::Caster, now, &event(r#"{"event":"link","t_ms":8,"rung":"punched","elapsed_ms":84}"#));
     story.hear(Who::Viewer, now, &event(r#"{"event":"first-frame","t_ms":20,"elapsed_ms":101}"#));
     story.hear(Who::Viewer, now, &event(r#"{"event":"stats","t_ms":1000,"frames":30}"#));
     story.hear(Who::Viewer, now, &event(r#"{"event":"stats","t_ms":2000,"frames":29}"#));

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use viewer::{Cue, Notice, Viewer, flv_units};
 
-const TICKET: &str = "punchcast:2xq7v0d1kfb3m8t5hz6wjncp4arsgey9?v=203.0.113.7:4000&k=pYc1q8vK0zJt3mWd5xR7nL2bF9hG4sUe6aTo-_QiVwE\
-                      &a=192.168.1.23:50712,10.0.0.9:50712";
+const TICKET: &str = "punchcast://cast.example.net:4000/q3XJ0Vt8mB2yKc5sWf7uLg\
+                      #AWH4pQ8zN1vTcR6yK0xE3mJ9bW5dL2sG7uF4hA1iO8oZDq2w5e8r1t4y7u0i3o6pYXNkZgKAwKgBF8Y0CgAACaXk";
 
 /// Left of the middle the stream is this colour, in full range.
 const LEFT: [i32; 3] = [200, 30, 60];
