@@ -1,6 +1,8 @@
 //! Media units, FLV, and what a late joiner must be given first.
 
+pub mod avc;
 mod cache;
+pub mod flv;
 pub mod pace;
 mod unit;
 

@@ -1,0 +1,20 @@
+//! The simulator: a second driver for [`punchcast::app::App`]s, in virtual time, on a network of NATs and firewalls
+//! made of plain values.
+//!
+//! [`world`] drives applications ([`hosted`]) on hosts ([`kernel`], [`tcp`]) that hang on a network ([`net`]) of
+//! walls ([`wall`]) described in the words of RFC 4787 ([`spec`]). [`replay`] tells
+//! how a failure is run again.
+
+mod hosted;
+mod kernel;
+mod net;
+mod packet;
+mod replay;
+mod script;
+mod spec;
+mod tcp;
+mod wall;
+mod world;
+
+mod test_tcp;
+mod test_walls;
