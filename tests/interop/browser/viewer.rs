@@ -2,7 +2,7 @@
 
 use punchcast::app::{App, Input, Output, Room, soonest};
 use punchcast::driver::{Driver, Handle, Step, now};
-use punchcast::media::{Kind, Unit};
+use punchcast::media::Unit;
 use punchcast_client::page::{Page, PageConfig, PageEvent, PageOutput, Status};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
