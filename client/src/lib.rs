@@ -1,1 +1,13 @@
 //! The `punchcast` command as a library: the viewer's and the caster's applications, sources and sinks.
+
+pub mod caster;
+pub mod cli;
+pub mod demo;
+pub mod meeting;
+pub mod notice;
+pub mod page;
+pub mod rtmp_port;
+pub mod sink;
+pub mod source;
+pub mod stats;
+pub mod viewer;

@@ -1,3 +1,21 @@
-//! `punchcast`.
+//! `punchcast`: parses nothing itself, maps results to exit codes.
 
-fn main() {}
+use punchcast_client::cli::{self, Failure};
+
+fn main() {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let code = match cli::run() {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("punchcast: {failure}");
+            match failure {
+                Failure::Usage(_) => {
+                    eprintln!("`punchcast --help` tells more");
+                    cli::USAGE
+                }
+                Failure::Failed(_) => cli::NO_LINK,
+            }
+        }
+    };
+    std::process::exit(code);
+}

@@ -1,1 +1,214 @@
-//! The one room that knows sockets and clocks.
+//! The one room that knows sockets and clocks: drives an [`App`] with mio.
+//!
+//! A [`Driver`] owns one application, one poll and every socket. It decides nothing: it carries out
+//! [`NetOp`]s and feeds [`Input`]s, one at a time, with a complete drain of the application's outputs after each.
+//!
+//! # One turn
+//!
+//! In this order, and back to the start after each single change of the application:
+//!
+//! 1. outputs, until the application has none;
+//! 2. inputs that carrying out those outputs produced (`Listening`, `ConnectFailed`, `Backlogged`, …);
+//! 3. the application's timer and the driver's own (flush deadlines, accept retries);
+//! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`], or one write;
+//! 5. messages from other threads;
+//! 6. `poll`, when nothing of the above is left.
+//!
+//! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
+//! they would block, so a busy socket cannot starve the others.
+
+mod interfaces;
+mod socket;
+mod sockets;
+
+pub use interfaces::local_addresses;
+
+use crate::app::{App, Input, Output};
+use sockets::Sockets;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Instant;
+
+/// How much one read takes at most, in bytes. One record of the link is 64 KiB.
+pub const READ_SIZE: usize = 64 * 1024;
+
+/// The present, for programs that create an application. Cores are given it.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // The driver is where time comes from.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Why [`Driver::run`] returned.
+#[derive(Debug)]
+pub enum Step<N> {
+    /// The application has something to tell; call `run` again afterwards.
+    Notice(N),
+    /// The application is done and everything is flushed.
+    Exit,
+}
+
+enum Command<M> {
+    Message(M),
+    Interrupt,
+}
+
+/// Speaks to a running [`Driver`] from other threads.
+#[derive(Debug)]
+pub struct Handle<M> {
+    sender: Sender<Command<M>>,
+    waker: Arc<mio::Waker>,
+}
+
+impl<M> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), waker: Arc::clone(&self.waker) }
+    }
+}
+
+impl<M> Handle<M> {
+    /// Passes `message` to the application; `false` when the driver is gone.
+    pub fn send(&self, message: M) -> bool {
+        self.command(Command::Message(message))
+    }
+
+    /// Feeds [`Input::Interrupted`]; `false` when the driver is gone.
+    pub fn interrupt(&self) -> bool {
+        self.command(Command::Interrupt)
+    }
+
+    fn command(&self, command: Command<M>) -> bool {
+        self.sender.send(command).is_ok() && self.waker.wake().is_ok()
+    }
+}
+
+/// One application on real sockets.
+pub struct Driver<A: App> {
+    app: A,
+    sockets: Sockets,
+    inbox: Receiver<Command<A::Message>>,
+    handle: Handle<A::Message>,
+    buffer: Vec<u8>,
+    exiting: bool,
+}
+
+impl<A: App> Driver<A> {
+    /// Takes over `app`.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no poll or waker.
+    pub fn new(app: A) -> io::Result<Self> {
+        let (sockets, waker) = Sockets::new()?;
+        let (sender, inbox) = channel();
+        let handle = Handle { sender, waker: Arc::new(waker) };
+        Ok(Self { app, sockets, inbox, handle, buffer: vec![0; READ_SIZE], exiting: false })
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle<A::Message> {
+        self.handle.clone()
+    }
+
+    /// The application.
+    #[must_use]
+    pub const fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// The application, for one change; [`run`](Self::run) drains it before anything else.
+    pub const fn app_mut(&mut self) -> &mut A {
+        &mut self.app
+    }
+
+    /// Runs until the application has a notice or is done.
+    ///
+    /// # Errors
+    ///
+    /// When polling fails; errors of single sockets go to the application.
+    pub fn run(&mut self) -> io::Result<Step<A::Notice>> {
+        loop {
+            while let Some(output) = self.app.poll_output() {
+                match output {
+                    Output::Net(op) => self.sockets.carry_out(op, now()),
+                    Output::Notice(notice) => return Ok(Step::Notice(notice)),
+                    Output::Exit => {
+                        self.exiting = true;
+                        self.sockets.end_all(now());
+                    }
+                }
+            }
+            if self.exiting {
+                self.sockets.step_flushing(now());
+                if self.sockets.is_idle() {
+                    return Ok(Step::Exit);
+                }
+                self.sockets.wait(None, now())?;
+                continue;
+            }
+            self.change()?;
+        }
+    }
+
+    /// Makes one change to the application, waiting for a cause if need be.
+    fn change(&mut self) -> io::Result<()> {
+        if let Some(input) = self.sockets.next_pending() {
+            self.feed(input);
+            return Ok(());
+        }
+        let now = now();
+        let deadline = self.app.poll_timeout();
+        if let Some((at, why)) = deadline
+            && at <= now
+        {
+            log::trace!("timeout reason={why:?}");
+            self.app.handle_timeout(now);
+            return Ok(());
+        }
+        self.sockets.handle_timeout(now);
+        if let Some(input) = self.sockets.step_ready(&mut self.buffer, now) {
+            log::trace!("input {}", Brief(&input));
+            self.app.handle_input(now, input);
+            return Ok(());
+        }
+        match self.inbox.try_recv() {
+            Ok(Command::Message(message)) => {
+                self.app.handle_message(now, message);
+                return Ok(());
+            }
+            Ok(Command::Interrupt) => {
+                self.feed(Input::Interrupted);
+                return Ok(());
+            }
+            // The driver holds a sender itself, so the inbox is never disconnected.
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        }
+        if self.sockets.has_work() {
+            return self.sockets.poll_now();
+        }
+        self.sockets.wait(deadline.map(|(at, _)| at), now)
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        log::trace!("input {}", Brief(&input));
+        self.app.handle_input(now(), input);
+    }
+}
+
+/// An input without its bytes, for the log.
+struct Brief<'a, 'b>(&'a Input<'b>);
+
+impl std::fmt::Display for Brief<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Input::Received { conn, bytes } = self.0 {
+            write!(f, "received conn={conn} bytes={}", bytes.len())
+        } else {
+            write!(f, "{:?}", self.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

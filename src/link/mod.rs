@@ -1,1 +1,157 @@
-//! The secure channel over a TCP stream.
+//! The secure channel over one TCP byte stream, and the bounds on those who have not proven themselves yet.
+//!
+//! A [`Channel`] decides who the other end is and turns bytes into authenticated ones; it refuses to know how the
+//! connection was made (dialled, accepted, crossed, relayed), what the stream carries, and what a socket is. The
+//! roles come from the session, never from who dialled: the caster always speaks first.
+//!
+//! # Life cycle
+//!
+//! ```text
+//!  caster                                           viewer
+//!    │  message 1: e, tag under (secret, es)           │  waits at most HANDSHAKE_TIME, exactly 50 bytes,
+//!    ├────────────────────────────────────────────────▶│  answers nobody who lacks the ticket
+//!    │                     message 2: e, tag under ee  │
+//!    │◀────────────────────────────────────────────────┤
+//!  Established: the viewer's key and the secret are      │
+//!  proven    │                                        │
+//!    │  Ping (always the caster's first record)        │
+//!    ├────────────────────────────────────────────────▶│ Established: a live holder of the ticket, no replay
+//!    │◀───────────────────────────────────── Pong ─────┤
+//!    │  Nominate (on one link of all that formed)      │
+//!    ├────────────────────────────────────────────────▶│ Nominated
+//!    │◀══════════ stream bytes, Ping, Pong ═══════════▶│
+//!    │  Bye                                            │
+//!    ├────────────────────────────────────────────────▶│ Ended
+//! ```
+//!
+//! The handshake is `Noise_NKpsk0_25519_AESGCM_SHA256`; `docs/THREATS.md` argues why, `docs/PROTOCOL.md` has the
+//! bytes. A [`Door`] counts connections that are not established yet, so that strangers cost nothing.
+//!
+//! # Contract
+//!
+//! The four verbs of every core. After one change, drain [`Channel::poll_output`] to `None`. An end that the
+//! application did not ask for is told by exactly one [`Event::Ended`]; after it (or after [`Channel::end`]) what
+//! is left in the output is to be flushed and the connection closed.
+//!
+//! ```
+//! use punchcast::link::{Channel, Event, Output};
+//! use std::time::Instant;
+//!
+//! fn received(channel: &mut Channel, now: Instant, bytes: &[u8], wire: &mut Vec<u8>) -> bool {
+//!     // The error comes again as `Ended`, so one place handles every end.
+//!     let _ = channel.handle_input(now, bytes);
+//!     while let Some(output) = channel.poll_output() {
+//!         match output {
+//!             Output::Transmit(bytes) => wire.extend(bytes),
+//!             Output::Event(Event::Ended(_why)) => return false,
+//!             Output::Event(_event) => { /* decide */ }
+//!         }
+//!     }
+//!     true
+//! }
+//! ```
+
+mod channel;
+mod door;
+mod keys;
+mod noise;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+pub use channel::{Channel, HANDSHAKE_TIME, PING_EVERY, PONGS_PER_SECOND, SILENCE, SPARE_TIME};
+pub use door::{Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
+pub use keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};
+pub use noise::REKEY_EVERY;
+pub use record::{Bye, MAX_RECORD, STREAM_CHUNK};
+
+use bytes::Bytes;
+use std::fmt;
+use std::time::Duration;
+
+/// What a [`Channel`] asks of its application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes on the connection.
+    Transmit(Vec<u8>),
+    /// Something happened.
+    Event(Event),
+}
+
+/// What happened on a [`Channel`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The other end has proven itself. Leave the [`Door`] here.
+    Established,
+    /// The caster chose this link (told to the viewer only).
+    Nominated,
+    /// Bytes of the stream, in order, at least one.
+    Stream(Bytes),
+    /// The time there and back, measured by the handshake first and then by each `Ping`. Includes what waits in
+    /// the send queues of both ends.
+    Rtt(Duration),
+    /// The channel is over, once, and not by [`Channel::end`].
+    Ended(EndReason),
+}
+
+/// Why a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The peer said so. A connection that closes *without* this was cut.
+    Bye(Bye),
+    /// The handshake was not complete within [`HANDSHAKE_TIME`].
+    Late,
+    /// Nothing was heard for [`SILENCE`].
+    Silent,
+    /// The caster did not nominate the link within [`SPARE_TIME`].
+    NotNominated,
+    /// The peer broke the protocol, or is a stranger. Close at once.
+    Failed(LinkError),
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bye(bye) => bye.fmt(f),
+            Self::Late => f.write_str("the handshake took too long"),
+            Self::Silent => f.write_str("nothing was heard for too long"),
+            Self::NotNominated => f.write_str("the caster left the link unused"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What is wrong with the other end's bytes, or with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The first bytes are no link's: their length is not the handshake's.
+    NotALink,
+    /// The handshake does not decrypt: the other end has not this ticket, or is not this viewer.
+    Stranger,
+    /// A record does not decrypt: damaged, forged, replayed or out of order.
+    Forged,
+    /// A genuine record that makes no sense here.
+    Malformed,
+    /// The call needs a channel that is established (and, for the stream, nominated).
+    NotOpen,
+    /// The system gave no randomness, or the cipher suite is missing.
+    Crypto,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotALink => "the other end does not speak the link's protocol",
+            Self::Stranger => "the other end does not hold this ticket",
+            Self::Forged => "a record was damaged or forged",
+            Self::Malformed => "a record makes no sense here",
+            Self::NotOpen => "the link is not open",
+            Self::Crypto => "the system gave no randomness",
+        })
+    }
+}
+
+impl std::error::Error for LinkError {}

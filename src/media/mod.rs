@@ -1,5 +1,10 @@
 //! Media units, FLV, and what a late joiner must be given first.
 
+pub mod avc;
+mod cache;
+pub mod flv;
+pub mod pace;
 mod unit;
 
+pub use cache::{Cache, MAX_GROUP_BYTES, MAX_GROUP_MS, MAX_GROUP_UNITS};
 pub use unit::{Kind, Unit};

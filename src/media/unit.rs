@@ -26,12 +26,19 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Whether this is a video unit that a decoder can begin with (frame type 1, not a sequence header).
+    /// Whether this is a video unit that a decoder can begin with: frame type 1 and a coded picture, not a sequence
+    /// header nor the end-of-sequence mark that publishers send last.
     #[must_use]
     pub fn is_keyframe(&self) -> bool {
-        self.kind == Kind::Video
-            && !self.is_sequence_header()
-            && self.payload.first().is_some_and(|byte| (byte >> 4) & 0x7 == 1)
+        let (Some(&first), second) = (self.payload.first(), self.payload.get(1)) else { return false };
+        let picture = match first & 0x0f {
+            // Enhanced RTMP: CodedFrames and CodedFramesX.
+            packet_type if first & 0x80 != 0 => packet_type == 1 || packet_type == 3,
+            // AVC's AVCPacketType, and that of the codec identifier 12 which some use for HEVC.
+            7 | 12 => second == Some(&1),
+            _ => true,
+        };
+        self.kind == Kind::Video && picture && (first >> 4) & 0x7 == 1
     }
 
     /// Whether this unit configures a decoder: AVC or AAC sequence header, Enhanced RTMP `SequenceStart`.

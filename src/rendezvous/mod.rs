@@ -1,1 +1,7 @@
-//! The rendezvous: the daemon's half and the client's half.
+//! The rendezvous: the daemon's half ([`broker`]) and the client's half ([`agent`]).
+
+pub mod agent;
+pub mod broker;
+mod introduction;
+pub mod limits;
+mod registry;

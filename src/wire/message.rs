@@ -37,6 +37,7 @@ pub enum ToMain {
         owner: Option<OwnerToken>,
         /// The client's own addresses with its hole port. The daemon passes on site-local ones only, and only
         /// between clients that it sees behind one public address.
+        #[serde(with = "crate::wire::list")]
         local: Vec<Endpoint>,
     },
     /// B (the viewer) listens on its hole port and has begun to punch.
@@ -147,8 +148,10 @@ pub struct Peer {
     /// Its name.
     pub client: ClientId,
     /// The endpoints of its hole port that the daemon observed itself, at most [`MAX_ENDPOINTS`].
+    #[serde(with = "crate::wire::list")]
     pub observed: Vec<Endpoint>,
     /// Its own site-local addresses, if both sides share a public address; at most [`MAX_ENDPOINTS`].
+    #[serde(with = "crate::wire::list")]
     pub local: Vec<Endpoint>,
     /// Whether an observed address is one of its own: no NAT stands before it.
     pub public: bool,

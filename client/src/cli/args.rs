@@ -1,0 +1,37 @@
+//! Values that several commands take.
+
+use super::Failure;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A value as text.
+pub(super) fn text(option: &str, value: OsString) -> Result<String, Failure> {
+    value.into_string().map_err(|value| Failure::Usage(format!("--{option}: {value:?} is not text")))
+}
+
+/// `ADDR`: `IP:PORT`, `:PORT` or `PORT` (on loopback), `NAME:PORT`.
+pub(super) fn addr(option: &str, value: OsString) -> Result<SocketAddr, Failure> {
+    let text = text(option, value)?;
+    let bad = || {
+        Failure::Usage(format!(
+            "--{option}: {text:?} is no address; give IP:PORT or PORT (port 0 takes a free one)"
+        ))
+    };
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(&text).parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
+    }
+    if let Ok(addr) = SocketAddr::from_str(&text) {
+        return Ok(addr);
+    }
+    text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
+}
+
+/// `SECS`: a number of seconds, fractions allowed, above zero.
+pub(super) fn seconds(option: &str, value: OsString) -> Result<Duration, Failure> {
+    let text = text(option, value)?;
+    let secs: Option<f64> = text.parse().ok().filter(|secs: &f64| *secs > 0.0 && *secs <= 1e7);
+    secs.map(Duration::from_secs_f64)
+        .ok_or_else(|| Failure::Usage(format!("--{option}: {text:?} is no number of seconds above zero")))
+}

@@ -1,0 +1,179 @@
+//! `punchcast cast TICKET`.
+
+use super::output::{Printer, print_line};
+use super::{DONE, Failure, NO_LINK, args, server, view};
+use crate::caster::{Caster, Config};
+use crate::meeting;
+use crate::notice::Notice;
+use crate::source::pattern::PatternReport;
+use crate::source::{self, Control, FlvInput, PatternConfig, SourceEvent};
+use lexopt::prelude::{Long, Short, Value};
+use punchcast::driver::{self, Driver, Handle, Step};
+use punchcast::rendezvous::agent;
+use punchcast::ticket::Ticket;
+use punchcast::wire::message::Role;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const HELP: &str = "\
+punchcast cast TICKET: finds the viewer who made TICKET and sends it a live picture.
+
+  --source rtmp         take the stream that a program publishes to this machine (the default):
+                          ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
+                          OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
+  --source pattern      a moving test picture with a clock and frame numbers
+  --source FILE.flv     a file in real time; `-` for FLV on standard input
+  --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
+  --duration SECS       end by itself
+  --json                one JSON object a line on standard output
+
+ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
+
+const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
+
+enum Source {
+    Rtmp,
+    Pattern,
+    Flv(FlvInput),
+}
+
+struct Options {
+    ticket: Ticket,
+    source: Source,
+    rtmp: SocketAddr,
+    duration: Option<Duration>,
+    json: bool,
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+    let (mut ticket, mut source, mut rtmp, mut duration, mut json) = (None, Source::Rtmp, None, None, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("source") => {
+                let text = args::text("source", parser.value()?)?;
+                source = match text.as_str() {
+                    "rtmp" => Source::Rtmp,
+                    "pattern" => Source::Pattern,
+                    file => Source::Flv(FlvInput::from_arg(file)),
+                };
+            }
+            Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
+            Long("duration") => duration = Some(args::seconds("duration", parser.value()?)?),
+            Long("json") => json = true,
+            Short('h') | Long("help") => {
+                print_line(HELP);
+                return Ok(None);
+            }
+            Value(value) if ticket.is_none() => {
+                let text = args::text("ticket", value)?;
+                ticket = Some(text.parse::<Ticket>().map_err(|error| Failure::Usage(error.to_string()))?);
+            }
+            other @ (Short(_) | Long(_) | Value(_)) => return Err(other.unexpected().into()),
+        }
+    }
+    let missing =
+        || Failure::Usage("cast needs the TICKET that `punchcast view` shows on the other machine".into());
+    let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
+    Ok(Some(Options { ticket: ticket.ok_or_else(missing)?, source, rtmp, duration, json }))
+}
+
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let printer = Printer::new(options.json);
+    if let Source::Flv(FlvInput::File(path)) = &options.source {
+        // Sooner told than after a link was made.
+        std::fs::File::open(path)
+            .map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?;
+    }
+    let config = config(&options)?;
+    let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
+    let mut driver = Driver::new(Caster::new(driver::now(), config)).map_err(failed)?;
+    super::interrupt_on_signal(driver.handle())?;
+    let control = Control::new();
+    let mut thread: Option<SourceThread> = None;
+    let mut outcome = (false, String::new());
+    while let Step::Notice(notice) = driver.run().map_err(failed)? {
+        printer.show(&notice);
+        #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
+        match notice {
+            Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
+                eprintln!("publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)");
+            }
+            Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
+            Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::End { ok, reason } => outcome = (ok, reason),
+            _ => {}
+        }
+    }
+    control.stop();
+    // The FLV thread may wait for standard input; it ends with the process.
+    if let Some(SourceThread::Pattern(thread)) = thread {
+        let _ = thread.join();
+    }
+    match outcome {
+        (true, reason) => {
+            eprintln!("punchcast: {reason}");
+            Ok(DONE)
+        }
+        (false, reason) => {
+            eprintln!("punchcast: {reason}");
+            Ok(NO_LINK)
+        }
+    }
+}
+
+enum SourceThread {
+    Pattern(JoinHandle<PatternReport>),
+    Flv,
+}
+
+/// Starts the source's thread; `None` for the RTMP port, which is the application's own.
+fn start(
+    source: &Source,
+    control: &Control,
+    handle: Handle<SourceEvent>,
+) -> Result<Option<SourceThread>, Failure> {
+    let emit = move |event: SourceEvent| handle.send(event);
+    let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
+    Ok(match source {
+        Source::Rtmp => None,
+        Source::Pattern => {
+            let thread = source::spawn_pattern(PatternConfig::default(), control.clone(), emit);
+            Some(SourceThread::Pattern(thread.map_err(failed)?))
+        }
+        Source::Flv(input) => {
+            source::spawn_flv(input.clone(), control.clone(), emit).map_err(failed)?;
+            Some(SourceThread::Flv)
+        }
+    })
+}
+
+fn config(options: &Options) -> Result<Config, Failure> {
+    let ticket = &options.ticket;
+    let servers = match ticket.server.as_ref().map(server::resolve).transpose() {
+        Ok(servers) => servers,
+        Err(why) if !ticket.addresses.is_empty() => {
+            eprintln!("{why}; trying the viewer's own addresses alone");
+            None
+        }
+        Err(why) => return Err(Failure::Failed(why)),
+    };
+    let seed = super::random_u64()?;
+    let agent = servers.map(|servers| agent::Config {
+        room: meeting::RENDEZVOUS,
+        servers,
+        role: Role::Caster,
+        rendezvous: ticket.rendezvous,
+        owner: None,
+        seed,
+    });
+    let meeting = meeting::Config {
+        secrets: meeting::Secrets::Caster(ticket.caster_secrets()),
+        agent,
+        local_ips: view::own_addresses(ticket.server.as_ref()),
+        ticket_addresses: ticket.addresses.clone(),
+    };
+    let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
+    Ok(Config { meeting, rtmp, duration: options.duration, seed })
+}

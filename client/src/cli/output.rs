@@ -1,0 +1,46 @@
+//! Standard output and standard error, as the contract has them.
+
+#![allow(clippy::disallowed_methods)] // The program's edge: `t_ms` counts from its start.
+
+use crate::notice::Notice;
+use std::io::{self, Write};
+use std::time::Instant;
+
+/// Prints a result; a reader that has gone is no error.
+pub(super) fn print_line(line: &str) {
+    let mut stdout = io::stdout().lock();
+    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+        // A broken pipe is a quiet exit (`punchcast view | head -1`).
+        std::process::exit(super::DONE);
+    }
+}
+
+/// Shows notices: JSON lines on standard output, or talk on standard error.
+pub(super) struct Printer {
+    json: bool,
+    start: Instant,
+}
+
+impl Printer {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, start: Instant::now() }
+    }
+
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    pub(super) fn show(&self, notice: &Notice) {
+        if !self.json {
+            if let Some(talk) = notice.to_talk() {
+                eprintln!("{talk}");
+            }
+            return;
+        }
+        if let Some(mut value) = notice.to_json() {
+            let t_ms = self.start.elapsed().as_secs_f64() * 1000.0;
+            value["t_ms"] = serde_json::json!((t_ms * 1000.0).round() / 1000.0);
+            print_line(&value.to_string());
+        }
+    }
+}

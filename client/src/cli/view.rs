@@ -1,0 +1,241 @@
+//! `punchcast view`.
+
+use super::output::{Printer, print_line};
+use super::{DONE, Failure, NO_LINK, args, server};
+use crate::meeting;
+use crate::notice::Notice;
+use crate::page::{self, PageConfig, PageToken};
+use crate::sink::{Recorder, Snapshot};
+use crate::viewer::{Config, Viewer};
+use lexopt::prelude::{Long, Short};
+use punchcast::driver::{self, Driver, Step};
+use punchcast::endpoint::Reach;
+use punchcast::rendezvous::agent;
+use punchcast::ticket::{Host, Server, ViewerIdentity};
+use punchcast::wire::message::Role;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+const HELP: &str = "\
+punchcast view: shows a ticket; whoever is given it can cast to this machine, and nobody else.
+
+  --server HOST[:PORT]  the daemon that introduces casters (main port; default 4000). Without one
+                        only casters on the same network, or who can reach this host, get through
+  --assist PORT         the daemon's hole-assist port, if not 8000
+  --page ADDR           where to serve the page (default 127.0.0.1:0, a free port); `none` for no page
+  --rtmp ADDR           serve the picture to players by RTMP there: ffplay rtmp://ADDR/punchcast/live
+  --record FILE.flv     write what comes to a file, `-` for standard output
+  --snapshot FILE.png   write the last picture to a file at the end
+  --once                end with the first cast
+  --json                one JSON object a line on standard output
+
+ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
+
+#[derive(Default)]
+struct Options {
+    server: Option<Server>,
+    assist: Option<u16>,
+    page: Option<SocketAddr>,
+    no_page: bool,
+    rtmp: Option<SocketAddr>,
+    record: Option<PathBuf>,
+    snapshot: Option<PathBuf>,
+    once: bool,
+    json: bool,
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+    let mut options = Options::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("server") => {
+                let text = args::text("server", parser.value()?)?;
+                let server = text.parse().map_err(|error| Failure::Usage(format!("--server: {error}")))?;
+                options.server = Some(server);
+            }
+            Long("assist") => {
+                let text = args::text("assist", parser.value()?)?;
+                let port = text.parse().ok().filter(|port| *port != 0);
+                options.assist =
+                    Some(port.ok_or_else(|| Failure::Usage(format!("--assist: {text:?} is no port")))?);
+            }
+            Long("page") => {
+                let value = parser.value()?;
+                if value == "none" {
+                    options.no_page = true;
+                } else {
+                    options.page = Some(args::addr("page", value)?);
+                }
+            }
+            Long("rtmp") => options.rtmp = Some(args::addr("rtmp", parser.value()?)?),
+            Long("record") => options.record = Some(parser.value()?.into()),
+            Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
+            Long("once") => options.once = true,
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => {
+                print_line(HELP);
+                return Ok(None);
+            }
+            other @ (Short(_) | Long(_) | lexopt::Arg::Value(_)) => return Err(other.unexpected().into()),
+        }
+    }
+    if options.json && options.record.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Failure::Usage("--json and --record - both want standard output".into()));
+    }
+    Ok(Some(options))
+}
+
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let printer = Printer::new(options.json);
+    let mut random = [0; ViewerIdentity::RANDOM_LEN];
+    fill(&mut random)?;
+    let identity = ViewerIdentity::from_random(&random);
+    let page_token = PageToken::new(random_bytes()?);
+    let config = config(&options, identity, page_token)?;
+    let stdout_is_taken = options.record.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let mut sinks = Sinks::open(&options)?;
+    let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
+    let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
+    super::interrupt_on_signal(driver.handle())?;
+    let mut outcome = (true, String::new());
+    while let Step::Notice(notice) = driver.run().map_err(failed)? {
+        printer.show(&notice);
+        #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
+        match notice {
+            Notice::Ready { ticket, page, rtmp } if !printer.is_json() => {
+                show_ready(ticket.as_deref(), page.as_deref(), rtmp, stdout_is_taken);
+            }
+            Notice::Unit(unit) => sinks.write(&unit),
+            Notice::StreamStarted => sinks.stream_started(),
+            Notice::End { ok, reason } => outcome = (ok, reason),
+            _ => {}
+        }
+    }
+    sinks.finish()?;
+    match outcome {
+        (true, _) => Ok(DONE),
+        (false, reason) => {
+            eprintln!("punchcast: {reason}");
+            Ok(NO_LINK)
+        }
+    }
+}
+
+fn show_ready(ticket: Option<&str>, page: Option<&str>, rtmp: Option<SocketAddr>, stdout_is_taken: bool) {
+    if let Some(ticket) = ticket {
+        if stdout_is_taken {
+            eprintln!("{ticket}");
+        } else {
+            print_line(ticket);
+        }
+        if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+            eprintln!("\n{}", page::terminal_qr(ticket));
+        }
+        eprintln!("To cast to this machine, run there:\n  punchcast cast '{ticket}'");
+    }
+    if let Some(page) = page {
+        eprintln!("The picture will be at {page}");
+    }
+    if let Some(rtmp) = rtmp {
+        eprintln!("Players find it at rtmp://{rtmp}/punchcast/live");
+    }
+}
+
+fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Result<Config, Failure> {
+    let mut server = options.server.clone();
+    if let (Some(server), Some(assist)) = (&mut server, options.assist) {
+        server.assist = assist;
+    }
+    let servers = server.as_ref().map(server::resolve).transpose().map_err(Failure::Failed)?;
+    let local_ips = own_addresses(server.as_ref());
+    let seed = super::random_u64()?;
+    let agent = servers.map(|servers| agent::Config {
+        room: meeting::RENDEZVOUS,
+        servers,
+        role: Role::Viewer,
+        rendezvous: identity.rendezvous(),
+        owner: Some(identity.owner),
+        seed,
+    });
+    let meeting = meeting::Config {
+        secrets: meeting::Secrets::Viewer(identity.viewer_secrets()),
+        agent,
+        local_ips,
+        ticket_addresses: Vec::new(),
+    };
+    let page_addr = options.page.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let page = (!options.no_page).then(|| PageConfig {
+        addr: page_addr,
+        ticket_link: String::new(),
+        token: (!page_addr.ip().is_loopback()).then_some(token),
+        seed,
+    });
+    Ok(Config { identity, server, meeting, page, rtmp: options.rtmp, once: options.once, seed })
+}
+
+/// This host's addresses; loopback, too, where nothing else is there or the daemon is on this host, for a caster on
+/// this host.
+pub(super) fn own_addresses(server: Option<&Server>) -> Vec<IpAddr> {
+    let mut ips = driver::local_addresses();
+    let is_here = |server: &Server| matches!(&server.host, Host::Ip(ip) if Reach::of(*ip) == Reach::Host);
+    if ips.is_empty() || server.is_some_and(is_here) {
+        ips.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    ips
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
+    getrandom::fill(bytes)
+        .map_err(|error| Failure::Failed(format!("the system gives no randomness: {error}")))
+}
+
+fn random_bytes() -> Result<[u8; 16], Failure> {
+    let mut bytes = [0; 16];
+    fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What the viewer writes to.
+struct Sinks {
+    record: Option<Recorder>,
+    snapshot: Option<Snapshot>,
+}
+
+impl Sinks {
+    fn open(options: &Options) -> Result<Self, Failure> {
+        let record = options.record.as_deref().map(|path| {
+            Recorder::create(path)
+                .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", path.display())))
+        });
+        Ok(Self { record: record.transpose()?, snapshot: options.snapshot.as_deref().map(Snapshot::new) })
+    }
+
+    fn write(&mut self, unit: &punchcast::media::Unit) {
+        if let Some(record) = &mut self.record {
+            record.write(unit);
+        }
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.write(unit);
+        }
+    }
+
+    fn stream_started(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.next_stream();
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let Self { record, snapshot } = self;
+        if let Some(record) = record {
+            record
+                .finish()
+                .map_err(|error| Failure::Failed(format!("the recording is incomplete: {error}")))?;
+        }
+        if let Some(snapshot) = snapshot {
+            snapshot.finish().map_err(|error| Failure::Failed(format!("no snapshot: {error}")))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,602 @@
+//! Everything between a ticket and the one link: rendezvous, punch, proof, election.
+//!
+//! A [`Meeting`] decides whom to dial, who has proven itself, which connection is the link, and when there is none
+//! to be had. It refuses to know what the link carries. Both sides use it; the caster alone nominates.
+//!
+//! # Life cycle
+//!
+//! ```text
+//!  caster: start ─▶ port open ─▶ dial the ticket's addresses, log in ─▶ introduced ─▶ dial what was observed
+//!                                   └────────── any connection ─▶ proof ─▶ nominate the first ─▶ Linked
+//!  viewer: start ─▶ port open ─▶ Opened (the ticket can be shown), log in
+//!                                   introduced ─▶ dial ─┐
+//!                                   called ─────────────┴▶ proof ─▶ nominated ─▶ Linked
+//!  both:   Linked ─▶ Stream… ─▶ Lost | end()
+//! ```
+//!
+//! The link does not need the daemon: losing it is told and changes nothing else.
+
+use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
+use punchcast::endpoint::{Endpoint, Reach};
+use punchcast::id::SessionId;
+use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, ViewerSecrets};
+use punchcast::policy::Rung;
+use punchcast::punch::{self, Attempt, Findings, Hole, Open, Origin, Target};
+use punchcast::rendezvous::agent::{self, Agent};
+use punchcast::wire::message::{Peer, Role};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// The rooms of a meeting in its application.
+pub const RENDEZVOUS: Room = Room(1);
+/// The room of the hole port's connections.
+pub const HOLE: Room = Room(2);
+
+/// The caster's one attempt; a viewer's attempts are numbered by the daemon's sessions.
+const THE_ATTEMPT: Attempt = Attempt(0);
+
+/// Introductions that a viewer follows at once. The daemon limits casters to a rendezvous too; this is for one that
+/// does not.
+const MAX_SESSIONS: usize = 16;
+
+/// What one side brings to the proof.
+#[derive(Clone, Debug)]
+pub enum Secrets {
+    /// Read from the ticket.
+    Caster(CasterSecrets),
+    /// Behind the ticket.
+    Viewer(ViewerSecrets),
+}
+
+/// What a meeting is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// For the proof; tells the role, too.
+    pub secrets: Secrets,
+    /// The rendezvous; without servers the meeting relies on the ticket's addresses.
+    pub agent: Option<agent::Config>,
+    /// This host's addresses, best first.
+    pub local_ips: Vec<IpAddr>,
+    /// The viewer's own addresses from the ticket (a caster only).
+    pub ticket_addresses: Vec<Endpoint>,
+}
+
+/// What the meeting asks for and tells.
+#[derive(Debug)]
+pub enum Output {
+    /// For the network.
+    Net(NetOp),
+    /// For the application.
+    Event(Event),
+}
+
+/// What the meeting tells.
+#[derive(Debug)]
+pub enum Event {
+    /// The hole port is bound; these are our own addresses with it.
+    Opened(Vec<Endpoint>),
+    /// The hole port cannot be had.
+    Failed(SocketAddr, NetError),
+    /// What the rendezvous tells.
+    Rendezvous(agent::Event),
+    /// An endpoint is dialled for the first time; the rung is what it would be if it works.
+    Trying {
+        /// Which rung that would be.
+        rung: Rung,
+        /// Where from.
+        local: SocketAddr,
+        /// Where to.
+        remote: Endpoint,
+    },
+    /// The one link stands.
+    Linked(Link),
+    /// Bytes of the link's stream.
+    Stream(ConnId, bytes::Bytes),
+    /// A new measure of a link's round-trip time.
+    Rtt(ConnId, Duration),
+    /// The link holds back: what waits in the kernel has not left.
+    Backlogged(ConnId),
+    /// The link takes more.
+    Drained(ConnId),
+    /// A link is over.
+    Lost(ConnId, Loss),
+    /// Time is over and no link formed (a caster only).
+    NoLink(Findings),
+}
+
+/// Why a link is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The channel ended.
+    Ended(EndReason),
+    /// The connection was cut without a goodbye.
+    Cut(Option<NetError>),
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended(reason) => reason.fmt(f),
+            Self::Cut(Some(error)) => error.fmt(f),
+            Self::Cut(None) => f.write_str("the connection closed without a goodbye"),
+        }
+    }
+}
+
+/// The one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its connection.
+    pub conn: ConnId,
+    /// How it was made.
+    pub rung: Rung,
+    /// Our address.
+    pub local: Endpoint,
+    /// The peer's.
+    pub remote: Endpoint,
+    /// Its round-trip time as the proof measured it.
+    pub rtt: Option<Duration>,
+}
+
+/// A connection of the hole with its proof.
+struct Line {
+    channel: Channel,
+    open: Open,
+    stage: Stage,
+    rtt: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Not proven: a place at the door is taken.
+    AtDoor,
+    /// Proven, not chosen.
+    Spare,
+    /// The link.
+    Linked,
+}
+
+/// See the [module](self).
+pub struct Meeting {
+    secrets: Secrets,
+    agent: Option<Agent>,
+    hole: Hole,
+    door: Door,
+    lines: BTreeMap<ConnId, Line>,
+    /// The peers that the daemon named, oldest first.
+    sessions: VecDeque<(SessionId, Peer)>,
+    local_ips: Vec<IpAddr>,
+    ticket_addresses: Vec<Endpoint>,
+    own: Vec<Endpoint>,
+    outputs: VecDeque<Output>,
+}
+
+impl Meeting {
+    /// A meeting that has not begun.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            secrets: config.secrets,
+            agent: config.agent.map(Agent::new),
+            hole: Hole::new(HOLE),
+            door: Door::new(),
+            lines: BTreeMap::new(),
+            sessions: VecDeque::new(),
+            local_ips: config.local_ips,
+            ticket_addresses: config.ticket_addresses,
+            own: Vec::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Begins: binds the hole port (0: any free one).
+    pub fn start(&mut self, now: Instant, port: u16) {
+        self.hole.open(port);
+        self.settle(now);
+    }
+
+    /// Tries again after a lost link (a caster only).
+    pub fn seek(&mut self, now: Instant) {
+        let targets: Vec<Target> = self
+            .ticket_addresses
+            .iter()
+            .map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
+            .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
+            .collect();
+        self.hole.start(now, THE_ATTEMPT, &targets);
+        if let Some(agent) = &mut self.agent {
+            agent.request_again();
+        }
+        self.settle(now);
+    }
+
+    /// Sends on the link's stream.
+    pub fn send(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            // A channel that has ended in the meantime tells so by its own event.
+            let _ = line.channel.send_stream(bytes);
+        }
+        self.settle(now);
+    }
+
+    /// Ends one link with a goodbye. It is not told as lost.
+    pub fn end(&mut self, now: Instant, conn: ConnId, bye: Bye) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            line.channel.end(bye);
+            self.drain_channel(now, conn);
+            self.close(now, conn, Closing::Flush);
+        }
+        self.settle(now);
+    }
+
+    /// Leaves: every link with a goodbye, then the daemon.
+    pub fn leave(&mut self, now: Instant, bye: Bye) {
+        let all: Vec<ConnId> = self.lines.keys().copied().collect();
+        for conn in all {
+            self.end(now, conn, bye);
+        }
+        if let Some(agent) = &mut self.agent {
+            agent.stop();
+        }
+        self.settle(now);
+    }
+
+    /// Whether the daemon has introduced the other side.
+    #[must_use]
+    pub fn was_introduced(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    /// Takes an input of one of the meeting's rooms.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        if input.room() == Some(RENDEZVOUS) {
+            if let Some(agent) = &mut self.agent {
+                agent.handle_input(now, input);
+            }
+        } else {
+            match input {
+                Input::Received { conn, bytes } => {
+                    if let Some(line) = self.lines.get_mut(&conn) {
+                        // The error comes again as `Ended`.
+                        let _ = line.channel.handle_input(now, bytes);
+                        self.drain_channel(now, conn);
+                    }
+                }
+                Input::Closed { conn, error } => {
+                    self.hole.handle_input(now, &Input::Closed { conn, error });
+                    self.cut(conn, error);
+                }
+                Input::Backlogged { conn } => self.event(Event::Backlogged(conn)),
+                Input::Drained { conn } => self.event(Event::Drained(conn)),
+                other @ (Input::Listening { .. }
+                | Input::ListenFailed { .. }
+                | Input::Accepted { .. }
+                | Input::Connected { .. }
+                | Input::ConnectFailed { .. }
+                | Input::Interrupted) => self.hole.handle_input(now, &other),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Takes the passing of time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(agent) = &mut self.agent {
+            agent.handle_timeout(now);
+        }
+        self.hole.handle_timeout(now);
+        let all: Vec<ConnId> = self.lines.keys().copied().collect();
+        for conn in all {
+            if let Some(line) = self.lines.get_mut(&conn) {
+                line.channel.handle_timeout(now);
+            }
+            self.drain_channel(now, conn);
+        }
+        self.settle(now);
+    }
+
+    /// The next output, until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the meeting wants `handle_timeout`, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let own = soonest(self.hole.poll_timeout(), self.agent.as_ref().and_then(Agent::poll_timeout));
+        self.lines.values().fold(own, |earliest, line| soonest(earliest, line.channel.poll_timeout()))
+    }
+
+    /// Carries what the cores say to each other and to the application, until they are quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.agent.as_mut().and_then(Agent::poll_output) {
+                match output {
+                    agent::Output::Net(op) => self.net(op),
+                    agent::Output::Event(event) => self.rendezvous_event(now, event),
+                }
+            } else if let Some(output) = self.hole.poll_output() {
+                match output {
+                    punch::Output::Net(op) => self.net(op),
+                    punch::Output::Event(event) => self.hole_event(now, event),
+                }
+            } else {
+                let all: Vec<ConnId> = self.lines.keys().copied().collect();
+                for conn in all {
+                    self.drain_channel(now, conn);
+                }
+                return;
+            }
+        }
+    }
+
+    const fn role(&self) -> Role {
+        match self.secrets {
+            Secrets::Caster(_) => Role::Caster,
+            Secrets::Viewer(_) => Role::Viewer,
+        }
+    }
+
+    fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
+        if let agent::Event::Introduced { session, peer } = &event {
+            self.introduced(now, *session, peer.clone());
+        }
+        self.event(Event::Rendezvous(event));
+    }
+
+    fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer) {
+        let targets = targets_of(&peer);
+        for target in &targets {
+            self.door.expect(target.endpoint.ip());
+        }
+        self.sessions.retain(|(known, other)| {
+            // A caster that asks again replaces what was tried for it before.
+            let same = *known == session || other.client == peer.client;
+            if same && *known != session {
+                self.hole.stop(Attempt(known.0));
+            }
+            !same
+        });
+        if self.sessions.len() >= MAX_SESSIONS
+            && let Some((oldest, _)) = self.sessions.pop_front()
+        {
+            self.hole.stop(Attempt(oldest.0));
+        }
+        self.sessions.push_back((session, peer));
+        match self.role() {
+            Role::Viewer => self.hole.start(now, Attempt(session.0), &targets),
+            // A caster that has its link needs no other.
+            Role::Caster if self.has_link() => {}
+            Role::Caster => self.hole.start(now, THE_ATTEMPT, &targets),
+        }
+    }
+
+    fn has_link(&self) -> bool {
+        self.lines.values().any(|line| line.stage == Stage::Linked)
+    }
+
+    fn hole_event(&mut self, now: Instant, event: punch::Event) {
+        match event {
+            punch::Event::Opened { locals } => self.opened(now, &locals),
+            punch::Event::Failed { addr, error } => self.event(Event::Failed(addr, error)),
+            punch::Event::Trying { attempt, target } => self.trying(attempt, target),
+            punch::Event::Open(open) => self.formed(now, open),
+            punch::Event::Exhausted { attempt: THE_ATTEMPT, findings } if self.role() == Role::Caster => {
+                if !self.has_link() {
+                    self.event(Event::NoLink(findings));
+                }
+            }
+            punch::Event::Exhausted { attempt, findings } => {
+                log::info!("session={:x} came to nothing: {findings}", attempt.0);
+                self.sessions.retain(|(session, _)| session.0 != attempt.0);
+            }
+        }
+    }
+
+    fn opened(&mut self, now: Instant, locals: &[SocketAddr]) {
+        let of_family = |ip: &IpAddr| locals.iter().find(|local| local.is_ipv4() == ip.is_ipv4());
+        let endpoints = |ips: &[IpAddr]| -> Vec<Endpoint> {
+            ips.iter()
+                .filter_map(|ip| of_family(ip).map(|local| SocketAddr::new(*ip, local.port()).into()))
+                .collect()
+        };
+        self.own = endpoints(&self.local_ips);
+        let loopback =
+            endpoints(&[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)]);
+        self.hole.set_own(self.own.iter().copied().chain(loopback).collect());
+        if let Some(agent) = &mut self.agent {
+            agent.start(now, locals, self.own.clone());
+        }
+        self.event(Event::Opened(self.own.clone()));
+        if self.role() == Role::Caster {
+            let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
+            let targets: Vec<Target> = self.ticket_addresses.iter().map(ticket).collect();
+            self.hole.start(now, THE_ATTEMPT, &targets);
+        }
+    }
+
+    fn trying(&mut self, attempt: Attempt, target: Target) {
+        let remote = target.endpoint;
+        let family = |endpoint: &&Endpoint| endpoint.addr().is_ipv4() == remote.addr().is_ipv4();
+        let Some(&bound) = self.hole.locals().iter().find(|local| local.is_ipv4() == remote.addr().is_ipv4())
+        else {
+            return;
+        };
+        let local = self.own.iter().find(family).map_or(bound, |own| own.addr());
+        let open = Open {
+            conn: ConnId { room: HOLE, serial: 0 },
+            local: local.into(),
+            remote,
+            attempt: Some(attempt),
+            origin: Some(target.origin),
+            dialled: true,
+        };
+        let rung = self.rung(&open);
+        self.event(Event::Trying { rung, local, remote });
+    }
+
+    fn formed(&mut self, now: Instant, open: Open) {
+        let conn = open.conn;
+        log::debug!("conn={conn} formed, dialled={}, announced={}", open.dialled, open.attempt.is_some());
+        if self.role() == Role::Caster && self.has_link() || !self.door.admit(open.remote.ip(), now) {
+            self.hole.released(now, conn);
+            self.net(NetOp::Close { conn, how: Closing::Abort });
+            return;
+        }
+        let channel = match &self.secrets {
+            Secrets::Caster(secrets) => Channel::caster(now, secrets),
+            Secrets::Viewer(secrets) => Channel::viewer(now, secrets),
+        };
+        self.lines.insert(conn, Line { channel, open, stage: Stage::AtDoor, rtt: None });
+        self.drain_channel(now, conn);
+    }
+
+    fn drain_channel(&mut self, now: Instant, conn: ConnId) {
+        while let Some(output) = self.lines.get_mut(&conn).and_then(|line| line.channel.poll_output()) {
+            match output {
+                link::Output::Transmit(bytes) => self.net(NetOp::Send { conn, bytes }),
+                link::Output::Event(event) => self.channel_event(now, conn, event),
+            }
+        }
+        let proven = self.lines.get(&conn).is_some_and(|line| line.stage == Stage::Spare);
+        if proven && self.role() == Role::Caster {
+            self.elect(now, conn);
+        }
+    }
+
+    fn channel_event(&mut self, now: Instant, conn: ConnId, event: link::Event) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        match event {
+            link::Event::Established => {
+                line.stage = Stage::Spare;
+                self.door.leave(line.open.remote.ip());
+            }
+            link::Event::Nominated => self.linked(now, conn),
+            link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
+            link::Event::Rtt(rtt) => {
+                line.rtt = Some(rtt);
+                if line.stage == Stage::Linked {
+                    self.event(Event::Rtt(conn, rtt));
+                }
+            }
+            link::Event::Ended(reason) => {
+                if line.stage == Stage::Linked {
+                    self.event(Event::Lost(conn, Loss::Ended(reason)));
+                } else {
+                    log::debug!("conn={conn} ended before it was chosen: {reason}");
+                }
+                let stranger = matches!(reason, EndReason::Failed(_) | EndReason::Late);
+                self.close(now, conn, if stranger { Closing::Abort } else { Closing::Flush });
+            }
+        }
+    }
+
+    /// The first connection that proves itself is the link: what is direct and there beats what may come.
+    fn elect(&mut self, now: Instant, conn: ConnId) {
+        if self.has_link() {
+            self.end_spare(now, conn);
+            return;
+        }
+        if let Some(line) = self.lines.get_mut(&conn)
+            && line.channel.nominate().is_ok()
+        {
+            self.linked(now, conn);
+            let others: Vec<ConnId> = self.lines.keys().copied().filter(|other| *other != conn).collect();
+            for other in others {
+                self.end_spare(now, other);
+            }
+        }
+    }
+
+    fn end_spare(&mut self, now: Instant, conn: ConnId) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            line.channel.end(Bye::NotChosen);
+            self.drain_channel(now, conn);
+            // FIN, never RST: an RST would close the mapping in a NAT that another link goes through.
+            self.close(now, conn, Closing::Flush);
+        }
+    }
+
+    fn linked(&mut self, now: Instant, conn: ConnId) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        line.stage = Stage::Linked;
+        let (open, rtt) = (line.open, line.rtt);
+        let attempt = if self.role() == Role::Caster { Some(THE_ATTEMPT) } else { open.attempt };
+        if let Some(attempt) = attempt {
+            self.hole.stop(attempt);
+        }
+        let link = Link { conn, rung: self.rung(&open), local: open.local, remote: open.remote, rtt };
+        log::info!("conn={conn} linked rung={} after the punch", link.rung);
+        self.drain_channel(now, conn);
+        self.event(Event::Linked(link));
+    }
+
+    /// Which rung a connection stands on, from what both sides can know: our own address of it, the peer's, and
+    /// whether each is the host's own.
+    fn rung(&self, open: &Open) -> Rung {
+        if is_lan(open.local, open.remote) {
+            return Rung::Lan;
+        }
+        let we_are_public = open.local.reach() == Reach::Global;
+        let peer = self.sessions.iter().rev().map(|(_, peer)| peer).find(|peer| {
+            peer.observed.iter().chain(&peer.local).any(|endpoint| endpoint.ip() == open.remote.ip())
+        });
+        let peer_is_public = peer.is_some_and(|peer| peer.public)
+            || self.ticket_addresses.contains(&open.remote) && open.remote.reach() == Reach::Global;
+        let (caster_public, viewer_public, caster_dialled) = match self.role() {
+            // A SYN of the viewer's may have crossed ours once it was introduced to us.
+            Role::Caster => (we_are_public, peer_is_public, open.dialled && peer.is_none()),
+            Role::Viewer => (peer_is_public, we_are_public, !open.dialled),
+        };
+        match (caster_public, viewer_public) {
+            (true, true) if caster_dialled => Rung::Public,
+            (true, _) => Rung::Reverse,
+            (false, true) => Rung::Public,
+            (false, false) => Rung::Punched,
+        }
+    }
+
+    /// The connection is gone without our doing.
+    fn cut(&mut self, conn: ConnId, error: Option<NetError>) {
+        let Some(line) = self.lines.remove(&conn) else { return };
+        match line.stage {
+            Stage::AtDoor => self.door.leave(line.open.remote.ip()),
+            Stage::Spare => {}
+            Stage::Linked => self.event(Event::Lost(conn, Loss::Cut(error))),
+        }
+    }
+
+    fn close(&mut self, now: Instant, conn: ConnId, how: Closing) {
+        if let Some(line) = self.lines.remove(&conn)
+            && line.stage == Stage::AtDoor
+        {
+            self.door.leave(line.open.remote.ip());
+        }
+        self.hole.released(now, conn);
+        self.net(NetOp::Close { conn, how });
+    }
+
+    fn net(&mut self, op: NetOp) {
+        self.outputs.push_back(Output::Net(op));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+fn targets_of(peer: &Peer) -> Vec<Target> {
+    let local = peer.local.iter().map(|&endpoint| Target { endpoint, origin: Origin::Local });
+    let observed = peer.observed.iter().map(|&endpoint| Target { endpoint, origin: Origin::Observed });
+    local.chain(observed).collect()
+}
+
+/// Whether no NAT can stand between: both ends are on one host, both addresses are of this host or site, or both are
+/// in one IPv6 /64.
+fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
+    match (local.ip(), remote.ip()) {
+        (IpAddr::V6(ours), IpAddr::V6(theirs)) if ours.octets()[..8] == theirs.octets()[..8] => true,
+        (ours, theirs) => ours == theirs || local.reach() <= Reach::Site && remote.reach() <= Reach::Site,
+    }
+}

@@ -1,0 +1,237 @@
+//! What the viewer's and the caster's applications tell the program around them, and how it is shown.
+//!
+//! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
+//! results go to standard output and talk to standard error, in words.
+
+use crate::meeting::Link;
+use crate::stats::Counts;
+use punchcast::id::ClientId;
+use punchcast::media::Unit;
+use punchcast::policy::Rung;
+use punchcast::rendezvous::agent;
+use punchcast::wire::message::{Refusal, Role};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What happened, for users and scripts.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// Everything is bound.
+    Ready {
+        /// The viewer's ticket.
+        ticket: Option<String>,
+        /// Where the page is.
+        page: Option<String>,
+        /// Where the RTMP port is.
+        rtmp: Option<SocketAddr>,
+    },
+    /// The rendezvous tells something.
+    Rendezvous(agent::Event),
+    /// The daemon named a peer.
+    Peer {
+        /// Who.
+        id: ClientId,
+    },
+    /// An endpoint is dialled for the first time.
+    Attempt {
+        /// What the link would be.
+        rung: Rung,
+        /// Where from.
+        local: SocketAddr,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// The link stands.
+    Link {
+        /// The link.
+        link: Link,
+        /// Since the request for it.
+        elapsed: Duration,
+    },
+    /// Another caster was turned away.
+    Busy {
+        /// Who.
+        remote: SocketAddr,
+    },
+    /// A stream of units begins; what comes is not a continuation.
+    StreamStarted,
+    /// The first keyframe has passed.
+    FirstFrame {
+        /// Since the request for the link.
+        elapsed: Duration,
+    },
+    /// A unit passed (a viewer only).
+    Unit(Unit),
+    /// A program publishes to the caster's RTMP port, or stopped.
+    Publisher {
+        /// Who.
+        remote: SocketAddr,
+        /// Came, or left.
+        joined: bool,
+    },
+    /// A program plays from the viewer's RTMP port, or stopped.
+    Player {
+        /// Who.
+        remote: SocketAddr,
+        /// Came, or left.
+        joined: bool,
+    },
+    /// What passed in the last second.
+    Stats(Stats),
+    /// The first link stands: a source that waits for it may begin.
+    StartSource,
+    /// The source should make a keyframe.
+    KeyframeWanted,
+    /// The link is gone; the other side may come back.
+    Lost {
+        /// Why.
+        why: String,
+    },
+    /// The caster ended the cast in order (told to a viewer that goes on).
+    CastEnded,
+    /// The application is done.
+    End {
+        /// Whether it did what it was asked for.
+        ok: bool,
+        /// Why it ends.
+        reason: String,
+    },
+}
+
+/// One second of a cast.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// What passed.
+    pub counts: Counts,
+    /// How the link was made.
+    pub rung: Rung,
+    /// Its last measured round-trip time.
+    pub rtt: Option<Duration>,
+    /// Pictures left out to stay live, since the cast began.
+    pub dropped: u64,
+}
+
+impl Notice {
+    /// As a JSON object without `t_ms`; `None` for what scripts do not see.
+    #[must_use]
+    pub fn to_json(&self) -> Option<Value> {
+        Some(match self {
+            Self::Ready { ticket, page, rtmp } => {
+                json!({"event": "ready", "ticket": ticket, "page": page, "rtmp": rtmp.map(|addr| addr.to_string())})
+            }
+            Self::Rendezvous(event) => rendezvous_json(event)?,
+            Self::Peer { id } => json!({"event": "peer", "id": id.to_string()}),
+            Self::Attempt { rung, local, remote } => json!({
+                "event": "attempt", "rung": rung.to_string(),
+                "local": local.to_string(), "remote": remote.to_string(),
+            }),
+            Self::Link { link, elapsed } => json!({
+                "event": "link", "rung": link.rung.to_string(),
+                "local": link.local.to_string(), "remote": link.remote.to_string(),
+                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": true,
+            }),
+            Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
+            Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
+            Self::Publisher { remote, joined } => {
+                json!({"event": "publisher", "remote": remote.to_string(), "joined": joined})
+            }
+            Self::Player { remote, joined } => {
+                json!({"event": "player", "remote": remote.to_string(), "joined": joined})
+            }
+            Self::Stats(stats) => json!({
+                "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
+                "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
+                "age_ms_p50": null, "age_ms_p99": null,
+                "rung": stats.rung.to_string(), "rtt_ms": stats.rtt.map(millis),
+            }),
+            Self::Lost { why } => json!({"event": "lost", "why": why}),
+            Self::CastEnded => json!({"event": "cast-end"}),
+            Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
+            Self::StreamStarted | Self::Unit(_) | Self::StartSource | Self::KeyframeWanted => return None,
+        })
+    }
+
+    /// As one line of talk for people; `None` for what would be noise.
+    #[must_use]
+    pub fn to_talk(&self) -> Option<String> {
+        Some(match self {
+            Self::Rendezvous(event) => rendezvous_talk(event)?,
+            Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
+            Self::Link { link, elapsed } => {
+                let rtt =
+                    link.rtt.map_or_else(String::new, |rtt| format!(", round trip {:.1} ms", millis(rtt)));
+                format!(
+                    "linked ({}): {} → {} after {:.0} ms{rtt}; encrypted end to end",
+                    link.rung,
+                    link.local,
+                    link.remote,
+                    millis(*elapsed)
+                )
+            }
+            Self::Busy { remote } => format!("turned away a second caster at {remote}: one cast is running"),
+            Self::FirstFrame { elapsed } => format!("first picture after {:.0} ms", millis(*elapsed)),
+            Self::Publisher { remote, joined: true } => format!("{remote} publishes"),
+            Self::Publisher { remote, joined: false } => format!("{remote} stopped publishing"),
+            Self::Player { remote, joined: true } => format!("{remote} plays"),
+            Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
+            Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
+            Self::CastEnded => "the cast is over; the ticket is still good".into(),
+            Self::Ready { .. }
+            | Self::Peer { .. }
+            | Self::StreamStarted
+            | Self::Unit(_)
+            | Self::Stats(_)
+            | Self::StartSource
+            | Self::KeyframeWanted
+            | Self::End { .. } => return None,
+        })
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn rendezvous_json(event: &agent::Event) -> Option<Value> {
+    Some(match event {
+        agent::Event::LoggedIn { client } => json!({"event": "logged-in", "client": client.to_string()}),
+        agent::Event::Observed { endpoint } => json!({"event": "observed", "endpoint": endpoint.to_string()}),
+        agent::Event::Introduced { session, peer } => json!({
+            "event": "introduced", "session": session.to_string(), "peer": peer.client.to_string(),
+            "endpoints": peer.observed.iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+        agent::Event::Refused { reason } => json!({"event": "refused", "why": refusal_words(*reason)}),
+        agent::Event::Unreachable { server, why, retry_in } => json!({
+            "event": "daemon-unreachable", "server": server.to_string(), "why": why, "retry_ms": millis(*retry_in),
+        }),
+        agent::Event::PeerJoined { .. } | agent::Event::PeerLeft { .. } => return None,
+    })
+}
+
+fn rendezvous_talk(event: &agent::Event) -> Option<String> {
+    Some(match event {
+        agent::Event::LoggedIn { .. } => "logged in at the daemon".into(),
+        agent::Event::Observed { endpoint } => format!("the daemon sees this side as {endpoint}"),
+        agent::Event::Introduced { .. } => "introduced to the other side".into(),
+        agent::Event::Refused { reason } => format!("the daemon refuses: {}", refusal_words(*reason)),
+        agent::Event::Unreachable { server, why, retry_in } => format!(
+            "no daemon at {server}: {why}; trying again in {:.1} s (one network needs none)",
+            retry_in.as_secs_f64()
+        ),
+        agent::Event::PeerJoined { role: Role::Caster, .. } => "a caster has the ticket".into(),
+        agent::Event::PeerJoined { role: Role::Viewer, .. } => "the viewer is there".into(),
+        agent::Event::PeerLeft { .. } => return None,
+    })
+}
+
+const fn refusal_words(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::BadRequest => "it does not understand the request",
+        Refusal::Version => "it speaks another version of the protocol; update the older of the two",
+        Refusal::NotOwner => "this viewer did not make the ticket",
+        Refusal::TooMany => "too many requests from this address; try again in a minute",
+        Refusal::Full => "it is full; try again later",
+        Refusal::Replaced => "another viewer logged in with the same ticket",
+    }
+}

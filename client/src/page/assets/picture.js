@@ -1,0 +1,128 @@
+// The live picture by WebCodecs on a canvas: each frame is drawn the moment it is decoded.
+
+// More chunks than this waiting in the decoder is delay that never goes away by itself.
+const MAX_DECODE_QUEUE = 3;
+
+// A decoder that fails this often without one picture between does not take the stream.
+const MAX_FAILURES = 3;
+
+export function codecOf(config) {
+  return "avc1." + [...config.subarray(1, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export function sameBytes(a, b) {
+  return a !== null && b !== null && a.length === b.length && a.every((byte, at) => byte === b[at]);
+}
+
+export class CanvasPicture {
+  name = "webcodecs";
+  #canvas;
+  #context;
+  #events;
+  #decoder = null;
+  #config = null;
+  #awaitsKey = true;
+  #behind = false; // Decoding a past group: only its newest picture is worth drawing, and none may be skipped.
+  #newest = -Infinity;
+  #warm = false;
+  #failures = 0;
+
+  static isSupported() {
+    return typeof VideoDecoder === "function" && typeof EncodedVideoChunk === "function";
+  }
+
+  constructor(canvas, events) {
+    this.#canvas = canvas;
+    this.#context = canvas.getContext("2d", { alpha: false });
+    this.#events = events;
+  }
+
+  configure(config) {
+    if (sameBytes(config, this.#config) && this.#decoder?.state === "configured") return;
+    this.#config = config.slice();
+    this.#open();
+  }
+
+  catchUp(behind) {
+    if (behind) this.#behind = true;
+    else if (this.#behind && (this.#decoder?.decodeQueueSize ?? 0) <= MAX_DECODE_QUEUE) this.#behind = false;
+  }
+
+  frame({ key, timestamp, offset, data }) {
+    if (!this.#config) return;
+    if (this.#decoder?.state !== "configured") {
+      if (!key) return this.#starve();
+      this.#open();
+    }
+    const late = this.#warm && !this.#behind && this.#decoder.decodeQueueSize > MAX_DECODE_QUEUE;
+    if (late && !key) return this.#starve();
+    if (late && key) this.#open();
+    if (this.#awaitsKey && !key) return this.#events.starved();
+    this.#awaitsKey = false;
+    const time = timestamp + offset;
+    this.#newest = Math.max(this.#newest, time);
+    try {
+      this.#decoder.decode(new EncodedVideoChunk({ type: key ? "key" : "delta", timestamp: time * 1000, data }));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  reset() {
+    this.#close();
+    this.#config = null;
+    this.#behind = false;
+  }
+
+  #starve() {
+    this.#awaitsKey = true;
+    this.#events.starved();
+  }
+
+  #open() {
+    this.#close();
+    const decoder = new VideoDecoder({
+      output: (frame) => this.#draw(decoder, frame),
+      error: (error) => this.#decoder === decoder && this.#fail(error),
+    });
+    this.#decoder = decoder;
+    try {
+      decoder.configure({ codec: codecOf(this.#config), description: this.#config, optimizeForLatency: true });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #close() {
+    if (this.#decoder && this.#decoder.state !== "closed") this.#decoder.close();
+    this.#decoder = null;
+    this.#awaitsKey = true;
+    this.#warm = false;
+    this.#newest = -Infinity;
+  }
+
+  #fail(error) {
+    this.#close();
+    this.#failures += 1;
+    if (this.#failures >= MAX_FAILURES) this.#events.failed(`The browser cannot decode this picture: ${error.message}.`);
+    else this.#events.starved();
+  }
+
+  #draw(decoder, frame) {
+    const time = frame.timestamp / 1000;
+    if (decoder !== this.#decoder || (this.#behind && this.#warm && time < this.#newest)) {
+      frame.close();
+      return;
+    }
+    this.#warm = true;
+    this.#failures = 0;
+    const { displayWidth: width, displayHeight: height } = frame;
+    if (this.#canvas.width !== width || this.#canvas.height !== height) {
+      this.#canvas.width = width;
+      this.#canvas.height = height;
+    }
+    this.#context.drawImage(frame, 0, 0, width, height);
+    frame.close();
+    this.#events.shown(width, height, time);
+  }
+}

@@ -1,0 +1,157 @@
+//! One connection of the page: first a reader of request heads, then perhaps a WebSocket.
+
+use super::http::{self, Head, MAX_HEAD, Response, Status as Code};
+use super::site::{Answer, Site};
+use super::socket::{Received, Socket, Wish};
+use punchcast::app::Closing;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long a request head may take to arrive, from the connection or from its first byte. On any path that can
+/// carry a picture a head of one packet takes milliseconds; five seconds are what a slow proxy may add.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// How long a connection may idle after a response. Browsers keep theirs for the page's other files.
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    local: SocketAddr,
+    /// The driver holds bytes that the socket did not take.
+    pub(super) backlogged: bool,
+    /// What the connection is.
+    pub(super) stage: Stage,
+}
+
+/// What a connection is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Between two requests, or within a head.
+    Http {
+        /// The head so far.
+        head: Vec<u8>,
+        /// When it must be complete.
+        until: Instant,
+    },
+    /// A page's WebSocket.
+    Socket(Box<Socket>),
+}
+
+/// What is to be done after an input.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Send this.
+    pub(super) send: Vec<u8>,
+    /// Then close.
+    pub(super) close: Option<Closing>,
+    /// The page asks for this.
+    pub(super) wish: Option<Wish>,
+}
+
+impl Turn {
+    fn refuse(status: Code, text: &str) -> Self {
+        let send = Response::refusal(status, text).encode(false, false);
+        Self { send, close: Some(Closing::Flush), wish: None }
+    }
+}
+
+impl Conn {
+    /// A connection accepted at `now` on our address `local`.
+    pub(super) fn new(now: Instant, local: SocketAddr) -> Self {
+        let stage = Stage::Http { head: Vec::new(), until: now + HEAD_TIME };
+        Self { local, backlogged: false, stage }
+    }
+
+    /// Takes bytes of a request head. Where they ask for a WebSocket and may have one, `joined` gets the response
+    /// and what came after the head.
+    pub(super) fn receive_head(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        site: &Site,
+        joined: &mut Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Turn {
+        let Stage::Http { head, until } = &mut self.stage else { return Turn::default() };
+        if head.is_empty() {
+            *until = now + HEAD_TIME;
+        }
+        head.extend_from_slice(bytes);
+        let (request, length) = match http::parse(head) {
+            Head::Partial => return Turn::default(),
+            Head::Refused(status) => {
+                return Turn::refuse(status, "The page takes GET and HEAD requests only.");
+            }
+            Head::Complete(request, length) => (request, length),
+        };
+        debug_assert!(length <= MAX_HEAD);
+        let rest = head.split_off(length);
+        head.clear();
+        match site.answer(&request, self.local) {
+            Answer::Socket { accept } => {
+                *joined = Some((http::switch_protocols(&accept), rest));
+                Turn::default()
+            }
+            Answer::Response(response) => {
+                *until = now + IDLE_TIME;
+                // A request sent before the last one was answered could make answers pile up; no browser does it.
+                let keep_alive = request.keep_alive && response.status == Code::Ok && rest.is_empty();
+                let send = response.encode(request.head_only, keep_alive);
+                Turn { send, close: (!keep_alive).then_some(Closing::Flush), wish: None }
+            }
+        }
+    }
+
+    /// Takes bytes of a WebSocket.
+    pub(super) fn receive_message(&mut self, now: Instant, bytes: &[u8]) -> Turn {
+        let Stage::Socket(socket) = &mut self.stage else { return Turn::default() };
+        let received = socket.receive(now, bytes);
+        let send = socket.take_outbound();
+        match received {
+            Received::Open(wish) => Turn { send, close: None, wish },
+            Received::Over => Turn { send, close: Some(Closing::Flush), wish: None },
+        }
+    }
+
+    /// What may go to the peer of what waited; nothing while the connection is backed up.
+    pub(super) fn flush(&mut self, site: &Site) -> Option<Vec<u8>> {
+        let Stage::Socket(socket) = &mut self.stage else { return None };
+        if self.backlogged {
+            return None;
+        }
+        if let Some(control) = socket.owes_control.take() {
+            socket.text(control);
+        }
+        if std::mem::take(&mut socket.owes_status) {
+            socket.text(&site.status_json());
+        }
+        while let Some(unit) = socket.queue.pop() {
+            socket.unit(&unit);
+        }
+        Some(socket.take_outbound()).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Takes the passing of time.
+    pub(super) fn tick(&mut self, now: Instant) -> Turn {
+        match &mut self.stage {
+            Stage::Http { until, .. } if now < *until => Turn::default(),
+            Stage::Http { head, .. } if head.is_empty() || self.backlogged => {
+                Turn { close: Some(Closing::Abort), ..Turn::default() }
+            }
+            Stage::Http { .. } => Turn::refuse(Code::RequestTimeout, "The request took too long to arrive."),
+            Stage::Socket(socket) => {
+                let close = (!socket.tick(now)).then_some(Closing::Abort);
+                Turn { send: socket.take_outbound(), close, wish: None }
+            }
+        }
+    }
+
+    /// When `tick` has something to do, and why.
+    pub(super) fn deadline(&self) -> (Instant, &'static str) {
+        match &self.stage {
+            Stage::Http { until, head } if head.is_empty() => (*until, "page: idle connection"),
+            Stage::Http { until, .. } => (*until, "page: request head"),
+            Stage::Socket(socket) => socket.deadline(),
+        }
+    }
+}

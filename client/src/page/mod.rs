@@ -1,0 +1,418 @@
+//! The viewer's page: a small web site on the viewer's own machine that shows the ticket, then the live picture.
+//!
+//! The room decides who may see the page ([`guard`]), what each browser is sent, and when to ask for a key frame. It refuses to know where the media comes from and how its
+//! link was made: it is told units ([`Page::publish`]) and a [`Status`] to show.
+//!
+//! # Life of a connection
+//!
+//! ```text
+//!            head in time              upgrade, allowed
+//!  accepted ───────────▶ HTTP request ──────────────────▶ WebSocket: status, configurations, group, then live
+//!      │                  │  ▲  │ refused                     │ close, silence, protocol error
+//!      │ too many, late   └──┘  ▼ response + close            ▼
+//!      └──────────────────────▶ closed ◀──────────────────────┘
+//! ```
+//!
+//! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `catch-up`) and binary
+//! messages of media ([`packet`]); it sends the one word `keyframe` when its decoder had to skip.
+
+mod conn;
+mod guard;
+mod http;
+mod packet;
+mod qr;
+mod site;
+mod socket;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use guard::PageToken;
+pub use qr::terminal_qr;
+pub use status::{Phase, Status};
+
+use conn::{Conn, Stage, Turn};
+use packet::{PacketKind, Reading};
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room, soonest};
+use punchcast::media::{Cache, Unit};
+use site::Site;
+use socket::{Socket, Wish};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How many connections the page serves at once. A browser opens six for files and one WebSocket per tab; this
+/// leaves room for several tabs and screens, and bounds what strangers on the network can take up.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// The shortest time between two key frames asked for: each one costs as much as many pictures.
+const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
+
+/// The shortest time between two status messages within one phase; numbers that change faster cannot be read.
+const STATUS_EVERY: Duration = Duration::from_millis(200);
+
+/// The longest time between two status messages: the script takes three times this long without a word for a dead
+/// connection.
+const STATUS_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
+
+/// A replay of more packets than this (half a second of pictures and sound) is worth a key frame when somebody joins.
+const LONG_REPLAY: usize = 45;
+
+/// What the page is made of.
+#[derive(Clone, Debug)]
+pub struct PageConfig {
+    /// Where to listen; port 0 takes a free port.
+    pub addr: SocketAddr,
+    /// The ticket as the link that the page shows.
+    pub ticket_link: String,
+    /// What the page's link must carry beyond loopback; without one, only loopback is served.
+    pub token: Option<PageToken>,
+    /// Names this run of the program towards the script.
+    pub seed: u64,
+}
+
+/// What the page asks of its application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageOutput {
+    /// Something for the network.
+    Net(NetOp),
+    /// Something that the application may want to know.
+    Event(PageEvent),
+}
+
+/// What happened to the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageEvent {
+    /// The page is served at this address; [`Page::link`] makes the link of it.
+    Listening {
+        /// The bound address.
+        local: SocketAddr,
+    },
+    /// The page could not be served.
+    ListenFailed {
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// Why.
+        error: NetError,
+    },
+    /// A browser cannot go on without a key frame; at most two a second.
+    KeyframeWanted,
+}
+
+/// The room of the viewer's page. See the [module](self).
+#[derive(Debug)]
+pub struct Page {
+    listener: ListenerId,
+    site: Site,
+    conns: BTreeMap<ConnId, Conn>,
+    cache: Cache,
+    streaming: bool,
+    keyframe: Pace,
+    status: Pace,
+    outputs: VecDeque<PageOutput>,
+}
+
+/// Something done at most so often.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    /// Asks for it, at `now` or as soon after as `every` allows.
+    fn ask(&mut self, now: Instant, every: Duration) {
+        let due = self.last.map_or(now, |last| now.max(last + every));
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// Whether it is to be done at `now`; counts as done then.
+    fn take(&mut self, now: Instant) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            *self = Self { last: Some(now), due: None };
+        }
+        is_due
+    }
+}
+
+impl Page {
+    /// A page in `room` that asks at once to listen.
+    #[must_use]
+    pub fn new(room: Room, config: PageConfig) -> Self {
+        let listener = ListenerId { room, serial: 0 };
+        let listen = NetOp::Listen { listener, addr: config.addr, reuse: false };
+        Self {
+            listener,
+            site: Site::new(config.ticket_link, config.token, config.seed),
+            conns: BTreeMap::new(),
+            cache: Cache::new(),
+            streaming: false,
+            keyframe: Pace::default(),
+            status: Pace::default(),
+            outputs: VecDeque::from([PageOutput::Net(listen)]),
+        }
+    }
+
+    /// The link that opens the page at `local`, with the token where one is needed. For a page bound to the
+    /// unspecified address, give the address that a browser shall use.
+    #[must_use]
+    pub fn link(&self, local: SocketAddr) -> String {
+        self.site.link(local)
+    }
+
+    /// How many browsers have the page open.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.conns.values().filter(|conn| matches!(conn.stage, Stage::Socket(_))).count()
+    }
+
+    /// Takes one network event of the page's room.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Listening { local, .. } => self.event(PageEvent::Listening { local }),
+            Input::ListenFailed { addr, error, .. } => self.event(PageEvent::ListenFailed { addr, error }),
+            Input::Accepted { conn, local, remote, .. } => self.accept(now, conn, local, remote),
+            Input::Received { conn, bytes } => self.receive(now, conn, bytes),
+            Input::Backlogged { conn } => self.set_backlogged(now, conn, true),
+            Input::Drained { conn } => self.set_backlogged(now, conn, false),
+            Input::Closed { conn, .. } => {
+                self.conns.remove(&conn);
+            }
+            // The page opens no connections, and the application decides when to end.
+            Input::Connected { .. } | Input::ConnectFailed { .. } | Input::Interrupted => {}
+        }
+    }
+
+    /// Takes the passing of time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.deadline().0 <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.turn(now, id, |conn| conn.tick(now));
+        }
+        if self.watchers() > 0 && self.status_overdue().is_some_and(|at| at <= now) {
+            self.status.ask(now, Duration::ZERO);
+        }
+        self.pace(now);
+    }
+
+    /// The next thing to carry out, until `None`.
+    pub fn poll_output(&mut self) -> Option<PageOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When the page wants [`handle_timeout`](Self::handle_timeout), and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let conns = self.conns.values().map(Conn::deadline).min_by_key(|(at, _)| *at);
+        let keyframe = self.keyframe.due.map(|at| (at, "page: key frame"));
+        let status = self.status.due.map(|at| (at, "page: status"));
+        let beat = self.status_overdue().filter(|_| self.watchers() > 0).map(|at| (at, "page: sign of life"));
+        soonest(soonest(conns, keyframe), soonest(status, beat))
+    }
+
+    /// Takes one unit of the live stream and sends it to every browser that keeps up.
+    pub fn publish(&mut self, now: Instant, unit: &Unit) {
+        let foreign = match packet::read(unit) {
+            Reading::Packet(packet) => (packet.kind == PacketKind::VideoConfig).then_some(false),
+            Reading::ForeignVideo => Some(true),
+            Reading::Nothing => return,
+        };
+        if foreign.is_some_and(|foreign| self.site.set_foreign_video(foreign)) {
+            self.status.ask(now, STATUS_EVERY);
+        }
+        self.cache.push(unit);
+        self.spread(now, unit);
+        self.pace(now);
+    }
+
+    /// A stream begins: what came before is forgotten.
+    pub fn stream_started(&mut self, now: Instant) {
+        self.streaming = true;
+        self.restart(now, START);
+    }
+
+    /// The stream is over: browsers keep its last picture and wait for the next.
+    pub fn stream_ended(&mut self, now: Instant) {
+        self.streaming = false;
+        self.restart(now, END);
+    }
+
+    /// Takes a new status to show. A change of phase is told at once, numbers at a readable pace.
+    pub fn status(&mut self, now: Instant, status: Status) {
+        let phase_differs = self.site.phase() != status.phase;
+        if self.site.set_status(status) {
+            self.status.ask(now, if phase_differs { Duration::ZERO } else { STATUS_EVERY });
+            self.pace(now);
+        }
+    }
+
+    /// Ends the page: no more connections, a goodbye to each browser.
+    pub fn shutdown(&mut self, _now: Instant) {
+        self.net(NetOp::StopListening { listener: self.listener });
+        for (id, conn) in std::mem::take(&mut self.conns) {
+            if let Stage::Socket(mut socket) = conn.stage {
+                socket.close();
+                self.net(NetOp::Send { conn: id, bytes: socket.take_outbound() });
+            }
+            self.net(NetOp::Close { conn: id, how: Closing::Flush });
+        }
+    }
+
+    fn accept(&mut self, now: Instant, id: ConnId, local: SocketAddr, remote: SocketAddr) {
+        if self.conns.len() >= MAX_CONNECTIONS {
+            log::debug!("page: conn={id} from {remote} is one too many");
+            self.net(NetOp::Close { conn: id, how: Closing::Abort });
+            return;
+        }
+        self.conns.insert(id, Conn::new(now, local));
+    }
+
+    fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if let Stage::Socket(_) = conn.stage {
+            self.turn(now, id, |conn| conn.receive_message(now, bytes));
+            return;
+        }
+        let mut joined = None;
+        let site = &self.site;
+        let turn = conn.receive_head(now, bytes, site, &mut joined);
+        self.carry_out(now, id, turn);
+        if let Some((switch, early)) = joined {
+            self.join(now, id, switch);
+            if !early.is_empty() {
+                self.turn(now, id, |conn| conn.receive_message(now, &early));
+            }
+        }
+    }
+
+    /// Makes a connection a WebSocket and sends what its page needs to show a picture at once.
+    fn join(&mut self, now: Instant, id: ConnId, mut switch: Vec<u8>) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let mut socket = Socket::new(now);
+        socket.text(&self.site.status_json());
+        if self.streaming {
+            socket.text(START);
+        }
+        let replay: Vec<Unit> = self.cache.replay().collect();
+        let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
+        socket.text(&format!(r#"{{"type":"catch-up","packets":{shown}}}"#));
+        for unit in &replay {
+            socket.unit(unit);
+        }
+        switch.extend(socket.take_outbound());
+        conn.stage = Stage::Socket(Box::new(socket));
+        self.net(NetOp::Send { conn: id, bytes: switch });
+        if self.streaming && (!self.cache.has_keyframe() || shown > LONG_REPLAY) {
+            self.want_keyframe(now);
+        }
+        if self.status.last.is_none() {
+            self.status.last = Some(now);
+        }
+    }
+
+    fn spread(&mut self, now: Instant, unit: &Unit) {
+        let mut starved = false;
+        for (id, conn) in &mut self.conns {
+            let Stage::Socket(socket) = &mut conn.stage else { continue };
+            let dropped = socket.queue.dropped();
+            socket.queue.push(now, unit.clone());
+            starved |= socket.queue.dropped() > dropped;
+            if let Some(bytes) = conn.flush(&self.site) {
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
+            }
+        }
+        if starved {
+            self.keyframe.ask(now, KEYFRAME_EVERY);
+        } else if unit.is_keyframe() {
+            self.keyframe.due = None;
+        }
+    }
+
+    fn restart(&mut self, now: Instant, control: &'static str) {
+        self.cache = Cache::new();
+        self.keyframe.due = None;
+        if self.site.set_foreign_video(false) {
+            self.status.ask(now, Duration::ZERO);
+        }
+        for (id, conn) in &mut self.conns {
+            let Stage::Socket(socket) = &mut conn.stage else { continue };
+            socket.restart(control);
+            if let Some(bytes) = conn.flush(&self.site) {
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
+            }
+        }
+        self.pace(now);
+    }
+
+    fn set_backlogged(&mut self, now: Instant, id: ConnId, backlogged: bool) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.backlogged = backlogged;
+        let bytes = conn.flush(&self.site);
+        // Who does not read is not listened to either, or its requests would pile up answers in the driver.
+        self.net(NetOp::Read { conn: id, on: !backlogged });
+        if let Some(bytes) = bytes {
+            self.net(NetOp::Send { conn: id, bytes });
+        }
+        self.pace(now);
+    }
+
+    /// Runs `step` on a connection and carries out what comes of it.
+    fn turn(&mut self, now: Instant, id: ConnId, step: impl FnOnce(&mut Conn) -> Turn) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let turn = step(conn);
+        self.carry_out(now, id, turn);
+    }
+
+    fn carry_out(&mut self, now: Instant, id: ConnId, turn: Turn) {
+        if !turn.send.is_empty() {
+            self.net(NetOp::Send { conn: id, bytes: turn.send });
+        }
+        if let Some(how) = turn.close {
+            self.conns.remove(&id);
+            self.net(NetOp::Close { conn: id, how });
+        }
+        match turn.wish {
+            Some(Wish::Keyframe) if self.streaming => self.want_keyframe(now),
+            Some(Wish::Keyframe) | None => {}
+        }
+    }
+
+    fn want_keyframe(&mut self, now: Instant) {
+        self.keyframe.ask(now, KEYFRAME_EVERY);
+        self.pace(now);
+    }
+
+    /// Does what is due of the things that have a pace.
+    fn pace(&mut self, now: Instant) {
+        if self.keyframe.take(now) {
+            self.event(PageEvent::KeyframeWanted);
+        }
+        if !self.status.take(now) {
+            return;
+        }
+        for (id, conn) in &mut self.conns {
+            let Stage::Socket(socket) = &mut conn.stage else { continue };
+            socket.owes_status = true;
+            if let Some(bytes) = conn.flush(&self.site) {
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
+            }
+        }
+    }
+
+    fn status_overdue(&self) -> Option<Instant> {
+        self.status.last.map(|last| last + STATUS_AT_LEAST_EVERY)
+    }
+
+    fn net(&mut self, op: NetOp) {
+        self.outputs.push_back(PageOutput::Net(op));
+    }
+
+    fn event(&mut self, event: PageEvent) {
+        self.outputs.push_back(PageOutput::Event(event));
+    }
+}
+
+const START: &str = r#"{"type":"start"}"#;
+const END: &str = r#"{"type":"end"}"#;

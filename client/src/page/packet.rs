@@ -1,0 +1,202 @@
+//! Media as it travels to the page: one binary WebSocket message a unit.
+//!
+//! ```text
+//!  0        1        2                 4                          8                          12
+//!  +--------+--------+-----------------+--------------------------+--------------------------+---------
+//!  |  kind  | flags  |   reserved (0)  |  decode timestamp, ms    |  composition offset, ms  | payload
+//!  |   u8   |   u8   |       u16       |  u32, modulo 2^32        |  i32                     |
+//!  +--------+--------+-----------------+--------------------------+--------------------------+---------
+//! ```
+//!
+//! Integers are big-endian. Bit 0 of `flags` tells a key frame. The FLV framing ends here, so that the page's
+//! script has no container to parse: a configuration is the bare `avcC` or `AudioSpecificConfig`, a frame is
+//! length-prefixed NAL units or one raw AAC frame.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use punchcast::media::{Kind, Unit};
+
+/// The length of the header before the payload.
+pub(super) const HEADER: usize = 12;
+
+/// What a packet holds; the numbers are the protocol's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum PacketKind {
+    /// An `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 §5.3.3).
+    VideoConfig = 1,
+    /// One access unit, NAL units with length prefixes.
+    VideoFrame = 2,
+    /// An `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2).
+    AudioConfig = 3,
+    /// One raw AAC frame.
+    AudioFrame = 4,
+}
+
+/// One message for the page, before it is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packet<'a> {
+    /// What it holds.
+    pub(super) kind: PacketKind,
+    /// A decoder can begin with it.
+    pub(super) key: bool,
+    timestamp: u32,
+    offset: i32,
+    payload: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// The whole message, header included.
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(HEADER + self.payload.len());
+        bytes.put_u8(self.kind as u8);
+        bytes.put_u8(u8::from(self.key));
+        bytes.put_u16(0);
+        bytes.put_u32(self.timestamp);
+        bytes.put_i32(self.offset);
+        bytes.put_slice(self.payload);
+        bytes.freeze()
+    }
+}
+
+/// What a unit is to the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading<'a> {
+    /// Something to show.
+    Packet(Packet<'a>),
+    /// A picture in a codec that the page does not show.
+    ForeignVideo,
+    /// Nothing for the page: metadata, sound in another codec, the end of a sequence, a malformed tag.
+    Nothing,
+}
+
+/// Reads an FLV tag body (FLV v10.1 §E.4.2 and §E.4.3, Enhanced RTMP v2 for the `avc1` FourCC).
+pub(super) fn read(unit: &Unit) -> Reading<'_> {
+    match unit.kind {
+        Kind::Video => video(unit),
+        Kind::Audio => audio(unit).map_or(Reading::Nothing, Reading::Packet),
+        Kind::Data => Reading::Nothing,
+    }
+}
+
+fn video(unit: &Unit) -> Reading<'_> {
+    let body = &unit.payload[..];
+    let Some(&first) = body.first() else { return Reading::Nothing };
+    let frame_type = (first >> 4) & 0x7;
+    // Frame type 5 is a command to the player, not a picture.
+    if frame_type == 5 {
+        return Reading::Nothing;
+    }
+    let (packet_type, rest) = if first & 0x80 == 0 {
+        if first & 0x0f != 7 {
+            return Reading::ForeignVideo;
+        }
+        let Some((&packet_type, rest)) = body[1..].split_first() else { return Reading::Nothing };
+        // An AVC sequence header and end have a composition time too; Enhanced RTMP's have not.
+        match (packet_type, rest.len()) {
+            (0 | 2, 3..) => (packet_type, &rest[3..]),
+            (1, _) => (packet_type, rest),
+            _ => return Reading::Nothing,
+        }
+    } else {
+        match body.get(1..5) {
+            Some(b"avc1") => (first & 0x0f, &body[5..]),
+            Some(_) => return Reading::ForeignVideo,
+            None => return Reading::Nothing,
+        }
+    };
+    match (packet_type, rest) {
+        (0, config) if config.len() >= 4 => {
+            Reading::Packet(packet(PacketKind::VideoConfig, false, unit.timestamp, 0, config))
+        }
+        (1, [a, b, c, frame @ ..]) if !frame.is_empty() => {
+            // 24 bits, signed: shifted up and back down so that the sign comes along.
+            let offset = i32::from_be_bytes([*a, *b, *c, 0]) >> 8;
+            let kind = PacketKind::VideoFrame;
+            Reading::Packet(packet(kind, frame_type == 1, unit.timestamp, offset, frame))
+        }
+        // Enhanced RTMP's `CodedFramesX` has no composition time.
+        (3, frame) if !frame.is_empty() => {
+            Reading::Packet(packet(PacketKind::VideoFrame, frame_type == 1, unit.timestamp, 0, frame))
+        }
+        _ => Reading::Nothing,
+    }
+}
+
+fn audio(unit: &Unit) -> Option<Packet<'_>> {
+    let [first, packet_type, rest @ ..] = &unit.payload[..] else { return None };
+    if first >> 4 != 10 {
+        return None;
+    }
+    match packet_type {
+        0 if rest.len() >= 2 => Some(packet(PacketKind::AudioConfig, false, unit.timestamp, 0, rest)),
+        1 if !rest.is_empty() => Some(packet(PacketKind::AudioFrame, true, unit.timestamp, 0, rest)),
+        _ => None,
+    }
+}
+
+const fn packet(kind: PacketKind, key: bool, timestamp: u32, offset: i32, payload: &[u8]) -> Packet<'_> {
+    Packet { kind, key, timestamp, offset, payload }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(kind: Kind, payload: &[u8]) -> Unit {
+        Unit { kind, timestamp: 0x0102_0304, payload: Bytes::copy_from_slice(payload) }
+    }
+
+    fn read_packet(kind: Kind, payload: &[u8]) -> (PacketKind, bool, Bytes) {
+        match read(&unit(kind, payload)) {
+            Reading::Packet(packet) => (packet.kind, packet.key, packet.encode()),
+            other @ (Reading::ForeignVideo | Reading::Nothing) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_frame_keeps_its_times_and_loses_its_flv_framing() {
+        let (kind, key, bytes) = read_packet(Kind::Video, &[0x27, 1, 0xff, 0xff, 0xfe, 0xaa, 0xbb]);
+        assert_eq!((kind, key), (PacketKind::VideoFrame, false));
+        assert_eq!(bytes[..], [2, 0, 0, 0, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xfe, 0xaa, 0xbb]);
+        let (_, key, bytes) = read_packet(Kind::Video, &[0x17, 1, 0, 0, 66, 0xaa]);
+        assert!(key);
+        assert_eq!(bytes[1..], [1, 0, 0, 1, 2, 3, 4, 0, 0, 0, 66, 0xaa]);
+    }
+
+    #[test]
+    fn configurations_are_bare() {
+        let (kind, _, avc) = read_packet(Kind::Video, &[0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1f, 0xff]);
+        assert_eq!((kind, &avc[HEADER..]), (PacketKind::VideoConfig, &[1, 0x42, 0, 0x1f, 0xff][..]));
+        let (kind, _, aac) = read_packet(Kind::Audio, &[0xaf, 0, 0x12, 0x10]);
+        assert_eq!((kind, &aac[HEADER..]), (PacketKind::AudioConfig, &[0x12, 0x10][..]));
+        let (kind, _, sound) = read_packet(Kind::Audio, &[0xaf, 1, 0x21]);
+        assert_eq!((kind, &sound[HEADER..]), (PacketKind::AudioFrame, &[0x21][..]));
+    }
+
+    #[test]
+    fn the_enhanced_header_is_read_for_avc() {
+        let (kind, _, config) = read_packet(Kind::Video, b"\x90avc1\x01\x42\x00\x1f");
+        assert_eq!((kind, &config[HEADER..]), (PacketKind::VideoConfig, &b"\x01\x42\x00\x1f"[..]));
+        let (kind, key, _) = read_packet(Kind::Video, b"\x93avc1\xaa");
+        assert_eq!((kind, key), (PacketKind::VideoFrame, true));
+        assert_eq!(read(&unit(Kind::Video, b"\x93hvc1\xaa")), Reading::ForeignVideo);
+        assert_eq!(read(&unit(Kind::Video, b"\x12\x00")), Reading::ForeignVideo);
+    }
+
+    #[test]
+    fn every_short_body_is_read_without_a_picture() {
+        for kind in [Kind::Audio, Kind::Video, Kind::Data] {
+            for first in 0..=255u8 {
+                for second in [0, 1, 2, 3, 0x61] {
+                    for length in 0..5 {
+                        let body = [first, second, 0, 0, 0];
+                        let short = unit(kind, &body[..length]);
+                        if let Reading::Packet(packet) = read(&short) {
+                            assert!(packet.encode().len() > HEADER, "an empty payload from {body:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! A local RTMP port: where a program of the user publishes to the caster, or plays from the viewer.
+//!
+//! At the caster ([`Mode::Publishers`]) one publisher at a time is let in, ffmpeg or OBS, and its units come out as
+//! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players;
+//! one that joins late is first given metadata, sequence headers and the group of pictures under way.
+//!
+//! The core knows nothing of the link and nothing of sockets; it is one room of an application (see
+//! [`punchcast::app`]) with the same verbs.
+//!
+//! # A slow player
+//!
+//! While the driver holds bytes for a player, its units wait in a [`Queue`], which leaves video out to the next
+//! keyframe once it has waited too long. So a player that cannot keep up sees fewer pictures, not older ones, and
+//! never slows the others down.
+//!
+//! # Strangers
+//!
+//! A connection must finish its handshake within [`HANDSHAKE_TIME`] and publish or play within [`JOIN_TIME`]; there
+//! are at most [`MAX_CONNECTIONS`]. Keys are compared in constant time and never logged.
+
+mod player;
+
+use player::Player;
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
+use punchcast::media::{Cache, Unit};
+use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long a handshake may take. Local programs take milliseconds; five seconds cover a loaded machine.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// How long a connection may last without publishing or playing.
+pub const JOIN_TIME: Duration = Duration::from_secs(10);
+
+/// Connections at once: far more than a user's players, far fewer than a process's descriptors.
+pub const MAX_CONNECTIONS: usize = 32;
+
+/// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
+/// so far: media is held back by then.
+pub const MAX_UNREAD_REPLIES: usize = 64 * 1024;
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One publisher at a time; nobody plays.
+    Publishers,
+    /// Any number of players; nobody publishes.
+    Players,
+}
+
+/// How a port is run.
+#[derive(Clone)]
+pub struct RtmpPortConfig {
+    /// What it is for.
+    pub mode: Mode,
+    /// The app that must be asked for; any if `None`.
+    pub app: Option<String>,
+    /// The key that must be known; any if `None`.
+    pub key: Option<String>,
+    /// Varies the handshake's filler, which need not be secret.
+    pub seed: u64,
+}
+
+impl RtmpPortConfig {
+    /// A port of `mode` for any app and key.
+    #[must_use]
+    pub const fn new(mode: Mode) -> Self {
+        Self { mode, app: None, key: None, seed: 0 }
+    }
+}
+
+/// What a port has for its application.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RtmpPortOutput {
+    /// For the network.
+    Net(NetOp),
+    /// Something happened.
+    Event(Event),
+}
+
+/// What a port tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The port is open at this address.
+    Listening(SocketAddr),
+    /// The port cannot be opened; nothing will ever happen here.
+    ListenFailed {
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// Why.
+        error: NetError,
+    },
+    /// A publisher was let in.
+    PublisherJoined {
+        /// Its address.
+        remote: SocketAddr,
+        /// The app it asked for.
+        app: String,
+        /// Its key.
+        key: StreamKey,
+    },
+    /// The publisher's next unit.
+    Media(Unit),
+    /// The publisher has left.
+    PublisherLeft {
+        /// Its address.
+        remote: SocketAddr,
+    },
+    /// A player was let in.
+    PlayerJoined {
+        /// Its address.
+        remote: SocketAddr,
+    },
+    /// A player has left.
+    PlayerLeft {
+        /// Its address.
+        remote: SocketAddr,
+        /// Video units left out because it was slow.
+        dropped: u64,
+    },
+}
+
+/// A local RTMP port. See the [module](self).
+#[derive(Debug)]
+pub struct RtmpPort {
+    mode: Mode,
+    app: Option<String>,
+    key: Option<StreamKey>,
+    seeds: u64,
+    listener: ListenerId,
+    conns: BTreeMap<ConnId, Conn>,
+    cache: Cache,
+    /// Whether the publisher may be read from.
+    reading: bool,
+    /// When to go on with players that were given only a part of what waits.
+    resume: Option<Instant>,
+    outputs: VecDeque<RtmpPortOutput>,
+}
+
+#[derive(Debug)]
+struct Conn {
+    session: ServerSession,
+    remote: SocketAddr,
+    role: Role,
+    /// The driver holds bytes for it.
+    backlogged: bool,
+    /// Bytes queued since it became so.
+    unread: usize,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// Neither publishes nor plays, since this moment.
+    Joining(Instant),
+    Publisher,
+    Player(Player),
+}
+
+impl RtmpPort {
+    /// A port that asks to listen on `addr`; port 0 takes a free one, which [`Event::Listening`] tells.
+    #[must_use]
+    pub fn new(room: Room, addr: SocketAddr, config: RtmpPortConfig) -> Self {
+        let listener = ListenerId { room, serial: 0 };
+        let listen = NetOp::Listen { listener, addr, reuse: false };
+        Self {
+            mode: config.mode,
+            app: config.app,
+            key: config.key.map(StreamKey::new),
+            seeds: config.seed,
+            listener,
+            conns: BTreeMap::new(),
+            cache: Cache::new(),
+            reading: true,
+            resume: None,
+            outputs: VecDeque::from([RtmpPortOutput::Net(listen)]),
+        }
+    }
+
+    /// Takes one network event of this room.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Listening { local, .. } => self.event(Event::Listening(local)),
+            Input::ListenFailed { addr, error, .. } => self.event(Event::ListenFailed { addr, error }),
+            Input::Accepted { conn, remote, .. } => self.accepted(now, conn, remote),
+            Input::Received { conn, bytes } => self.received(now, conn, bytes),
+            Input::Backlogged { conn } => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.backlogged = true;
+                }
+            }
+            Input::Drained { conn: id } => {
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    (conn.backlogged, conn.unread) = (false, 0);
+                    self.pump(now, id);
+                }
+            }
+            Input::Closed { conn, .. } => self.gone(conn),
+            // A port opens no connections, and the application itself decides on interrupts.
+            Input::Connected { .. } | Input::ConnectFailed { .. } | Input::Interrupted => {}
+        }
+    }
+
+    /// Takes the passing of time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let late: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.deadline().is_some_and(|at| at <= now))
+            .map(id_of)
+            .collect();
+        for id in late {
+            log::debug!("conn={id} neither published nor played in time");
+            self.close(id, Closing::Abort);
+        }
+        if self.resume.is_some_and(|at| at <= now) {
+            self.resume = None;
+            self.pump_all(now);
+        }
+    }
+
+    /// The next thing to carry out, until `None`.
+    pub fn poll_output(&mut self) -> Option<RtmpPortOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When it wants `handle_timeout`, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let join = self.conns.values().filter_map(Conn::deadline).min();
+        let join = join.map(|at| (at, "an rtmp connection must publish or play"));
+        let resume = self.resume.map(|at| (at, "more waits for an rtmp player"));
+        punchcast::app::soonest(resume, join)
+    }
+
+    /// Sends a unit to every player, and keeps what later ones will need of it.
+    pub fn publish(&mut self, now: Instant, unit: &Unit) {
+        self.cache.push(unit);
+        for conn in self.conns.values_mut() {
+            if let Role::Player(player) = &mut conn.role {
+                player.push(now, unit);
+            }
+        }
+        self.pump_all(now);
+    }
+
+    /// The stream is over: players are told so and let go. What comes next is another stream.
+    pub fn end_stream(&mut self) {
+        self.cache = Cache::new();
+        let players: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
+        for id in players {
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.session.finish_play();
+            }
+            self.close(id, Closing::Flush);
+        }
+    }
+
+    /// Stops or goes on reading from the publisher, so that a slow link pushes back on it.
+    pub fn set_reading(&mut self, on: bool) {
+        if self.reading != on {
+            self.reading = on;
+            if let Some((&conn, _)) = self.conns.iter().find(|(_, conn)| conn.is_publisher()) {
+                self.net(NetOp::Read { conn, on });
+            }
+        }
+    }
+
+    /// Closes the port and everybody on it.
+    pub fn close_all(&mut self) {
+        self.end_stream();
+        let rest: Vec<ConnId> = self.conns.keys().copied().collect();
+        for id in rest {
+            self.close(id, Closing::Flush);
+        }
+        self.net(NetOp::StopListening { listener: self.listener });
+    }
+
+    /// Whether somebody publishes.
+    #[must_use]
+    pub fn has_publisher(&self) -> bool {
+        self.conns.values().any(Conn::is_publisher)
+    }
+
+    /// How many play.
+    #[must_use]
+    pub fn players(&self) -> usize {
+        self.conns.values().filter(|conn| conn.is_player()).count()
+    }
+
+    fn accepted(&mut self, now: Instant, id: ConnId, remote: SocketAddr) {
+        if self.conns.len() == MAX_CONNECTIONS {
+            log::debug!("conn={id} one connection too many");
+            self.net(NetOp::Close { conn: id, how: Closing::Abort });
+            return;
+        }
+        self.seeds = self.seeds.wrapping_add(1);
+        let session = ServerSession::new(self.seeds);
+        let conn = Conn { session, remote, role: Role::Joining(now), backlogged: false, unread: 0 };
+        self.conns.insert(id, conn);
+    }
+
+    fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let mut result = conn.session.handle_input(bytes);
+        // What the session has to say goes first, and answering it may fail as well.
+        while let Some(conn) = self.conns.get_mut(&id)
+            && let Some(output) = conn.session.poll_output()
+        {
+            match output {
+                rtmp::Output::Transmit(bytes) => self.send(id, bytes),
+                rtmp::Output::Event(event) => result = result.and(self.session_event(now, id, event)),
+            }
+        }
+        if let Err(error) = result
+            && self.conns.contains_key(&id)
+        {
+            log::debug!("conn={id} {error}");
+            self.close(id, Closing::Flush);
+        }
+    }
+
+    fn session_event(&mut self, now: Instant, id: ConnId, event: ServerEvent) -> Result<(), rtmp::Error> {
+        match event {
+            ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
+                Ok(()) => return self.let_publisher_in(id, stream, app, key),
+                Err(why) => self.refuse(id, stream, why),
+            },
+            ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
+                Ok(()) => return self.let_player_in(now, id, stream),
+                Err(why) => self.refuse(id, stream, why),
+            },
+            ServerEvent::Media(unit) => self.event(Event::Media(unit)),
+            ServerEvent::PublishEnded(_) | ServerEvent::PlayEnded(_) => {
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    let role = std::mem::replace(&mut conn.role, Role::Joining(now));
+                    let remote = conn.remote;
+                    if !self.reading && matches!(role, Role::Publisher) {
+                        self.net(NetOp::Read { conn: id, on: true });
+                    }
+                    self.left(role, remote);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether who asks for `app` and `key` in order to do `what` may.
+    fn judge(&self, what: Mode, app: &str, key: &StreamKey) -> Result<(), Refusal> {
+        let app_fits = self.app.as_deref().is_none_or(|expected| expected == app);
+        let key_fits = self.key.as_ref().is_none_or(|expected| key.matches(expected.as_str()));
+        if self.mode != what || !app_fits || !key_fits {
+            return Err(Refusal::UnknownKey);
+        }
+        if what == Mode::Publishers && self.has_publisher() { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    fn let_publisher_in(
+        &mut self,
+        id: ConnId,
+        stream: StreamId,
+        app: String,
+        key: StreamKey,
+    ) -> Result<(), rtmp::Error> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        conn.role = Role::Publisher;
+        let remote = conn.remote;
+        let result = conn.session.accept(stream);
+        self.event(Event::PublisherJoined { remote, app, key });
+        if !self.reading {
+            self.net(NetOp::Read { conn: id, on: false });
+        }
+        result
+    }
+
+    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) -> Result<(), rtmp::Error> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        let result = conn.session.accept(stream);
+        conn.role = Role::Player(Player::new(now, &self.cache));
+        let remote = conn.remote;
+        self.event(Event::PlayerJoined { remote });
+        self.pump(now, id);
+        result
+    }
+
+    fn refuse(&mut self, id: ConnId, stream: StreamId, why: Refusal) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        log::debug!("conn={id} refused: {why:?}");
+        if let Err(error) = conn.session.refuse(stream, why) {
+            log::debug!("conn={id} {error}");
+        }
+        self.close(id, Closing::Flush);
+    }
+
+    fn pump_all(&mut self, now: Instant) {
+        let players: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
+        for id in players {
+            self.pump(now, id);
+        }
+    }
+
+    /// Gives a player what waits for it, as long as its socket takes it and up to a burst's length: whether the
+    /// driver could send what it was given comes back only after the outputs are drained.
+    fn pump(&mut self, now: Instant, id: ConnId) {
+        let mut burst = 0;
+        while let Some(Conn { session, role: Role::Player(player), backlogged: false, .. }) =
+            self.conns.get_mut(&id)
+        {
+            if burst >= MAX_BURST {
+                if !player.is_empty() {
+                    self.resume = Some(now);
+                }
+                return;
+            }
+            let Some(unit) = player.pop() else { return };
+            burst += unit.payload.len();
+            if let Err(error) = session.send_media(&unit) {
+                log::debug!("conn={id} unit left out: {error}");
+            }
+            if let Some(bytes) = session.poll_transmit() {
+                self.send(id, bytes);
+            }
+        }
+    }
+
+    fn send(&mut self, id: ConnId, bytes: Vec<u8>) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.backlogged {
+            conn.unread += bytes.len();
+            if conn.unread > MAX_UNREAD_REPLIES {
+                log::debug!("conn={id} asks and does not read");
+                self.close(id, Closing::Abort);
+                return;
+            }
+        }
+        self.net(NetOp::Send { conn: id, bytes });
+    }
+
+    /// Sends the session's last words and closes the connection.
+    fn close(&mut self, id: ConnId, how: Closing) {
+        if how == Closing::Flush {
+            while let Some(bytes) = self.conns.get_mut(&id).and_then(|conn| conn.session.poll_transmit()) {
+                self.net(NetOp::Send { conn: id, bytes });
+            }
+        }
+        self.gone(id);
+        self.net(NetOp::Close { conn: id, how });
+    }
+
+    fn gone(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.remove(&id) {
+            self.left(conn.role, conn.remote);
+        }
+    }
+
+    fn left(&mut self, role: Role, remote: SocketAddr) {
+        match role {
+            Role::Joining(_) => {}
+            Role::Publisher => self.event(Event::PublisherLeft { remote }),
+            Role::Player(player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(RtmpPortOutput::Event(event));
+    }
+
+    fn net(&mut self, op: NetOp) {
+        self.outputs.push_back(RtmpPortOutput::Net(op));
+    }
+}
+
+impl Conn {
+    fn deadline(&self) -> Option<Instant> {
+        match self.role {
+            Role::Joining(since) if self.session.is_established() => Some(since + JOIN_TIME),
+            Role::Joining(since) => Some(since + HANDSHAKE_TIME),
+            Role::Publisher | Role::Player(_) => None,
+        }
+    }
+
+    const fn is_player(&self) -> bool {
+        matches!(self.role, Role::Player(_))
+    }
+
+    const fn is_publisher(&self) -> bool {
+        matches!(self.role, Role::Publisher)
+    }
+}
+
+fn id_of((&id, _): (&ConnId, &Conn)) -> ConnId {
+    id
+}
+
+/// Bytes given to the driver for one player at a time. A driver holds what the socket does not take, and what it
+/// holds cannot be left out any more.
+const MAX_BURST: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

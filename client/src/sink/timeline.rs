@@ -1,0 +1,193 @@
+//! What of a stream goes into a recording, and at which time.
+//!
+//! A recording begins at a keyframe, after the metadata and sequence headers that were seen by then, at time zero,
+//! and its timestamps never go back. One recording may hold several streams, one after another: the link was made
+//! again, or another cast followed. The next stream begins at a keyframe too, and goes on where the last one ended.
+
+use punchcast::media::{Kind, Unit};
+
+/// The largest step between two units' timestamps, in milliseconds, that counts as time that passed: a screen on
+/// which nothing moves may give no frame for long. A larger one is another clock.
+const MAX_STEP: i32 = 3_600_000;
+
+/// How far audio may stand behind the video before it, in milliseconds. Further back is another clock.
+const MAX_STEP_BACK: i32 = 2_000;
+
+/// The step from one stream to the next, in milliseconds: about a frame.
+const STREAM_GAP: u64 = 40;
+
+/// How much sound, in milliseconds, without a picture makes a stream one of sound alone. Publishers send both within
+/// a second; longer costs a sound-only recording its beginning.
+const AUDIO_ALONE: u32 = 2_000;
+
+/// Decides on the units of a recording.
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    phase: Phase,
+    metadata: Header,
+    video: Header,
+    audio: Header,
+    /// A picture or its sequence header was seen in this stream.
+    video_seen: bool,
+    /// A keyframe of this stream is recorded, so what follows it can be decoded.
+    decodable: bool,
+    clock: Option<Clock>,
+    /// The recording's latest timestamp, in milliseconds.
+    now: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Until a keyframe comes.
+    #[default]
+    Waiting,
+    /// The same, and there has been sound since this timestamp.
+    Sound(u32),
+    /// Everything goes into the recording.
+    Recording,
+}
+
+/// A unit that describes what follows it, and whether it stands in the recording.
+#[derive(Debug, Default)]
+struct Header {
+    unit: Option<Unit>,
+    written: bool,
+}
+
+impl Header {
+    /// Keeps `unit`; one that says the same again is not written again.
+    fn keep(&mut self, unit: &Unit) {
+        if self.unit.as_ref().is_none_or(|kept| kept.payload != unit.payload) {
+            *self = Self { unit: Some(unit.clone()), written: false };
+        }
+    }
+}
+
+/// How a stream's timestamps become the recording's.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// The latest timestamp of the stream.
+    last: u32,
+    /// Where that is in the recording.
+    at: u64,
+}
+
+impl Timeline {
+    /// Whether the recording holds sound, and whether pictures, as far as is known.
+    pub(super) fn contents(&self) -> (bool, bool) {
+        (self.audio.unit.is_some() || matches!(self.phase, Phase::Sound(_)), self.video.unit.is_some())
+    }
+
+    /// Another stream follows: its clock is another, and it begins at its next keyframe.
+    pub(super) fn next_stream(&mut self) {
+        self.clock = None;
+        self.video_seen = false;
+        self.wait();
+    }
+
+    /// Some of what was given out was lost: nothing can be decoded before the next keyframe.
+    pub(super) fn resynchronise(&mut self) {
+        for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
+            header.written = false;
+        }
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        self.phase = Phase::Waiting;
+        self.decodable = false;
+    }
+
+    /// Takes the next unit that was received, and gives what is to be written for it, in order.
+    pub(super) fn accept(&mut self, unit: &Unit, mut write: impl FnMut(Unit)) {
+        self.video_seen |= unit.kind == Kind::Video;
+        if let Some(header) = self.header_of(unit) {
+            header.keep(unit);
+            if self.phase == Phase::Recording {
+                self.write_headers(&mut write);
+            }
+            return;
+        }
+        if self.clock.is_some_and(|clock| clock.leaps(unit.timestamp)) {
+            self.clock = None;
+            self.wait();
+        }
+        if self.phase != Phase::Recording {
+            if !self.begins(unit) {
+                return;
+            }
+            self.phase = Phase::Recording;
+            self.write_headers(&mut write);
+        }
+        if unit.kind == Kind::Video {
+            self.decodable |= unit.is_keyframe();
+            if !self.decodable {
+                return;
+            }
+        }
+        let timestamp = self.advance(unit.timestamp);
+        write(Unit { timestamp, ..unit.clone() });
+    }
+
+    fn header_of(&mut self, unit: &Unit) -> Option<&mut Header> {
+        match unit.kind {
+            Kind::Data if is_metadata(unit) => Some(&mut self.metadata),
+            Kind::Video if unit.is_sequence_header() => Some(&mut self.video),
+            Kind::Audio if unit.is_sequence_header() => Some(&mut self.audio),
+            Kind::Data | Kind::Video | Kind::Audio => None,
+        }
+    }
+
+    /// Whether a recording can begin with `unit`.
+    fn begins(&mut self, unit: &Unit) -> bool {
+        match (unit.kind, self.phase) {
+            (Kind::Video, _) => unit.is_keyframe(),
+            (Kind::Audio, _) if self.video_seen => false,
+            (Kind::Audio, Phase::Sound(since)) => unit.timestamp.wrapping_sub(since) >= AUDIO_ALONE,
+            (Kind::Audio, Phase::Waiting | Phase::Recording) => {
+                self.phase = Phase::Sound(unit.timestamp);
+                false
+            }
+            (Kind::Data, _) => false,
+        }
+    }
+
+    /// Writes the headers that the recording does not have yet, where it has come to.
+    fn write_headers(&mut self, write: &mut impl FnMut(Unit)) {
+        for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
+            if let Header { unit: Some(unit), written: written @ false } = header {
+                *written = true;
+                write(Unit { timestamp: self.now as u32, ..unit.clone() });
+            }
+        }
+    }
+
+    /// The recording's time for a stream's timestamp.
+    fn advance(&mut self, timestamp: u32) -> u32 {
+        let clock = match self.clock {
+            Some(clock) => clock.moved(timestamp),
+            // The first stream begins at zero, any other after what is there.
+            None if self.now == 0 => Clock { last: timestamp, at: 0 },
+            None => Clock { last: timestamp, at: self.now + STREAM_GAP },
+        };
+        self.clock = Some(clock);
+        self.now = self.now.max(clock.at);
+        self.now as u32
+    }
+}
+
+impl Clock {
+    fn leaps(self, timestamp: u32) -> bool {
+        !(-MAX_STEP_BACK..=MAX_STEP).contains(&(timestamp.wrapping_sub(self.last) as i32))
+    }
+
+    fn moved(self, timestamp: u32) -> Self {
+        let step = timestamp.wrapping_sub(self.last) as i32;
+        if step <= 0 { self } else { Self { last: timestamp, at: self.at + step as u64 } }
+    }
+}
+
+/// Whether a data message is `onMetaData`, as a stream carries it.
+fn is_metadata(unit: &Unit) -> bool {
+    unit.payload.starts_with(b"\x02\x00\x0aonMetaData")
+}

@@ -1,0 +1,307 @@
+//! An FLV file, or FLV from standard input, as a source.
+//!
+//! A file is played at the speed of its timestamps, its first unit at once. Standard input is live already: its
+//! units go on as they come.
+
+use super::SourceEvent;
+use super::control::{Control, now};
+use punchcast::media::Unit;
+use punchcast::media::flv::Reader;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Bytes to read at a time.
+const READ_SIZE: usize = 64 << 10;
+
+/// Pieces of [`READ_SIZE`] that standard input may be ahead of `emit`. What is beyond waits in the pipe, so that the
+/// writer feels it.
+const READ_AHEAD: usize = 4;
+
+/// How soon a stop is noticed while standard input is silent; nothing can interrupt a blocking read.
+const STOP_LATENCY: Duration = Duration::from_millis(100);
+
+/// The largest step between two timestamps that is waited for, in milliseconds. A larger one, or one back by more
+/// than [`MAX_STEP_BACK`], is a cut between two recordings, not a pause.
+const MAX_STEP: i32 = 10_000;
+
+/// How far back audio may stand behind the video before it in a well-made file, in milliseconds.
+const MAX_STEP_BACK: i32 = 2_000;
+
+/// Where the bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlvInput {
+    /// A file, played at the speed of its timestamps.
+    File(PathBuf),
+    /// Standard input, passed on as it comes.
+    Stdin,
+}
+
+impl FlvInput {
+    /// What `--source` names: `-` is standard input, all else is a file.
+    #[must_use]
+    pub fn from_arg(arg: &str) -> Self {
+        if arg == "-" { Self::Stdin } else { Self::File(arg.into()) }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "standard input".to_owned(),
+        }
+    }
+}
+
+/// Starts a thread that reads `input` and emits its units until its end, until it is stopped, or until `emit`
+/// returns `false`. The thread gives the number of units that it emitted.
+///
+/// # Errors
+/// When the thread cannot be started. A file that cannot be opened or read is [`SourceEvent::Failed`].
+pub fn spawn_flv(
+    input: FlvInput,
+    control: Control,
+    mut emit: impl FnMut(SourceEvent) -> bool + Send + 'static,
+) -> io::Result<JoinHandle<u64>> {
+    thread::Builder::new().name("flv source".into()).spawn(move || {
+        let mut feed = Feed { control, pace: None, units: 0, bytes: 0 };
+        let outcome = match &input {
+            FlvInput::File(path) => feed.play(File::open(path), &mut emit),
+            FlvInput::Stdin => feed.relay(io::stdin(), &mut emit),
+        };
+        match outcome {
+            Ok(Outcome::Ended) => {
+                emit(SourceEvent::Ended);
+            }
+            Ok(Outcome::Stopped) => {}
+            Err(why) => {
+                emit(SourceEvent::Failed(format!("{}: {why}", input.name())));
+            }
+        }
+        feed.units
+    })
+}
+
+enum Outcome {
+    Ended,
+    Stopped,
+}
+
+/// The state of one reading.
+struct Feed {
+    control: Control,
+    pace: Option<Pace>,
+    units: u64,
+    bytes: u64,
+}
+
+impl Feed {
+    /// Reads a file at the speed of its timestamps.
+    fn play(
+        &mut self,
+        file: io::Result<impl Read>,
+        emit: &mut impl FnMut(SourceEvent) -> bool,
+    ) -> Result<Outcome, String> {
+        let mut file = file.map_err(|error| error.to_string())?;
+        let mut reader = Reader::new();
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return self.end(&reader),
+                Ok(read) => {
+                    if !self.take(&mut reader, &buffer[..read], true, emit)? {
+                        return Ok(Outcome::Stopped);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Passes a live stream on as it comes. Its reader has a thread of its own, which a silent stream leaves
+    /// blocked, after this one has ended, until the program ends.
+    fn relay(
+        &mut self,
+        input: impl Read + Send + 'static,
+        emit: &mut impl FnMut(SourceEvent) -> bool,
+    ) -> Result<Outcome, String> {
+        let pieces = read_ahead(input).map_err(|error| error.to_string())?;
+        let mut reader = Reader::new();
+        while !self.control.stopped() {
+            match pieces.recv_timeout(STOP_LATENCY) {
+                Ok(Ok(piece)) => {
+                    if !self.take(&mut reader, &piece, false, emit)? {
+                        return Ok(Outcome::Stopped);
+                    }
+                }
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.end(&reader),
+            }
+        }
+        Ok(Outcome::Stopped)
+    }
+
+    /// Emits the units that `bytes` complete; `false` when it was stopped.
+    fn take(
+        &mut self,
+        reader: &mut Reader,
+        bytes: &[u8],
+        paced: bool,
+        emit: &mut impl FnMut(SourceEvent) -> bool,
+    ) -> Result<bool, String> {
+        self.bytes += bytes.len() as u64;
+        reader.push(bytes);
+        while let Some(unit) = reader.next().map_err(|error| error.to_string())? {
+            if paced && !self.wait_for(&unit) || self.control.stopped() {
+                return Ok(false);
+            }
+            if !emit(SourceEvent::Unit(unit)) {
+                return Ok(false);
+            }
+            self.units += 1;
+        }
+        Ok(true)
+    }
+
+    fn wait_for(&mut self, unit: &Unit) -> bool {
+        let pace = self.pace.get_or_insert_with(|| Pace::new(now(), unit.timestamp));
+        let due = pace.due(unit.timestamp, now);
+        self.control.wait_until(due)
+    }
+
+    fn end(&self, reader: &Reader) -> Result<Outcome, String> {
+        if !reader.begun() {
+            return Err(format!("not an FLV file (it ends after {} bytes)", self.bytes));
+        }
+        if reader.truncated() {
+            log::info!("the FLV stream ends within a tag, which is left out");
+        }
+        Ok(Outcome::Ended)
+    }
+}
+
+fn read_ahead(mut input: impl Read + Send + 'static) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = sync_channel(READ_AHEAD);
+    thread::Builder::new().name("flv input".into()).spawn(move || {
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            let piece = match input.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => Ok(buffer[..read].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = piece.is_err();
+            if sender.send(piece).is_err() || failed {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// Turns timestamps into deadlines.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// When timestamp `origin` is or was due.
+    start: Instant,
+    origin: u32,
+    last: u32,
+    /// Milliseconds from `origin` to `last`, which do not wrap.
+    elapsed: u64,
+}
+
+impl Pace {
+    const fn new(start: Instant, origin: u32) -> Self {
+        Self { start, origin, last: origin, elapsed: 0 }
+    }
+
+    /// When a unit with this timestamp is due. After a cut, at once.
+    fn due(&mut self, timestamp: u32, now: impl FnOnce() -> Instant) -> Instant {
+        let step = timestamp.wrapping_sub(self.last) as i32;
+        if !(-MAX_STEP_BACK..=MAX_STEP).contains(&step) {
+            *self = Self::new(now(), timestamp);
+        } else if step > 0 {
+            self.elapsed += step as u64;
+            self.last = timestamp;
+        }
+        debug_assert_eq!(self.origin.wrapping_add(self.elapsed as u32), self.last);
+        self.start + Duration::from_millis(self.elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::media::Kind;
+    use punchcast::media::flv::Writer;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant serves as the start")]
+    fn deadlines_follow_timestamps_across_the_wrap_and_start_over_at_a_cut() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::new(start, u32::MAX - 9);
+        assert_eq!(pace.due(u32::MAX - 9, || unreachable!()), start);
+        assert_eq!(pace.due(30, || unreachable!()), after(40));
+        assert_eq!(pace.due(10, || unreachable!()), after(40), "audio behind its video does not wait");
+        assert_eq!(pace.due(70, || unreachable!()), after(80));
+        assert_eq!(pace.due(3_600_000, || after(100)), after(100), "a leap of an hour is a cut");
+        assert_eq!(pace.due(3_600_040, || unreachable!()), after(140));
+        assert_eq!(pace.due(0, || after(150)), after(150), "so is a leap back");
+    }
+
+    /// Standard input as a test has it: pieces that come when they are sent.
+    struct Pipe(Receiver<Vec<u8>>);
+
+    impl Read for Pipe {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Ok(piece) = self.0.recv() else { return Ok(0) };
+            buffer[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    fn feed(control: &Control) -> Feed {
+        Feed { control: control.clone(), pace: None, units: 0, bytes: 0 }
+    }
+
+    #[test]
+    fn a_live_stream_is_passed_on_as_it_comes() {
+        let writer = Writer::new(true, false);
+        // An hour between the two: were it paced, the test would not end.
+        let units = [0, 3_600_000].map(|timestamp| Unit {
+            kind: Kind::Audio,
+            timestamp,
+            payload: vec![0xaf, 1, timestamp as u8].into(),
+        });
+        let (sender, receiver) = std::sync::mpsc::channel();
+        sender.send(writer.header().to_vec()).unwrap();
+        for unit in &units {
+            sender.send(writer.tag(unit)).unwrap();
+        }
+        drop(sender);
+        let mut seen = Vec::new();
+        let outcome = feed(&Control::new()).relay(Pipe(receiver), &mut |event| {
+            seen.push(event);
+            true
+        });
+        assert!(matches!(outcome, Ok(Outcome::Ended)));
+        assert_eq!(seen, units.map(SourceEvent::Unit));
+    }
+
+    #[test]
+    fn a_silent_live_stream_can_be_stopped() {
+        let control = Control::new();
+        let (_sender, receiver) = std::sync::mpsc::channel();
+        let stopper = control.clone();
+        let thread = thread::spawn(move || stopper.stop());
+        let outcome = feed(&control).relay(Pipe(receiver), &mut |event| panic!("{event:?}"));
+        assert!(matches!(outcome, Ok(Outcome::Stopped)));
+        thread.join().unwrap();
+    }
+}

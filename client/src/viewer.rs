@@ -1,0 +1,454 @@
+//! The viewer's application: shows a ticket, receives one cast at a time, hands its units to the sinks.
+//!
+//! ```text
+//!  hole port, page and RTMP port bound ─▶ Ready{ticket} ─▶ … Linked ─▶ publish ─▶ Unit, Unit, … ─▶ Lost | Ended
+//!                                                            ▲                                        │
+//!                                                            └────────────────────────────────────────┘
+//! ```
+//!
+//! The page and the RTMP port are rooms of this application; files and the snapshot belong to the program around it,
+//! which gets every unit as a [`Notice`].
+
+use crate::meeting::{self, Link, Meeting};
+use crate::notice::{Notice, Stats};
+use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
+use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
+use crate::stats::Meter;
+use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
+use punchcast::link::{Bye, EndReason};
+use punchcast::media::Unit;
+use punchcast::rendezvous::agent;
+use punchcast::rtmp::{self, ServerEvent, ServerSession, StreamId};
+use punchcast::ticket::{self, Ticket, ViewerIdentity};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const PAGE: Room = Room(3);
+const RTMP: Room = Room(4);
+
+/// A running cast that was silent for this long gives way to a new one: most likely it is the same caster on a new
+/// link. Several pings fit in.
+const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
+
+/// What a viewer is made with.
+pub struct Config {
+    /// The key, the secret and the proof behind the ticket.
+    pub identity: ViewerIdentity,
+    /// The daemon as the ticket names it.
+    pub server: Option<ticket::Server>,
+    /// The meeting; its secrets are those of `identity`.
+    pub meeting: meeting::Config,
+    /// Where to serve the page; the ticket is filled in here.
+    pub page: Option<PageConfig>,
+    /// Where to serve players.
+    pub rtmp: Option<SocketAddr>,
+    /// Exit after the first cast.
+    pub once: bool,
+    /// Varies what need not be secret.
+    pub seed: u64,
+}
+
+/// The cast that is shown.
+struct Cast {
+    link: Link,
+    session: ServerSession,
+    stream: Option<StreamId>,
+    heard: Instant,
+    seen_first: bool,
+    began: Instant,
+}
+
+/// What has been bound so far; the ticket is shown when nothing is missing.
+#[derive(Default)]
+struct Doors {
+    ticket: Option<Ticket>,
+    page: Option<SocketAddr>,
+    rtmp: Option<SocketAddr>,
+    told: bool,
+}
+
+/// See the [module](self).
+pub struct Viewer {
+    identity: ViewerIdentity,
+    server: Option<ticket::Server>,
+    meeting: Meeting,
+    page_config: Option<PageConfig>,
+    page: Option<Page>,
+    port: Option<RtmpPort>,
+    wants_rtmp: bool,
+    doors: Doors,
+    cast: Option<Cast>,
+    /// When the caster that is being met was first heard of.
+    met: Option<Instant>,
+    meter: Meter,
+    once: bool,
+    seed: u64,
+    status: Status,
+    outputs: VecDeque<Output<Notice>>,
+}
+
+impl Viewer {
+    /// A viewer that begins at once.
+    #[must_use]
+    pub fn new(now: Instant, config: Config) -> Self {
+        let mut viewer = Self {
+            identity: config.identity,
+            server: config.server,
+            meeting: Meeting::new(config.meeting),
+            page_config: config.page,
+            page: None,
+            wants_rtmp: config.rtmp.is_some(),
+            port: config.rtmp.map(|addr| {
+                let port =
+                    RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Players) };
+                RtmpPort::new(RTMP, addr, port)
+            }),
+            doors: Doors::default(),
+            cast: None,
+            met: None,
+            meter: Meter::new(now),
+            once: config.once,
+            seed: config.seed,
+            status: Status { message: "waiting for a caster".into(), ..Status::default() },
+            outputs: VecDeque::new(),
+        };
+        viewer.meeting.start(now, 0);
+        viewer.settle(now);
+        viewer
+    }
+
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.meeting.poll_output() {
+                match output {
+                    meeting::Output::Net(op) => self.net(op),
+                    meeting::Output::Event(event) => self.meeting_event(now, event),
+                }
+            } else if let Some(output) = self.page.as_mut().and_then(Page::poll_output) {
+                match output {
+                    PageOutput::Net(op) => self.net(op),
+                    PageOutput::Event(event) => self.page_event(event),
+                }
+            } else if let Some(output) = self.port.as_mut().and_then(RtmpPort::poll_output) {
+                match output {
+                    RtmpPortOutput::Net(op) => self.net(op),
+                    RtmpPortOutput::Event(event) => self.port_event(event),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn meeting_event(&mut self, now: Instant, event: meeting::Event) {
+        match event {
+            meeting::Event::Opened(addresses) => self.opened(addresses),
+            meeting::Event::Failed(addr, error) => self.cannot_listen(addr, &error.to_string()),
+            meeting::Event::Rendezvous(event) => self.rendezvous_event(now, event),
+            meeting::Event::Trying { rung, local, remote } => {
+                self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
+            }
+            meeting::Event::Linked(link) => self.linked(now, link),
+            meeting::Event::Stream(conn, bytes) => self.stream(now, conn, &bytes),
+            meeting::Event::Rtt(conn, rtt) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.link.rtt = Some(rtt);
+                    cast.heard = now;
+                }
+            }
+            meeting::Event::Lost(conn, loss) => {
+                if self.cast.as_ref().is_some_and(|cast| cast.link.conn == conn) {
+                    let finished = matches!(loss, meeting::Loss::Ended(EndReason::Bye(Bye::Finished)));
+                    self.cast_over(now, finished, &loss.to_string());
+                }
+            }
+            meeting::Event::Backlogged(_) | meeting::Event::Drained(_) | meeting::Event::NoLink(_) => {}
+        }
+    }
+
+    fn opened(&mut self, addresses: Vec<punchcast::endpoint::Endpoint>) {
+        let ticket = self.identity.ticket(self.server.clone(), addresses);
+        if let Some(mut config) = self.page_config.take() {
+            config.ticket_link = ticket.to_string();
+            self.page = Some(Page::new(PAGE, config));
+        }
+        self.doors.ticket = Some(ticket);
+        self.tell_ready();
+    }
+
+    fn tell_ready(&mut self) {
+        let page_missing = self.page.is_some() && self.doors.page.is_none();
+        let rtmp_missing = self.wants_rtmp && self.doors.rtmp.is_none();
+        let Some(ticket) = self.doors.ticket.as_ref() else { return };
+        if self.doors.told || page_missing || rtmp_missing {
+            return;
+        }
+        self.doors.told = true;
+        let page = self.doors.page.and_then(|local| self.page.as_ref().map(|page| page.link(local)));
+        let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp: self.doors.rtmp };
+        self.notice(notice);
+    }
+
+    fn cannot_listen(&mut self, addr: SocketAddr, why: &str) {
+        self.notice(Notice::End {
+            ok: false,
+            reason: format!(
+                "cannot listen on {addr}: {why}; choose another address, or port 0 for any free one"
+            ),
+        });
+        self.outputs.push_back(Output::Exit);
+    }
+
+    fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
+        if let agent::Event::Introduced { peer, .. } = &event {
+            if self.cast.is_none() {
+                self.met = Some(now);
+                self.status.phase = Phase::Connecting;
+                self.status.message = "a caster was introduced; making the link".into();
+                self.show_status(now);
+            }
+            self.notice(Notice::Peer { id: peer.client });
+        }
+        self.notice(Notice::Rendezvous(event));
+    }
+
+    fn linked(&mut self, now: Instant, link: Link) {
+        let gives_way = self.cast.as_ref().is_none_or(|cast| cast.heard + GIVES_WAY_AFTER <= now);
+        if !gives_way {
+            self.meeting.end(now, link.conn, Bye::Busy);
+            self.notice(Notice::Busy { remote: link.remote.addr() });
+            return;
+        }
+        if let Some(old) = self.cast.take() {
+            self.meeting.end(now, old.link.conn, Bye::NotChosen);
+        }
+        let began = self.met.take().unwrap_or(now);
+        self.seed = self.seed.wrapping_add(1);
+        self.cast = Some(Cast {
+            link,
+            session: ServerSession::new(self.seed),
+            stream: None,
+            heard: now,
+            seen_first: false,
+            began,
+        });
+        self.meter.reset(now);
+        self.status = Status {
+            phase: Phase::Live,
+            rung: Some(link.rung),
+            local: Some(link.local.addr()),
+            remote: Some(link.remote.addr()),
+            message: format!("linked ({})", link.rung),
+            ..Status::default()
+        };
+        self.show_status(now);
+        self.notice(Notice::Link { link, elapsed: now - began });
+    }
+
+    fn stream(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) else { return };
+        cast.heard = now;
+        let result = cast.session.handle_input(bytes);
+        loop {
+            let Some(cast) = self.cast.as_mut() else { return };
+            match cast.session.poll_output() {
+                Some(rtmp::Output::Transmit(bytes)) => self.meeting.send(now, conn, &bytes),
+                Some(rtmp::Output::Event(event)) => self.session_event(now, event),
+                None => break,
+            }
+        }
+        if let Err(error) = result {
+            self.meeting.end(now, conn, Bye::Leaving);
+            self.cast_over(now, false, &format!("the caster's RTMP is broken: {error}"));
+        }
+    }
+
+    fn session_event(&mut self, now: Instant, event: ServerEvent) {
+        let Some(cast) = self.cast.as_mut() else { return };
+        match event {
+            ServerEvent::Publish { stream, .. } => {
+                if let Err(error) = cast.session.accept(stream) {
+                    log::warn!("the publisher was not let in: {error}");
+                }
+                cast.stream = Some(stream);
+                if let Some(page) = &mut self.page {
+                    page.stream_started(now);
+                }
+                self.notice(Notice::StreamStarted);
+            }
+            ServerEvent::Play { stream, .. } => {
+                // A caster publishes; one that asks to play is told so, and its next bytes tell what it makes of it.
+                let _ = cast.session.refuse(stream, rtmp::Refusal::UnknownKey);
+            }
+            ServerEvent::Media(unit) => self.unit(now, unit),
+            ServerEvent::PublishEnded(_) => cast.stream = None,
+            ServerEvent::PlayEnded(_) => {}
+        }
+    }
+
+    fn unit(&mut self, now: Instant, unit: Unit) {
+        self.meter.count(&unit);
+        if let Some(cast) = self.cast.as_mut()
+            && !cast.seen_first
+            && unit.is_keyframe()
+        {
+            cast.seen_first = true;
+            let elapsed = now - cast.began;
+            self.notice(Notice::FirstFrame { elapsed });
+        }
+        if let Some(page) = &mut self.page {
+            page.publish(now, &unit);
+        }
+        if let Some(port) = &mut self.port {
+            port.publish(now, &unit);
+        }
+        self.notice(Notice::Unit(unit));
+    }
+
+    fn cast_over(&mut self, now: Instant, finished: bool, why: &str) {
+        let Some(cast) = self.cast.take() else { return };
+        self.tell_stats(now, Some(&cast));
+        if let Some(page) = &mut self.page {
+            page.stream_ended(now);
+        }
+        // Players stay through a lost link: the caster may come back.
+        if finished && let Some(port) = &mut self.port {
+            port.end_stream();
+        }
+        self.status = Status {
+            phase: if finished { Phase::Ended } else { Phase::Lost },
+            frames: self.status.frames,
+            message: if finished {
+                "the cast is over; the ticket is still good".into()
+            } else {
+                format!("the link was lost ({why}); waiting for the caster to come back")
+            },
+            ..Status::default()
+        };
+        self.show_status(now);
+        if finished {
+            self.notice(Notice::CastEnded);
+        } else {
+            self.notice(Notice::Lost { why: why.to_owned() });
+        }
+        if self.once {
+            self.leave(now, finished, if finished { "the cast is over".into() } else { why.to_owned() });
+        }
+    }
+
+    fn leave(&mut self, now: Instant, ok: bool, reason: String) {
+        self.meeting.leave(now, Bye::Leaving);
+        self.settle(now);
+        self.notice(Notice::End { ok, reason });
+        self.outputs.push_back(Output::Exit);
+    }
+
+    fn page_event(&mut self, event: PageEvent) {
+        match event {
+            PageEvent::Listening { local } => {
+                self.doors.page = Some(local);
+                self.tell_ready();
+            }
+            PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
+            // A keyframe comes every two seconds at the latest; asking the caster for one sooner needs a message that the
+            // link does not have yet.
+            PageEvent::KeyframeWanted => {}
+        }
+    }
+
+    fn port_event(&mut self, event: rtmp_port::Event) {
+        match event {
+            rtmp_port::Event::Listening(local) => {
+                self.doors.rtmp = Some(local);
+                self.tell_ready();
+            }
+            rtmp_port::Event::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
+            rtmp_port::Event::PlayerJoined { remote } => self.notice(Notice::Player { remote, joined: true }),
+            rtmp_port::Event::PlayerLeft { remote, .. } => {
+                self.notice(Notice::Player { remote, joined: false })
+            }
+            rtmp_port::Event::PublisherJoined { .. }
+            | rtmp_port::Event::PublisherLeft { .. }
+            | rtmp_port::Event::Media(_) => {}
+        }
+    }
+
+    fn tell_stats(&mut self, now: Instant, cast: Option<&Cast>) {
+        let Some(cast) = cast.or(self.cast.as_ref()) else { return };
+        let (rung, rtt) = (cast.link.rung, cast.link.rtt);
+        let counts = self.meter.take(now);
+        self.status.frames = counts.total_frames;
+        self.status.rtt_ms = rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
+        self.notice(Notice::Stats(Stats { counts, rung, rtt, dropped: 0 }));
+    }
+
+    fn show_status(&mut self, now: Instant) {
+        if let Some(page) = &mut self.page {
+            page.status(now, self.status.clone());
+        }
+    }
+
+    fn net(&mut self, op: NetOp) {
+        self.outputs.push_back(Output::Net(op));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+}
+
+impl App for Viewer {
+    type Message = ();
+    type Notice = Notice;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input.room() {
+            Some(PAGE) => {
+                if let Some(page) = &mut self.page {
+                    page.handle_input(now, input);
+                }
+            }
+            Some(RTMP) => {
+                if let Some(port) = &mut self.port {
+                    port.handle_input(now, input);
+                }
+            }
+            Some(_) => self.meeting.handle_input(now, input),
+            None => self.leave(now, true, "interrupted".into()),
+        }
+        self.settle(now);
+    }
+
+    fn handle_message(&mut self, _now: Instant, _message: ()) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.meeting.handle_timeout(now);
+        if let Some(page) = &mut self.page {
+            page.handle_timeout(now);
+        }
+        if let Some(port) = &mut self.port {
+            port.handle_timeout(now);
+        }
+        if self.cast.is_some() && self.meter.is_due(now) {
+            self.tell_stats(now, None);
+            self.show_status(now);
+        }
+        self.settle(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Notice>> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let stats = self.cast.as_ref().map(|_| (self.meter.due(), "statistics"));
+        [
+            self.meeting.poll_timeout(),
+            self.page.as_ref().and_then(Page::poll_timeout),
+            self.port.as_ref().and_then(RtmpPort::poll_timeout),
+        ]
+        .into_iter()
+        .fold(stats, soonest)
+    }
+}

@@ -1,0 +1,195 @@
+//! The command line of `punchcastd`.
+
+use crate::app::Config;
+use lexopt::prelude::*;
+use punchcast::rendezvous::limits::Limits;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+punchcastd introduces Punchcast casters to viewers. No picture passes through it.
+
+Usage: punchcastd [OPTIONS]
+
+Options:
+  --main ADDR[:PORT]      where clients log in            [default: [::]:4000]
+  --assist ADDR[:PORT]    where their mappings are seen   [default: [::]:8000]
+  --limit NAME=N          change a limit (repeatable); see below
+  --help                  print this and end
+  --version               print the version and end
+
+[::] takes IPv4 and IPv6, or IPv4 alone where there is no IPv6. Port 0 takes a free port.
+When both listeners are up, one line on stdout says so: ready main=ADDR assist=ADDR
+RUST_LOG sets what is logged on stderr (default: info; addresses of clients appear at debug).
+
+Limits, with their defaults:
+  connections=100000               in all; never more than 95% of the open files allowed
+  logins=50000                     in all
+  connections-per-address=256      an IPv6 address counts as its /64
+  accepts-per-address=64           within 3.2 s
+  introductions-per-address=10     within 1 s, by casters there
+  introductions-per-victim=3       within 10 s, to viewers there
+  requests-per-caster=5            within 1 s
+  casters=16                       in one rendezvous
+
+Exit status: 0 ended by SIGINT or SIGTERM, 1 could not listen, 2 usage.
+";
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once, and taken apart at once")]
+pub enum Command {
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+    /// Run.
+    Serve(Config),
+}
+
+/// A command line that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Reads the arguments, without the program's name.
+///
+/// # Errors
+///
+/// Names the option or value that is not understood.
+pub fn parse<I>(args: I) -> Result<Command, UsageError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut config = Config::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("main") => config.main = addr("--main", &parser.value()?.string()?, Config::MAIN_PORT)?,
+            Long("assist") => {
+                config.assist = addr("--assist", &parser.value()?.string()?, Config::ASSIST_PORT)?;
+            }
+            Long("limit") => limit(&mut config.limits, &parser.value()?.string()?)?,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("version") | Short('V') => return Ok(Command::Version),
+            Long(_) | Short(_) | Value(_) => return Err(arg.unexpected().into()),
+        }
+    }
+    Ok(Command::Serve(config))
+}
+
+/// `ADDR:PORT`, or `ADDR` with the scheme's port.
+fn addr(option: &str, text: &str, port: u16) -> Result<SocketAddr, UsageError> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    text.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port))).map_err(|_| {
+        UsageError(format!("{option}: '{text}' is not an address such as 0.0.0.0:{port} or [::]:{port}"))
+    })
+}
+
+fn limit(limits: &mut Limits, text: &str) -> Result<(), UsageError> {
+    let (name, number) = text
+        .split_once('=')
+        .ok_or_else(|| UsageError(format!("--limit: '{text}' is not of the form NAME=N")))?;
+    let number: u32 = match number.parse() {
+        Ok(number @ 1..) => number,
+        _ => return Err(UsageError(format!("--limit: '{number}' is not a number above 0"))),
+    };
+    match name {
+        "connections" => limits.connections = number as usize,
+        "logins" => limits.logins = number as usize,
+        "connections-per-address" => limits.connections_per_address = number,
+        "accepts-per-address" => {
+            limits.accepts_per_address = limits.accepts_per_address.with_burst(number);
+        }
+        "introductions-per-address" => {
+            limits.introductions_per_address = limits.introductions_per_address.with_burst(number);
+        }
+        "introductions-per-victim" => {
+            limits.introductions_per_victim = limits.introductions_per_victim.with_burst(number);
+        }
+        "requests-per-caster" => {
+            limits.requests_per_caster = limits.requests_per_caster.with_burst(number);
+        }
+        "casters" => limits.casters = number as usize,
+        _ => return Err(UsageError(format!("--limit: there is no limit '{name}'"))),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(args: &[&str]) -> Config {
+        match parse(args) {
+            Ok(Command::Serve(config)) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refusal(args: &[&str]) -> String {
+        parse(args).expect_err("it makes no sense").to_string()
+    }
+
+    #[test]
+    fn without_arguments_both_ports_are_open_to_both_families() {
+        let config = serve(&[]);
+        assert_eq!(config.main, "[::]:4000".parse().unwrap());
+        assert_eq!(config.assist, "[::]:8000".parse().unwrap());
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn addresses_may_leave_out_the_port() {
+        let config = serve(&["--main", "127.0.0.1", "--assist=[::1]"]);
+        assert_eq!(config.main, "127.0.0.1:4000".parse().unwrap());
+        assert_eq!(config.assist, "[::1]:8000".parse().unwrap());
+        assert_eq!(serve(&["--main", "[::1]:0"]).main, "[::1]:0".parse().unwrap());
+        assert_eq!(serve(&["--main", "::1"]).main, "[::1]:4000".parse().unwrap());
+    }
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let config = serve(&["--limit", "casters=3", "--limit=accepts-per-address=6400"]);
+        assert_eq!(config.limits.casters, 3);
+        assert_eq!(config.limits.accepts_per_address.burst, 6400);
+    }
+
+    #[test]
+    fn every_limit_in_the_help_is_understood_and_has_its_default() {
+        let named = HELP.lines().skip_while(|line| !line.starts_with("Limits")).skip(1);
+        let args: Vec<&str> = named
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.split_whitespace().next())
+            .flat_map(|limit| ["--limit", limit])
+            .collect();
+        assert_eq!(args.len(), 16);
+        assert_eq!(serve(&args).limits, Limits::default());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        assert!(refusal(&["--relay"]).contains("--relay"));
+        assert!(refusal(&["stray"]).contains("stray"));
+        assert!(refusal(&["--main", "nowhere"]).contains("nowhere"));
+        assert!(refusal(&["--limit", "sky=1"]).contains("sky"));
+        assert!(refusal(&["--limit", "casters=0"]).contains("'0'"));
+        assert!(refusal(&["--main"]).contains("--main"));
+    }
+}

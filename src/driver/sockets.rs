@@ -1,0 +1,604 @@
+//! All sockets of one driver: readiness in, inputs out.
+
+use super::socket;
+use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp, Room};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// How long a listener waits before it accepts again after the system had no descriptor for it: an edge is not
+/// repeated, so waiting clients would be forgotten.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Events taken from one poll.
+const EVENTS: usize = 1024;
+
+const WAKER: Token = Token(usize::MAX);
+const LISTENER_BIT: usize = 1 << 48;
+
+struct Listener {
+    socket: TcpListener,
+    queued: bool,
+    retry_at: Option<Instant>,
+}
+
+/// ```text
+///              ┌──────────▶ Failed ──(input delivered)──▶ gone
+///  Connect ─▶ Connecting                       ▲
+///              └──▶ Open ──(FIN, RST)──────────┘
+///  Accepted ───────▶ Open ──Close{Flush}──▶ Flushing ──(sent, FIN seen, or deadline)──▶ gone
+/// ```
+enum State {
+    Connecting,
+    Open,
+    /// The application closed it; what is queued goes out, what comes in is thrown away.
+    Flushing {
+        deadline: Instant,
+        finished: bool,
+    },
+    /// The end is noted in `pending` and not delivered yet.
+    Failed,
+}
+
+struct Conn {
+    /// `None` when the socket could not be made or has failed.
+    stream: Option<TcpStream>,
+    state: State,
+    outgoing: VecDeque<Vec<u8>>,
+    /// How much of the first outgoing piece is sent.
+    sent: usize,
+    reading: bool,
+    read_queued: bool,
+    write_queued: bool,
+}
+
+impl Conn {
+    fn new(stream: Option<TcpStream>, state: State) -> Self {
+        Self {
+            stream,
+            state,
+            outgoing: VecDeque::new(),
+            sent: 0,
+            reading: true,
+            read_queued: false,
+            write_queued: false,
+        }
+    }
+
+    /// Writes until everything is gone or the socket would block.
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(stream) = self.stream.as_mut() else { return Ok(()) };
+        while let Some(first) = self.outgoing.front() {
+            match stream.write(&first[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.sent += count;
+                    if self.sent == first.len() {
+                        self.outgoing.pop_front();
+                        self.sent = 0;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Ready {
+    Accept(ListenerId),
+    Read(ConnId),
+    Write(ConnId),
+}
+
+pub(super) struct Sockets {
+    poll: Poll,
+    events: Events,
+    listeners: HashMap<ListenerId, Listener>,
+    conns: HashMap<ConnId, Conn>,
+    flushing: usize,
+    ready: VecDeque<Ready>,
+    pending: VecDeque<Input<'static>>,
+    next_accepted: u32,
+}
+
+impl Sockets {
+    pub(super) fn new() -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let sockets = Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            listeners: HashMap::new(),
+            conns: HashMap::new(),
+            flushing: 0,
+            ready: VecDeque::new(),
+            pending: VecDeque::new(),
+            next_accepted: 0,
+        };
+        Ok((sockets, waker))
+    }
+
+    pub(super) fn carry_out(&mut self, op: NetOp, now: Instant) {
+        match op {
+            NetOp::Listen { listener, addr, reuse } => self.listen(listener, addr, reuse),
+            NetOp::StopListening { listener } => {
+                if let Some(mut gone) = self.listeners.remove(&listener) {
+                    let _ = self.poll.registry().deregister(&mut gone.socket);
+                }
+            }
+            NetOp::Connect { conn, from, to } => self.connect(conn, from, to),
+            NetOp::Send { conn, bytes } => self.send(conn, bytes),
+            NetOp::Close { conn, how } => self.close(conn, how, now),
+            NetOp::Read { conn, on } => self.set_reading(conn, on),
+        }
+    }
+
+    fn listen(&mut self, listener: ListenerId, addr: SocketAddr, reuse: bool) {
+        let made = socket::listen(addr, reuse).and_then(|socket| {
+            let local = socket.local_addr()?;
+            let mut socket = TcpListener::from_std(socket);
+            self.poll.registry().register(&mut socket, listener_token(listener), Interest::READABLE)?;
+            Ok((socket, local))
+        });
+        match made {
+            Ok((socket, local)) => {
+                let entry = Listener { socket, queued: false, retry_at: None };
+                let twice = self.listeners.insert(listener, entry);
+                debug_assert!(twice.is_none(), "listener {listener:?} named twice");
+                self.pending.push_back(Input::Listening { listener, local: canonical(local) });
+            }
+            Err(error) => {
+                log::debug!("cannot listen on {addr}: {error}");
+                let error = socket::net_error(&error);
+                self.pending.push_back(Input::ListenFailed { listener, addr, error });
+            }
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId, from: Option<SocketAddr>, to: SocketAddr) {
+        let made = socket::connect(from, to).and_then(|stream| {
+            let mut stream = TcpStream::from_std(stream);
+            self.register(conn, &mut stream)?;
+            Ok(stream)
+        });
+        let entry = match made {
+            Ok(stream) => Conn::new(Some(stream), State::Connecting),
+            Err(error) => {
+                log::trace!("conn={conn} cannot connect: {error}");
+                self.pending.push_back(Input::ConnectFailed { conn, error: socket::net_error(&error) });
+                Conn::new(None, State::Failed)
+            }
+        };
+        let twice = self.conns.insert(conn, entry);
+        debug_assert!(twice.is_none(), "connection {conn} named twice");
+    }
+
+    fn register(&self, conn: ConnId, stream: &mut TcpStream) -> io::Result<()> {
+        self.poll.registry().register(stream, conn_token(conn), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if !matches!(entry.state, State::Open) || bytes.is_empty() {
+            return;
+        }
+        let idle = entry.outgoing.is_empty();
+        entry.outgoing.push_back(bytes);
+        if !idle {
+            return;
+        }
+        match entry.flush() {
+            Ok(()) if entry.outgoing.is_empty() => {}
+            Ok(()) => self.pending.push_back(Input::Backlogged { conn }),
+            Err(error) => self.fail(conn, &error),
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, how: Closing, now: Instant) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let open = matches!(entry.state, State::Open);
+        if how == Closing::Flush && open {
+            entry.state = State::Flushing { deadline: now + FLUSH_TIME, finished: false };
+            entry.reading = true;
+            self.flushing += 1;
+            self.queue_read(conn);
+            self.queue_write(conn);
+        } else if matches!(self.conns.get(&conn), Some(entry) if !matches!(entry.state, State::Flushing { .. }))
+        {
+            if let Some(stream) = self.conns.get(&conn).and_then(|entry| entry.stream.as_ref())
+                && open
+            {
+                // RST: the peer learns at once, and no TIME-WAIT is left on a port that is to be used again.
+                let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            }
+            self.forget(conn);
+        }
+    }
+
+    fn set_reading(&mut self, conn: ConnId, on: bool) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if matches!(entry.state, State::Open) {
+            entry.reading = on;
+            if on {
+                self.queue_read(conn);
+            }
+        }
+    }
+
+    /// Ends everything: listeners at once, open connections flushed, others dropped.
+    pub(super) fn end_all(&mut self, now: Instant) {
+        self.listeners.clear();
+        self.pending.clear();
+        let names: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in names {
+            self.close(conn, Closing::Flush, now);
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// The next input that carrying out an operation produced.
+    pub(super) fn next_pending(&mut self) -> Option<Input<'static>> {
+        while let Some(input) = self.pending.pop_front() {
+            match &input {
+                Input::ConnectFailed { conn, .. } | Input::Closed { conn, .. } => {
+                    if self.conns.remove(conn).is_some() {
+                        return Some(input);
+                    }
+                }
+                Input::Connected { conn, .. }
+                | Input::Backlogged { conn }
+                | Input::Drained { conn }
+                | Input::Accepted { conn, .. } => {
+                    if matches!(self.conns.get(conn), Some(Conn { state: State::Open, .. })) {
+                        return Some(input);
+                    }
+                }
+                Input::Listening { listener, .. } => {
+                    if self.listeners.contains_key(listener) {
+                        return Some(input);
+                    }
+                }
+                Input::ListenFailed { .. } | Input::Received { .. } | Input::Interrupted => {
+                    return Some(input);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        for (name, listener) in &mut self.listeners {
+            if listener.retry_at.is_some_and(|at| at <= now) {
+                listener.retry_at = None;
+                if !listener.queued {
+                    listener.queued = true;
+                    self.ready.push_back(Ready::Accept(*name));
+                }
+            }
+        }
+        if self.flushing > 0 {
+            self.end_overdue(now);
+        }
+    }
+
+    fn end_overdue(&mut self, now: Instant) {
+        let overdue: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, entry)| matches!(entry.state, State::Flushing { deadline, .. } if deadline <= now))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in overdue {
+            log::debug!("conn={conn} its peer does not take its last bytes");
+            self.forget(conn);
+        }
+    }
+
+    /// Takes steps of ready sockets until one gives an input.
+    pub(super) fn step_ready<'b>(&mut self, buffer: &'b mut [u8], now: Instant) -> Option<Input<'b>> {
+        // Bounded by what is queued at the start, so that timers and messages have their turn.
+        for _ in 0..self.ready.len() {
+            match self.ready.pop_front()? {
+                Ready::Accept(listener) => {
+                    if let Some(input) = self.accept(listener, now) {
+                        return Some(input);
+                    }
+                }
+                Ready::Write(conn) => {
+                    self.write(conn);
+                    if let Some(input) = self.next_pending() {
+                        return Some(input);
+                    }
+                }
+                Ready::Read(conn) => {
+                    if let Some(count) = self.read(conn, buffer) {
+                        return Some(Input::Received { conn, bytes: &buffer[..count] });
+                    }
+                    if let Some(input) = self.next_pending() {
+                        return Some(input);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Steps for a driver whose application is done: only flushing connections are left.
+    pub(super) fn step_flushing(&mut self, now: Instant) {
+        let mut buffer = [0; 4096];
+        while self.step_ready(&mut buffer, now).is_some() {}
+        self.pending.clear();
+        self.end_overdue(now);
+    }
+
+    fn accept(&mut self, name: ListenerId, now: Instant) -> Option<Input<'static>> {
+        let listener = self.listeners.get_mut(&name)?;
+        listener.queued = false;
+        match listener.socket.accept() {
+            Ok((mut stream, remote)) => {
+                listener.queued = true;
+                self.ready.push_back(Ready::Accept(name));
+                socket::prepare_accepted(&stream);
+                let local = stream.local_addr().ok()?;
+                let conn = self.accepted_name(name.room);
+                if let Err(error) = self.register(conn, &mut stream) {
+                    log::warn!("cannot watch an accepted connection: {error}");
+                    return None;
+                }
+                self.conns.insert(conn, Conn::new(Some(stream), State::Open));
+                let (local, remote) = (canonical(local), canonical(remote));
+                Some(Input::Accepted { listener: name, conn, local, remote })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if socket::net_error(&error) == NetError::TooManyFiles => {
+                log::warn!("cannot accept: {error}; trying again");
+                listener.retry_at = Some(now + ACCEPT_RETRY);
+                None
+            }
+            Err(error) => {
+                // The connection died in the queue; the next one may be well.
+                log::debug!("accept: {error}");
+                listener.queued = true;
+                self.ready.push_back(Ready::Accept(name));
+                None
+            }
+        }
+    }
+
+    fn accepted_name(&mut self, room: Room) -> ConnId {
+        let serial = self.next_accepted | ConnId::ACCEPTED;
+        self.next_accepted = self.next_accepted.wrapping_add(1) & !ConnId::ACCEPTED;
+        ConnId { room, serial }
+    }
+
+    fn write(&mut self, conn: ConnId) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        entry.write_queued = false;
+        match entry.state {
+            State::Connecting => self.finish_connect(conn),
+            State::Open => {
+                if entry.outgoing.is_empty() {
+                    return;
+                }
+                match entry.flush() {
+                    Ok(()) if entry.outgoing.is_empty() => self.pending.push_back(Input::Drained { conn }),
+                    Ok(()) => {}
+                    Err(error) => self.fail(conn, &error),
+                }
+            }
+            State::Flushing { ref mut finished, .. } => {
+                let was_finished = std::mem::replace(finished, true);
+                let result = entry.flush();
+                if result.is_err() {
+                    self.forget(conn);
+                } else if entry.outgoing.is_empty() {
+                    if !was_finished && let Some(stream) = &entry.stream {
+                        let _ = stream.shutdown(Shutdown::Write);
+                    }
+                } else if let State::Flushing { finished, .. } = &mut entry.state {
+                    *finished = false;
+                }
+            }
+            State::Failed => {}
+        }
+    }
+
+    /// A connect is finished only after writable, no error, and a peer address.
+    fn finish_connect(&mut self, conn: ConnId) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let Some(stream) = entry.stream.as_ref() else { return };
+        if let Ok(Some(error)) | Err(error) = stream.take_error() {
+            self.fail_connect(conn, &error);
+            return;
+        }
+        match (stream.peer_addr(), stream.local_addr()) {
+            (Ok(remote), Ok(local)) => {
+                entry.state = State::Open;
+                let (local, remote) = (canonical(local), canonical(remote));
+                self.pending.push_back(Input::Connected { conn, local, remote });
+                self.queue_read(conn);
+            }
+            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotConnected => {}
+            (Err(error), _) | (_, Err(error)) => self.fail_connect(conn, &error),
+        }
+    }
+
+    fn fail_connect(&mut self, conn: ConnId, error: &io::Error) {
+        self.retire(conn);
+        self.pending.push_back(Input::ConnectFailed { conn, error: socket::net_error(error) });
+    }
+
+    /// Reads once; the count when there is something for the application.
+    fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Option<usize> {
+        let entry = self.conns.get_mut(&conn)?;
+        entry.read_queued = false;
+        let flushing = matches!(entry.state, State::Flushing { .. });
+        if !entry.reading || !(flushing || matches!(entry.state, State::Open)) {
+            return None;
+        }
+        let stream = entry.stream.as_mut()?;
+        match stream.read(buffer) {
+            Ok(0) if flushing => self.forget(conn),
+            Ok(0) => {
+                self.retire(conn);
+                self.pending.push_back(Input::Closed { conn, error: None });
+            }
+            Ok(count) => {
+                self.queue_read(conn);
+                return (!flushing).then_some(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_read(conn),
+            Err(_) if flushing => self.forget(conn),
+            Err(error) => self.fail(conn, &error),
+        }
+        None
+    }
+
+    fn fail(&mut self, conn: ConnId, error: &io::Error) {
+        self.retire(conn);
+        self.pending.push_back(Input::Closed { conn, error: Some(socket::net_error(error)) });
+    }
+
+    /// Drops the socket and keeps the name until its end is delivered.
+    fn retire(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(&conn) {
+            entry.state = State::Failed;
+            if let Some(mut stream) = entry.stream.take() {
+                let _ = self.poll.registry().deregister(&mut stream);
+            }
+        }
+        self.retry_accepts();
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        if let Some(mut entry) = self.conns.remove(&conn) {
+            if matches!(entry.state, State::Flushing { .. }) {
+                self.flushing -= 1;
+            }
+            if let Some(mut stream) = entry.stream.take() {
+                let _ = self.poll.registry().deregister(&mut stream);
+            }
+        }
+        self.retry_accepts();
+    }
+
+    /// A descriptor is free again: listeners that had none try at once.
+    fn retry_accepts(&mut self) {
+        for (name, listener) in &mut self.listeners {
+            if listener.retry_at.take().is_some() && !listener.queued {
+                listener.queued = true;
+                self.ready.push_back(Ready::Accept(*name));
+            }
+        }
+    }
+
+    fn queue_read(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(&conn)
+            && !entry.read_queued
+        {
+            entry.read_queued = true;
+            self.ready.push_back(Ready::Read(conn));
+        }
+    }
+
+    fn queue_write(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(&conn)
+            && !entry.write_queued
+        {
+            entry.write_queued = true;
+            self.ready.push_back(Ready::Write(conn));
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.pending.is_empty()
+    }
+
+    /// Takes what is ready without waiting.
+    pub(super) fn poll_now(&mut self) -> io::Result<()> {
+        self.poll_for(Some(Duration::ZERO))
+    }
+
+    /// Waits until something is ready, or `deadline`, or a deadline of the sockets' own.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>, now: Instant) -> io::Result<()> {
+        let retries = self.listeners.values().filter_map(|listener| listener.retry_at);
+        let flushes = self.conns.values().filter_map(|entry| match entry.state {
+            State::Flushing { deadline, .. } => Some(deadline),
+            State::Connecting | State::Open | State::Failed => None,
+        });
+        let own = if self.flushing > 0 { retries.chain(flushes).min() } else { retries.min() };
+        let until = match (deadline, own) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.poll_for(until.map(|at| at.saturating_duration_since(now)))
+    }
+
+    fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            if event.token() == WAKER {
+                continue;
+            }
+            if let Some(listener) = listener_of(event.token()) {
+                if let Some(entry) = self.listeners.get_mut(&listener)
+                    && !entry.queued
+                {
+                    entry.queued = true;
+                    self.ready.push_back(Ready::Accept(listener));
+                }
+                continue;
+            }
+            let conn = conn_of(event.token());
+            // Writing first: a connect is finished before its first bytes are read.
+            if event.is_writable() || event.is_error() {
+                self.queue_write(conn);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.queue_read(conn);
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+}
+
+/// IPv4 peers of a dual-stack listener are IPv4 peers.
+const fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// Names are never used twice, so a stale event of a batch finds nothing.
+const fn conn_token(conn: ConnId) -> Token {
+    Token(((conn.room.0 as usize) << 32) | conn.serial as usize)
+}
+
+const fn conn_of(token: Token) -> ConnId {
+    ConnId { room: Room((token.0 >> 32) as u8), serial: token.0 as u32 }
+}
+
+const fn listener_token(listener: ListenerId) -> Token {
+    Token(LISTENER_BIT | ((listener.room.0 as usize) << 32) | listener.serial as usize)
+}
+
+const fn listener_of(token: Token) -> Option<ListenerId> {
+    if token.0 & LISTENER_BIT == 0 {
+        return None;
+    }
+    Some(ListenerId { room: Room((token.0 >> 32) as u8), serial: token.0 as u32 })
+}

@@ -1,0 +1,208 @@
+//! The driver on loopback, with an application that does as it is told.
+
+use super::*;
+use crate::app::{Closing, ConnId, ConnIds, ListenerId, NetError, NetOp, Room};
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+const ROOM: Room = Room(7);
+const LISTENER: ListenerId = ListenerId { room: ROOM, serial: 0 };
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Listening(SocketAddr),
+    ListenFailed(NetError),
+    Accepted(ConnId),
+    Connected(ConnId),
+    ConnectFailed(NetError),
+    Received(ConnId, Vec<u8>),
+    Backlogged,
+    Drained,
+    Closed(Option<NetError>),
+    Interrupted,
+    TimedOut,
+}
+
+/// Tells everything that it is fed; asks for what `ask` was given.
+#[derive(Default)]
+struct Puppet {
+    outputs: VecDeque<Output<Seen>>,
+    deadline: Option<Instant>,
+}
+
+impl Puppet {
+    fn ask(&mut self, op: NetOp) {
+        self.outputs.push_back(Output::Net(op));
+    }
+}
+
+impl App for Puppet {
+    type Message = NetOp;
+    type Notice = Seen;
+
+    fn handle_input(&mut self, _now: Instant, input: Input<'_>) {
+        let seen = match input {
+            Input::Listening { local, .. } => Seen::Listening(local),
+            Input::ListenFailed { error, .. } => Seen::ListenFailed(error),
+            Input::Accepted { conn, .. } => Seen::Accepted(conn),
+            Input::Connected { conn, .. } => Seen::Connected(conn),
+            Input::ConnectFailed { error, .. } => Seen::ConnectFailed(error),
+            Input::Received { conn, bytes } => Seen::Received(conn, bytes.to_vec()),
+            Input::Backlogged { .. } => Seen::Backlogged,
+            Input::Drained { .. } => Seen::Drained,
+            Input::Closed { error, .. } => Seen::Closed(error),
+            Input::Interrupted => Seen::Interrupted,
+        };
+        self.outputs.push_back(Output::Notice(seen));
+    }
+
+    fn handle_message(&mut self, _now: Instant, message: NetOp) {
+        self.ask(message);
+    }
+
+    fn handle_timeout(&mut self, _now: Instant) {
+        self.deadline = None;
+        self.outputs.push_back(Output::Notice(Seen::TimedOut));
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Seen>> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.deadline.map(|at| (at, "the test's deadline"))
+    }
+}
+
+fn driver() -> Driver<Puppet> {
+    Driver::new(Puppet::default()).unwrap()
+}
+
+/// The next notice; a test that waits longer than ten seconds has failed.
+fn next(driver: &mut Driver<Puppet>) -> Seen {
+    driver.app_mut().deadline = Some(now() + Duration::from_secs(10));
+    match driver.run().unwrap() {
+        Step::Notice(Seen::TimedOut) => panic!("nothing happened for ten seconds"),
+        Step::Notice(seen) => seen,
+        Step::Exit => panic!("the application did not ask to exit"),
+    }
+}
+
+fn listening(driver: &mut Driver<Puppet>, reuse: bool) -> SocketAddr {
+    driver.app_mut().ask(NetOp::Listen { listener: LISTENER, addr: "127.0.0.1:0".parse().unwrap(), reuse });
+    let Seen::Listening(addr) = next(driver) else { panic!("the driver does not listen") };
+    addr
+}
+
+#[test]
+fn an_accepted_connection_carries_bytes_both_ways_and_ends_in_order() {
+    let mut driver = driver();
+    let addr = listening(&mut driver, false);
+    let mut peer = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    assert_eq!(conn.room, ROOM);
+    peer.write_all(b"hello").unwrap();
+    assert_eq!(next(&mut driver), Seen::Received(conn, b"hello".to_vec()));
+    driver.app_mut().ask(NetOp::Send { conn, bytes: b"there".to_vec() });
+    driver.app_mut().ask(NetOp::Close { conn, how: Closing::Flush });
+    driver.app_mut().outputs.push_back(Output::Exit);
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        all
+    });
+    assert!(matches!(driver.run().unwrap(), Step::Exit));
+    assert_eq!(reader.join().unwrap(), b"there");
+}
+
+#[test]
+fn a_connection_shares_the_port_of_a_reusable_listener() {
+    let mut driver = driver();
+    let from = listening(&mut driver, true);
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let conn = ConnIds::new(ROOM).allocate();
+    driver.app_mut().ask(NetOp::Connect { conn, from: Some(from), to: peer.local_addr().unwrap() });
+    assert_eq!(next(&mut driver), Seen::Connected(conn));
+    let (_stream, remote) = peer.accept().unwrap();
+    assert_eq!(remote, from);
+}
+
+#[test]
+fn a_refused_connect_says_so_and_a_second_bind_fails() {
+    let mut driver = driver();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let conn = ConnIds::new(ROOM).allocate();
+    driver.app_mut().ask(NetOp::Connect { conn, from: None, to: closed });
+    assert_eq!(next(&mut driver), Seen::ConnectFailed(NetError::Refused));
+    let addr = listening(&mut driver, false);
+    let listener = ListenerId { room: ROOM, serial: 1 };
+    driver.app_mut().ask(NetOp::Listen { listener, addr, reuse: false });
+    assert_eq!(next(&mut driver), Seen::ListenFailed(NetError::AddrInUse));
+}
+
+#[test]
+fn a_full_socket_is_backlogged_until_its_peer_reads() {
+    let mut driver = driver();
+    let addr = listening(&mut driver, false);
+    let mut peer = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let total = 16 << 20;
+    driver.app_mut().ask(NetOp::Send { conn, bytes: vec![7; total] });
+    assert_eq!(next(&mut driver), Seen::Backlogged);
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; total];
+        peer.read_exact(&mut all).unwrap();
+        (all, peer)
+    });
+    assert_eq!(next(&mut driver), Seen::Drained);
+    assert!(reader.join().unwrap().0.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn reading_stops_and_goes_on_as_asked() {
+    let mut driver = driver();
+    let addr = listening(&mut driver, false);
+    let mut peer = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    driver.app_mut().ask(NetOp::Read { conn, on: false });
+    peer.write_all(b"later").unwrap();
+    driver.app_mut().deadline = Some(now() + Duration::from_millis(50));
+    assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
+    driver.app_mut().ask(NetOp::Read { conn, on: true });
+    assert_eq!(next(&mut driver), Seen::Received(conn, b"later".to_vec()));
+    drop(peer);
+    assert_eq!(next(&mut driver), Seen::Closed(None));
+}
+
+#[test]
+fn messages_and_interrupts_come_from_other_threads() {
+    let mut driver = driver();
+    let handle = driver.handle();
+    std::thread::spawn(move || {
+        assert!(handle.send(NetOp::Listen {
+            listener: LISTENER,
+            addr: "127.0.0.1:0".parse().unwrap(),
+            reuse: false
+        }));
+        assert!(handle.interrupt());
+    });
+    let mut seen = [next(&mut driver), next(&mut driver)];
+    seen.sort_by_key(|seen| matches!(seen, Seen::Interrupted));
+    assert!(matches!(seen, [Seen::Listening(_), Seen::Interrupted]));
+}
+
+#[test]
+fn an_aborted_connection_is_reset_and_names_no_further_input() {
+    let mut driver = driver();
+    let addr = listening(&mut driver, false);
+    let mut peer = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    peer.write_all(b"unread").unwrap();
+    driver.app_mut().ask(NetOp::Close { conn, how: Closing::Abort });
+    driver.app_mut().deadline = Some(now() + Duration::from_millis(50));
+    assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
+    let error = peer.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}

@@ -1,0 +1,462 @@
+//! One connection's secure channel: states, deadlines, records.
+
+use super::keys::{CasterSecrets, ViewerSecrets};
+use super::noise::{self, MESSAGE_LEN, Pending, Transport};
+use super::record::{
+    Bye, CONTROL, Control, LENGTH_LEN, MAX_RECORD, MIN_RECORD, PING_RECORD, STREAM, STREAM_CHUNK,
+};
+use super::{EndReason, Event, LinkError, Output};
+use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// How long a handshake may take, from the connection to the proof. Two round trips and two retransmissions of a
+/// lost packet (1 s, 2 s) fit; a stranger's silent connection is gone after it.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// The time between two pings of an established channel: often enough for a round-trip time that is worth showing
+/// and for a NAT's shortest timer, at 28 bytes each way.
+pub const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// A channel that heard no record for this long is dead. TCP resends a lost packet after about 0.2, 0.4, 0.8, 1.6
+/// and 3.2 s, 6.2 s in all; ten seconds forgive all five, and a picture that stood still so long is lost to its viewer.
+pub const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long a viewer keeps an established link that the caster does not nominate. A caster decides within a round
+/// trip or two, or at once when a better rung comes to nothing within its budget of some seconds.
+pub const SPARE_TIME: Duration = Duration::from_secs(30);
+
+/// How many pings are answered in one second. The peer sends one; an end that floods with pings and never reads must
+/// not fill our send queue with answers.
+pub const PONGS_PER_SECOND: u8 = 8;
+
+/// Pings on the way whose time of sending is remembered: as many as fit into [`SILENCE`].
+const PINGS_KEPT: usize = (SILENCE.as_secs() / PING_EVERY.as_secs()) as usize;
+
+/// The secure channel over one connection. See the [module's](super) life cycle.
+pub struct Channel {
+    state: State,
+    /// The beginning of a frame whose end has not arrived. Never longer than one frame that the state allows.
+    partial: Vec<u8>,
+    /// Where records are decrypted; its bytes become [`Event::Stream`] without another copy.
+    plain: BytesMut,
+    outbox: Vec<u8>,
+    events: VecDeque<Event>,
+}
+
+enum State {
+    /// Viewer: waits for message 1. Nothing is computed for a connection that sends nothing.
+    Greeting { secrets: Box<ViewerSecrets>, until: Instant },
+    /// Caster: has sent message 1, waits for message 2.
+    Calling { pending: Box<Pending>, sent: Instant, until: Instant },
+    /// Viewer: has sent message 2, waits for the record that no replay can make.
+    Proving { transport: Box<Transport>, sent: Instant, until: Instant },
+    /// Both ends are proven.
+    Open(Box<Open>),
+    /// Over; input is ignored.
+    Ended,
+}
+
+struct Open {
+    transport: Transport,
+    stage: Stage,
+    heard: Instant,
+    ping_at: Instant,
+    next_ping: u64,
+    /// Pings under way, oldest first.
+    pings: VecDeque<(u64, Instant)>,
+    /// Since when, and how many, pings have been answered.
+    pongs: (Instant, u8),
+}
+
+/// Only a viewer waits for a nomination; a caster decides when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Deciding,
+    Waiting { until: Instant },
+    Nominated,
+}
+
+impl Channel {
+    /// The caster's end; message 1 is in the output at once.
+    #[must_use]
+    pub fn caster(now: Instant, secrets: &CasterSecrets) -> Self {
+        match noise::start(secrets) {
+            Ok((pending, message)) => {
+                let until = now + HANDSHAKE_TIME;
+                let mut channel = Self::new(State::Calling { pending: Box::new(pending), sent: now, until });
+                channel.send_handshake(&message);
+                channel
+            }
+            Err(error) => {
+                let mut channel = Self::new(State::Ended);
+                channel.events.push_back(Event::Ended(EndReason::Failed(error)));
+                channel
+            }
+        }
+    }
+
+    /// The viewer's end; silent until the other end has shown the ticket.
+    #[must_use]
+    pub fn viewer(now: Instant, secrets: &ViewerSecrets) -> Self {
+        Self::new(State::Greeting { secrets: Box::new(secrets.clone()), until: now + HANDSHAKE_TIME })
+    }
+
+    fn new(state: State) -> Self {
+        Self {
+            state,
+            partial: Vec::new(),
+            plain: BytesMut::new(),
+            outbox: Vec::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Whether the other end has proven itself and the channel goes on.
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether this is the chosen link and goes on.
+    #[must_use]
+    pub fn is_nominated(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.stage == Stage::Nominated)
+    }
+
+    /// Whether the channel is over.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Takes bytes of the connection, in any split. After the end they are ignored.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them; the same comes as [`Event::Ended`], nothing more is sent, and the connection is to
+    /// be closed at once. Stream bytes of whole records before the wrong one are still delivered.
+    pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), LinkError> {
+        let result = self.take_frames(now, bytes);
+        if let Err(error) = result {
+            self.outbox.clear();
+            self.finish(EndReason::Failed(error));
+        }
+        result
+    }
+
+    /// Takes the passing of time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let over = match &mut self.state {
+            State::Greeting { until, .. } | State::Calling { until, .. } | State::Proving { until, .. } => {
+                (now >= *until).then_some(EndReason::Late)
+            }
+            State::Open(open) if now >= open.heard + SILENCE => Some(EndReason::Silent),
+            State::Open(open) => match open.stage {
+                Stage::Waiting { until } if now >= until => Some(EndReason::NotNominated),
+                Stage::Deciding | Stage::Waiting { .. } | Stage::Nominated => None,
+            },
+            State::Ended => None,
+        };
+        let sent = match (over, &mut self.state) {
+            (Some(reason), _) => {
+                self.finish(reason);
+                Ok(())
+            }
+            (None, State::Open(open)) if now >= open.ping_at => open.ping(now, &mut self.outbox),
+            (None, _) => Ok(()),
+        };
+        if let Err(error) = sent {
+            self.finish(EndReason::Failed(error));
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is wanted, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        match &self.state {
+            State::Greeting { until, .. } => Some((*until, "link: no first message")),
+            State::Calling { until, .. } => Some((*until, "link: no answer from the viewer")),
+            State::Proving { until, .. } => Some((*until, "link: no proof from the caster")),
+            State::Open(open) => {
+                let alive = (open.ping_at, "link: ping");
+                let silent = (open.heard + SILENCE, "link: silence");
+                let soonest = if silent.0 < alive.0 { silent } else { alive };
+                match open.stage {
+                    Stage::Waiting { until } if until < soonest.0 => Some((until, "link: no nomination")),
+                    Stage::Deciding | Stage::Waiting { .. } | Stage::Nominated => Some(soonest),
+                }
+            }
+            State::Ended => None,
+        }
+    }
+
+    /// The next thing for the application, until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if !self.outbox.is_empty() {
+            return Some(Output::Transmit(std::mem::take(&mut self.outbox)));
+        }
+        self.events.pop_front().map(Output::Event)
+    }
+
+    /// The caster chooses this link for the stream. Again is the same as once.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::NotOpen`] before [`Event::Established`], after the end, and at a viewer's end.
+    pub fn nominate(&mut self) -> Result<(), LinkError> {
+        let State::Open(open) = &mut self.state else { return Err(LinkError::NotOpen) };
+        match open.stage {
+            Stage::Deciding => {
+                open.stage = Stage::Nominated;
+                open.send(Control::Nominate, &mut self.outbox)
+            }
+            Stage::Nominated => Ok(()),
+            Stage::Waiting { .. } => Err(LinkError::NotOpen),
+        }
+    }
+
+    /// Sends stream bytes: one [`Output::Transmit`] with as many records as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::NotOpen`] unless the link is nominated.
+    pub fn send_stream(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        let State::Open(open) = &mut self.state else { return Err(LinkError::NotOpen) };
+        if open.stage != Stage::Nominated {
+            return Err(LinkError::NotOpen);
+        }
+        let overhead = LENGTH_LEN + MIN_RECORD;
+        self.outbox.reserve(bytes.len() + bytes.len().div_ceil(STREAM_CHUNK) * overhead);
+        for chunk in bytes.chunks(STREAM_CHUNK) {
+            open.transport.seal(&[STREAM], chunk, &mut self.outbox)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the channel on purpose; an established peer is told. What is in the output is still to be sent. No
+    /// [`Event::Ended`] follows.
+    pub fn end(&mut self, bye: Bye) {
+        if let State::Open(open) = &mut self.state {
+            // Without randomness or keys there is nothing to say; the peer sees the connection close.
+            let _ = open.send(Control::Bye(bye), &mut self.outbox);
+        } else {
+            self.outbox.clear();
+        }
+        self.state = State::Ended;
+        self.partial = Vec::new();
+    }
+
+    fn finish(&mut self, reason: EndReason) {
+        self.state = State::Ended;
+        self.partial = Vec::new();
+        self.events.push_back(Event::Ended(reason));
+    }
+
+    fn send_handshake(&mut self, message: &[u8; MESSAGE_LEN]) {
+        // The high byte is 0, never the 3 with which RTMP begins, so that one port can tell the two apart.
+        self.outbox.extend_from_slice(&(MESSAGE_LEN as u16).to_be_bytes());
+        self.outbox.extend_from_slice(message);
+    }
+
+    /// Cuts the input into frames. Whole frames are read where they lie; only a last, partial one is copied.
+    fn take_frames(&mut self, now: Instant, mut input: &[u8]) -> Result<(), LinkError> {
+        if !self.partial.is_empty() {
+            let mut frame = std::mem::take(&mut self.partial);
+            let whole = self.complete(&mut frame, &mut input)?;
+            if whole {
+                self.take_frame(now, &frame[LENGTH_LEN..])?;
+                frame.clear();
+            }
+            if !matches!(self.state, State::Ended) {
+                self.partial = frame;
+            }
+        }
+        while let Some(&[high, low]) = input.first_chunk() {
+            let end = LENGTH_LEN + self.allowed(u16::from_be_bytes([high, low]))?;
+            let Some(frame) = input.get(LENGTH_LEN..end) else { break };
+            self.take_frame(now, frame)?;
+            input = &input[end..];
+        }
+        if !matches!(self.state, State::Ended) {
+            self.partial.extend_from_slice(input);
+        }
+        Ok(())
+    }
+
+    /// Moves what `frame` lacks from `input`; whether it is whole. The length is judged as soon as it is there.
+    fn complete(&self, frame: &mut Vec<u8>, input: &mut &[u8]) -> Result<bool, LinkError> {
+        let mut fill = |frame: &mut Vec<u8>, to: usize| {
+            let (part, rest) = input.split_at(input.len().min(to.saturating_sub(frame.len())));
+            frame.extend_from_slice(part);
+            *input = rest;
+        };
+        fill(frame, LENGTH_LEN);
+        let Some(&[high, low]) = frame.first_chunk() else { return Ok(false) };
+        let end = LENGTH_LEN + self.allowed(u16::from_be_bytes([high, low]))?;
+        fill(frame, end);
+        Ok(frame.len() == end)
+    }
+
+    /// Whether a frame may have this length now. Before the proof exactly one length is right, so a stranger is told
+    /// by two bytes, and makes us keep no more than 50.
+    fn allowed(&self, length: u16) -> Result<usize, LinkError> {
+        let length = usize::from(length);
+        let (range, error) = match self.state {
+            State::Greeting { .. } | State::Calling { .. } => {
+                (MESSAGE_LEN..=MESSAGE_LEN, LinkError::NotALink)
+            }
+            State::Proving { .. } => (PING_RECORD..=PING_RECORD, LinkError::Forged),
+            State::Open(_) => (MIN_RECORD..=MAX_RECORD, LinkError::Malformed),
+            State::Ended => return Ok(length),
+        };
+        if range.contains(&length) { Ok(length) } else { Err(error) }
+    }
+
+    fn take_frame(&mut self, now: Instant, frame: &[u8]) -> Result<(), LinkError> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Greeting { secrets, until } => {
+                let (transport, answer) = noise::respond(&secrets, frame)?;
+                self.send_handshake(&answer);
+                self.state = State::Proving { transport: Box::new(transport), sent: now, until };
+                Ok(())
+            }
+            State::Calling { pending, sent, .. } => {
+                let transport = pending.finish(frame)?;
+                let mut open = Open::new(now, transport, Stage::Deciding);
+                open.ping(now, &mut self.outbox)?;
+                self.open(open, now.saturating_duration_since(sent));
+                Ok(())
+            }
+            State::Proving { mut transport, sent, .. } => {
+                let mut plain = [0; PING_RECORD];
+                let len = transport.open(frame, &mut plain)?;
+                let [CONTROL, control @ ..] = &plain[..len] else { return Err(LinkError::Malformed) };
+                let Control::Ping(number) = Control::parse(control)? else {
+                    return Err(LinkError::Malformed);
+                };
+                let mut open = Open::new(now, *transport, Stage::Waiting { until: now + SPARE_TIME });
+                open.pong(now, number, &mut self.outbox)?;
+                self.open(open, now.saturating_duration_since(sent));
+                Ok(())
+            }
+            State::Open(open) => self.take_record(now, open, frame),
+            State::Ended => Ok(()),
+        }
+    }
+
+    fn open(&mut self, open: Open, rtt: Duration) {
+        self.state = State::Open(Box::new(open));
+        self.events.push_back(Event::Established);
+        self.events.push_back(Event::Rtt(rtt));
+    }
+
+    fn take_record(&mut self, now: Instant, mut open: Box<Open>, sealed: &[u8]) -> Result<(), LinkError> {
+        self.plain.clear();
+        self.plain.resize(sealed.len(), 0);
+        let len = open.transport.open(sealed, &mut self.plain)?;
+        self.plain.truncate(len);
+        open.heard = now;
+        match self.plain.first() {
+            Some(&CONTROL) => {
+                let control = Control::parse(&self.plain[1..])?;
+                if let Control::Bye(bye) = control {
+                    self.finish(EndReason::Bye(bye));
+                    return Ok(());
+                }
+                if let Some(event) = open.take_control(now, control, &mut self.outbox)? {
+                    self.events.push_back(event);
+                }
+            }
+            Some(&STREAM) if len > 1 && open.stage == Stage::Nominated => {
+                let mut record = self.plain.split().freeze();
+                record.advance(1);
+                self.events.push_back(Event::Stream(record));
+            }
+            _ => return Err(LinkError::Malformed),
+        }
+        self.state = State::Open(open);
+        Ok(())
+    }
+}
+
+impl Open {
+    fn new(now: Instant, transport: Transport, stage: Stage) -> Self {
+        Self {
+            transport,
+            stage,
+            heard: now,
+            ping_at: now + PING_EVERY,
+            next_ping: 0,
+            pings: VecDeque::new(),
+            pongs: (now, 0),
+        }
+    }
+
+    fn send(&mut self, control: Control, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
+        let (plain, len) = control.encode();
+        self.transport.seal(&plain[..len], &[], outbox)
+    }
+
+    fn ping(&mut self, now: Instant, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
+        if self.pings.len() == PINGS_KEPT {
+            self.pings.pop_front();
+        }
+        let number = self.next_ping;
+        self.next_ping += 1;
+        self.pings.push_back((number, now));
+        self.ping_at = now + PING_EVERY;
+        self.send(Control::Ping(number), outbox)
+    }
+
+    fn pong(&mut self, now: Instant, number: u64, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
+        if now.saturating_duration_since(self.pongs.0) >= Duration::from_secs(1) {
+            self.pongs = (now, 0);
+        }
+        if self.pongs.1 == PONGS_PER_SECOND {
+            return Ok(());
+        }
+        self.pongs.1 += 1;
+        self.send(Control::Pong(number), outbox)
+    }
+
+    fn take_control(
+        &mut self,
+        now: Instant,
+        control: Control,
+        outbox: &mut Vec<u8>,
+    ) -> Result<Option<Event>, LinkError> {
+        match (control, self.stage) {
+            (Control::Nominate, Stage::Waiting { .. }) => {
+                self.stage = Stage::Nominated;
+                Ok(Some(Event::Nominated))
+            }
+            (Control::Ping(number), _) => self.pong(now, number, outbox).map(|()| None),
+            (Control::Pong(number), _) => Ok(self.rtt(now, number).map(Event::Rtt)),
+            (Control::Nominate, Stage::Deciding | Stage::Nominated) | (Control::Bye(_), _) => {
+                Err(LinkError::Malformed)
+            }
+        }
+    }
+
+    /// The time since the ping that `number` answers; older ones were not answered and never will be.
+    fn rtt(&mut self, now: Instant, number: u64) -> Option<Duration> {
+        let at = self.pings.iter().position(|&(sent, _)| sent == number)?;
+        let (_, sent) = self.pings.drain(..=at).next_back()?;
+        Some(now.saturating_duration_since(sent))
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.state {
+            State::Greeting { .. } => "Channel(greeting)",
+            State::Calling { .. } => "Channel(calling)",
+            State::Proving { .. } => "Channel(proving)",
+            State::Open(open) if open.stage == Stage::Nominated => "Channel(nominated)",
+            State::Open(_) => "Channel(established)",
+            State::Ended => "Channel(ended)",
+        })
+    }
+}

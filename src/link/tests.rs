@@ -1,0 +1,256 @@
+use super::*;
+use crate::ticket::ViewerIdentity;
+use std::time::Instant;
+
+struct Pair {
+    now: Instant,
+    caster: Channel,
+    viewer: Channel,
+    caster_events: Vec<Event>,
+    viewer_events: Vec<Event>,
+}
+
+pub(super) fn identity(seed: u64) -> ViewerIdentity {
+    let mut random = [0; ViewerIdentity::RANDOM_LEN];
+    fastrand::Rng::with_seed(seed).fill(&mut random);
+    ViewerIdentity::from_random(&random)
+}
+
+fn start() -> Instant {
+    // The one reading of a clock in these tests; from here on time is virtual.
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    Instant::now()
+}
+
+/// Everything in the output: bytes for the wire and events.
+fn drain(channel: &mut Channel) -> (Vec<u8>, Vec<Event>) {
+    let (mut wire, mut events) = (Vec::new(), Vec::new());
+    while let Some(output) = channel.poll_output() {
+        match output {
+            Output::Transmit(bytes) => wire.extend(bytes),
+            Output::Event(event) => events.push(event),
+        }
+    }
+    (wire, events)
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (now, identity) = (start(), identity(1));
+        Self {
+            now,
+            caster: Channel::caster(now, &identity.ticket(None, Vec::new()).caster_secrets()),
+            viewer: Channel::viewer(now, &identity.viewer_secrets()),
+            caster_events: Vec::new(),
+            viewer_events: Vec::new(),
+        }
+    }
+
+    fn established() -> Self {
+        let mut pair = Self::new();
+        pair.settle(usize::MAX);
+        pair.caster_events.clear();
+        pair.viewer_events.clear();
+        pair
+    }
+
+    fn nominated() -> Self {
+        let mut pair = Self::established();
+        pair.caster.nominate().unwrap();
+        pair.settle(usize::MAX);
+        pair.viewer_events.clear();
+        pair
+    }
+
+    /// Goes on to the next deadline of either end.
+    fn pass(&mut self) {
+        let deadlines = [&self.caster, &self.viewer].map(|channel| channel.poll_timeout().unwrap().0);
+        self.now = deadlines[0].min(deadlines[1]);
+        self.caster.handle_timeout(self.now);
+        self.viewer.handle_timeout(self.now);
+        self.settle(usize::MAX);
+    }
+
+    /// Carries bytes both ways, in pieces of `piece`, until neither end has any.
+    fn settle(&mut self, piece: usize) {
+        loop {
+            let (to_viewer, events) = drain(&mut self.caster);
+            self.caster_events.extend(events);
+            for part in to_viewer.chunks(piece) {
+                self.viewer.handle_input(self.now, part).unwrap();
+            }
+            let (to_caster, events) = drain(&mut self.viewer);
+            self.viewer_events.extend(events);
+            for part in to_caster.chunks(piece) {
+                self.caster.handle_input(self.now, part).unwrap();
+            }
+            if to_viewer.is_empty() && to_caster.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+fn stream(events: &[Event]) -> Vec<u8> {
+    events
+        .iter()
+        .filter_map(|event| if let Event::Stream(bytes) = event { Some(&bytes[..]) } else { None })
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+#[test]
+fn a_link_is_made_and_carries_both_streams_in_any_split() {
+    for piece in [1, 2, 3, 7, 49, 50, 51, 1000, usize::MAX] {
+        let mut pair = Pair::new();
+        pair.settle(piece);
+        assert_eq!(
+            pair.caster_events,
+            [Event::Established, Event::Rtt(Duration::ZERO), Event::Rtt(Duration::ZERO)]
+        );
+        assert_eq!(pair.viewer_events, [Event::Established, Event::Rtt(Duration::ZERO)]);
+        pair.viewer_events.clear();
+        pair.caster_events.clear();
+        pair.caster.nominate().unwrap();
+        let picture: Vec<u8> = (0..100_000_u32).map(|n| (n * 7) as u8).collect();
+        pair.caster.send_stream(&picture).unwrap();
+        pair.settle(piece);
+        assert_eq!(pair.viewer_events[0], Event::Nominated);
+        assert!(stream(&pair.viewer_events) == picture, "split into {piece}");
+        pair.viewer.send_stream(b"answer").unwrap();
+        pair.settle(piece);
+        assert_eq!(stream(&pair.caster_events), b"answer");
+        pair.caster.end(Bye::Finished);
+        pair.settle(piece);
+        assert_eq!(pair.viewer_events.last(), Some(&Event::Ended(EndReason::Bye(Bye::Finished))));
+        assert!(pair.viewer.is_ended() && pair.viewer.poll_timeout().is_none());
+    }
+}
+
+#[test]
+fn the_first_byte_is_never_that_of_rtmp() {
+    let mut pair = Pair::new();
+    let (message_1, _) = drain(&mut pair.caster);
+    assert_eq!(message_1.len(), 50);
+    assert_eq!(message_1[0], 0);
+    pair.viewer.handle_input(pair.now, &message_1).unwrap();
+    assert_eq!(drain(&mut pair.viewer).0[0], 0);
+}
+
+#[test]
+fn only_the_caster_nominates_and_only_then_the_stream_flows() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.caster.nominate(), Err(LinkError::NotOpen));
+    pair.settle(usize::MAX);
+    assert_eq!(pair.viewer.nominate(), Err(LinkError::NotOpen));
+    assert_eq!(pair.viewer.send_stream(b"x"), Err(LinkError::NotOpen));
+    assert_eq!(pair.caster.send_stream(b"x"), Err(LinkError::NotOpen));
+    pair.caster.nominate().unwrap();
+    pair.caster.nominate().unwrap();
+    pair.settle(usize::MAX);
+    assert_eq!(pair.viewer_events.iter().filter(|event| **event == Event::Nominated).count(), 1);
+    assert!(pair.caster.is_nominated() && pair.viewer.is_nominated());
+}
+
+#[test]
+fn rekeying_is_crossed_in_both_directions() {
+    let mut pair = Pair::nominated();
+    for round in 0..REKEY_EVERY / 256 + 2 {
+        for n in 0..256_u64 {
+            pair.caster.send_stream(&(round * 256 + n).to_be_bytes()).unwrap();
+            pair.viewer.send_stream(&[n as u8]).unwrap();
+        }
+        pair.settle(usize::MAX);
+        let expected: Vec<u8> = (0..256).flat_map(|n| (round * 256 + n).to_be_bytes()).collect();
+        assert_eq!(stream(&pair.viewer_events), expected);
+        assert_eq!(stream(&pair.caster_events).len(), 256);
+        pair.viewer_events.clear();
+        pair.caster_events.clear();
+    }
+}
+
+#[test]
+fn pings_measure_the_way_there_and_back() {
+    let mut pair = Pair::established();
+    let (at, why) = pair.caster.poll_timeout().unwrap();
+    assert_eq!((at, why), (pair.now + PING_EVERY, "link: ping"));
+    pair.caster.handle_timeout(at);
+    let (ping, _) = drain(&mut pair.caster);
+    pair.viewer.handle_input(at + Duration::from_millis(20), &ping).unwrap();
+    let (pong, _) = drain(&mut pair.viewer);
+    pair.caster.handle_input(at + Duration::from_millis(45), &pong).unwrap();
+    assert_eq!(drain(&mut pair.caster).1, [Event::Rtt(Duration::from_millis(45))]);
+}
+
+#[test]
+fn a_flood_of_pings_is_not_answered_without_end() {
+    let mut pair = Pair::established();
+    let mut flood = Vec::new();
+    for n in 1..10 {
+        pair.caster.handle_timeout(pair.now + PING_EVERY * n);
+        flood.extend(drain(&mut pair.caster).0);
+    }
+    // Nine seconds' pings within one; one more was answered when the link was made.
+    assert_eq!(flood.len(), 9 * 28);
+    pair.viewer.handle_input(pair.now, &flood).unwrap();
+    let (answers, _) = drain(&mut pair.viewer);
+    assert_eq!(answers.len(), usize::from(PONGS_PER_SECOND - 1) * 28);
+}
+
+#[test]
+fn an_idle_link_lives_by_its_pings_and_dies_of_silence() {
+    let mut pair = Pair::nominated();
+    let begin = pair.now;
+    while pair.now < begin + SILENCE * 3 {
+        pair.pass();
+    }
+    assert!(pair.viewer.is_nominated() && pair.caster.is_nominated());
+    // Here the path is cut: each end hears nothing more, and says so at the same moment.
+    let cut = pair.now;
+    while let Some((at, _)) = pair.viewer.poll_timeout() {
+        pair.now = at;
+        pair.viewer.handle_timeout(at);
+        pair.viewer_events.extend(drain(&mut pair.viewer).1);
+    }
+    assert_eq!(pair.now, cut + SILENCE);
+    assert_eq!(pair.viewer_events.last(), Some(&Event::Ended(EndReason::Silent)));
+}
+
+#[test]
+fn a_handshake_is_bounded_in_time_at_every_step() {
+    let mut pair = Pair::new();
+    for channel in [&mut pair.caster, &mut pair.viewer] {
+        drain(channel);
+        let (at, _) = channel.poll_timeout().unwrap();
+        assert_eq!(at, pair.now + HANDSHAKE_TIME);
+        channel.handle_timeout(at - Duration::from_nanos(1));
+        assert_eq!(drain(channel), (Vec::new(), Vec::new()));
+        channel.handle_timeout(at);
+        assert_eq!(drain(channel), (Vec::new(), vec![Event::Ended(EndReason::Late)]));
+    }
+    // The time to prove is what message 1 left over, not five seconds more.
+    let mut pair = Pair::new();
+    let (message_1, _) = drain(&mut pair.caster);
+    pair.viewer.handle_input(pair.now + HANDSHAKE_TIME / 2, &message_1).unwrap();
+    assert_eq!(pair.viewer.poll_timeout().unwrap().0, pair.now + HANDSHAKE_TIME);
+}
+
+#[test]
+fn a_viewer_does_not_keep_an_unused_link_for_ever() {
+    let mut pair = Pair::established();
+    let begin = pair.now;
+    while !pair.viewer.is_ended() {
+        pair.pass();
+    }
+    assert_eq!(pair.now, begin + SPARE_TIME);
+    assert_eq!(pair.viewer_events.last(), Some(&Event::Ended(EndReason::NotNominated)));
+}
+
+#[test]
+fn a_goodbye_before_the_proof_says_nothing() {
+    let mut pair = Pair::new();
+    pair.caster.end(Bye::Leaving);
+    pair.viewer.end(Bye::Busy);
+    assert_eq!(drain(&mut pair.caster), (Vec::new(), Vec::new()));
+    assert_eq!(drain(&mut pair.viewer), (Vec::new(), Vec::new()));
+}

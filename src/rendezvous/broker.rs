@@ -1,0 +1,609 @@
+//! The daemon's half of the rendezvous: takes logins, sees mappings, introduces casters to viewers.
+//!
+//! It decides who may connect, who hears of whom, and when both sides of an introduction know enough. It reports
+//! facts only (endpoints that it observed itself) and never chooses how clients reach each other. It refuses to know
+//! tickets' secrets, keys and pictures: none of them comes here.
+//!
+//! # Life of a connection
+//!
+//! ```text
+//!  main 4000     accept ─▶ New ── Login ─────────────────────────▶ LoggedIn ─▶ end (Logout, idle, replaced, gone)
+//!  assist 8000   accept ─▶ New ── request, token logged in ──────▶ Bound ────▶ end (with its login, idle, gone)
+//!                           └──── request, token unknown ─▶ Held ──┘ on Login
+//! ```
+//!
+//! `New` and `Held` end after a few seconds. A client opens both connections at once, so either may be first. A
+//! connection that ends leaves the table at the same moment: there is no state for closing, because the driver
+//! flushes without help.
+//!
+//! # Driving it
+//!
+//! The four verbs of [`app`](crate::app), for everything on the listeners [`MAIN`] and [`ASSIST`]. Whoever owns the broker binds
+//! them. Deadlines are kept lazily: each connection has one entry in the agenda, looked at when it comes up and put
+//! back if the connection was heard meanwhile, so that a heartbeat costs no reordering.
+
+use super::limits::{Bucket, Limits, Prefix, Release, Sources, Turned};
+use super::registry::Registry;
+use crate::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
+use crate::endpoint::Endpoint;
+use crate::id::{ClientId, PunchToken};
+use crate::wire::codec::Message;
+use crate::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
+use crate::wire::message::{FromAssist, FromMain, Refusal, ToAssist, ToMain};
+use crate::wire::{WireError, encode};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+/// The listener of the main connections (port 4000).
+pub const MAIN: ListenerId = ListenerId { room: Room(0), serial: 0 };
+
+/// The listener of the assist connections (port 8000).
+pub const ASSIST: ListenerId = ListenerId { room: Room(0), serial: 1 };
+
+/// The broker. See the [module](self).
+#[derive(Debug)]
+pub struct Broker {
+    pub(super) limits: Limits,
+    /// Names clients and sessions. Nothing depends on their being hard to guess: both are told to those who share a
+    /// ticket, and are looked up only among them.
+    pub(super) rng: fastrand::Rng,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) registry: Registry,
+    pub(super) sources: Sources,
+    /// Assist connections whose token nobody has logged in with yet.
+    pub(super) held: BTreeMap<PunchToken, Vec<ConnId>>,
+    agenda: BTreeSet<(Instant, Due)>,
+    /// Connections that read too slowly, to be ended before the verb returns.
+    overrun: Vec<ConnId>,
+    outbox: VecDeque<NetOp>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Interrupted: everybody was told, and nothing is taken any more.
+    Ended,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Conn(ConnId),
+    Source(Prefix),
+}
+
+/// One of the two ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Main,
+    Assist,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    port: Port,
+    pub(super) remote: Endpoint,
+    pub(super) reader: Reader,
+    messages: Bucket,
+    pub(super) phase: Phase,
+    flow: Flow,
+    /// When this phase began (`New`, `Held`), or when the last whole message came (the others). Single bytes do not
+    /// count: they would let a trickle of half a message hold a connection for ever.
+    pub(super) since: Instant,
+    /// Its entry in the agenda.
+    armed: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    New,
+    /// Main only.
+    LoggedIn(ClientId),
+    /// Assist only: the token has no login yet.
+    Held(PunchToken, Wish),
+    /// Assist only.
+    Bound(ClientId, PunchToken),
+}
+
+/// What an assist connection asked for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// `ReqConnClient`, for the viewer of this rendezvous.
+    Introduce(crate::id::RendezvousId),
+    /// `ReqSrvDisconnect`.
+    BeSeen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Open,
+    /// The socket is full; so many bytes were queued since.
+    Backlogged {
+        since: Instant,
+        bytes: usize,
+    },
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The network ended it.
+    Gone,
+    /// In order, after what is queued.
+    Flush,
+    /// At once.
+    Abort,
+    /// In order, with a reason.
+    Refuse(Refusal),
+}
+
+/// How much the broker holds, for logs and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Connections on both ports.
+    pub connections: usize,
+    /// Logged-in clients.
+    pub logins: usize,
+    /// Assist connections that wait for their login.
+    pub held: usize,
+    /// Source addresses remembered.
+    pub sources: usize,
+    /// Entries in the agenda.
+    pub deadlines: usize,
+    /// Bytes of incomplete messages.
+    pub buffered: usize,
+}
+
+impl Broker {
+    /// A broker that draws its names from `seed`.
+    #[must_use]
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            rng: fastrand::Rng::with_seed(seed),
+            conns: BTreeMap::new(),
+            registry: Registry::default(),
+            sources: Sources::default(),
+            held: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            overrun: Vec::new(),
+            outbox: VecDeque::new(),
+            stage: Stage::Open,
+        }
+    }
+
+    /// Takes one network event of [`MAIN`] or [`ASSIST`]. After `Interrupted` every client is told and nothing is
+    /// taken any more.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        match input {
+            Input::Accepted { listener, conn, remote, .. } => {
+                let port = if listener == MAIN { Port::Main } else { Port::Assist };
+                self.accepted(now, port, conn, Endpoint::new(remote));
+            }
+            Input::Received { conn, bytes } => self.received(now, conn, bytes),
+            Input::Backlogged { conn } => self.backlogged(now, conn),
+            Input::Drained { conn } => self.drained(conn),
+            Input::Closed { conn, error } => {
+                if let Some(error) = error {
+                    log::debug!("conn={conn} ended: {error}");
+                }
+                self.end(now, conn, Ending::Gone);
+            }
+            Input::Interrupted => self.shut_down(),
+            // The broker opens no connections, and its listeners are bound by its owner.
+            Input::Listening { .. }
+            | Input::ListenFailed { .. }
+            | Input::Connected { .. }
+            | Input::ConnectFailed { .. } => {}
+        }
+        self.settle(now);
+    }
+
+    /// Ends what is overdue at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, due)) = self.agenda.first()
+            && at <= now
+        {
+            self.agenda.pop_first();
+            match due {
+                Due::Conn(id) => self.look_at(now, id),
+                Due::Source(prefix) => self.sources.forget(now, prefix),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// What the network is to do next.
+    pub fn poll_output(&mut self) -> Option<NetOp> {
+        self.outbox.pop_front()
+    }
+
+    /// When `handle_timeout` has something to look at.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let &(at, due) = self.agenda.first()?;
+        let why = match due {
+            Due::Conn(id) => self.conns.get(&id).map_or("connection", |conn| self.deadline(conn).1),
+            Due::Source(_) => "forget a source address",
+        };
+        Some((at, why))
+    }
+
+    /// How much the broker holds.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        Census {
+            connections: self.conns.len(),
+            logins: self.registry.len(),
+            held: self.held.values().map(Vec::len).sum(),
+            sources: self.sources.len(),
+            deadlines: self.agenda.len(),
+            buffered: self.conns.values().map(|conn| conn.reader.buffered()).sum(),
+        }
+    }
+
+    fn accepted(&mut self, now: Instant, port: Port, id: ConnId, remote: Endpoint) {
+        let prefix = Prefix::of(remote.ip());
+        let admission = if self.conns.len() >= self.limits.connections {
+            Err(Turned::Full)
+        } else {
+            self.sources.admit(now, prefix, &self.limits)
+        };
+        if let Err(turned) = admission {
+            let reason = match turned {
+                Turned::TooMany => Refusal::TooMany,
+                Turned::Full => Refusal::Full,
+            };
+            log::debug!("conn={id} from {remote} turned away: {reason:?}");
+            let bytes = refusal(port, reason);
+            self.outbox.push_back(NetOp::Send { conn: id, bytes });
+            self.outbox.push_back(NetOp::Close { conn: id, how: Closing::Flush });
+            return;
+        }
+        log::debug!("conn={id} accepted on the {port:?} port from {remote}");
+        let conn = Conn {
+            port,
+            remote,
+            reader: Reader::new(MAX_FRAME_BEFORE_LOGIN),
+            messages: Bucket::default(),
+            phase: Phase::New,
+            flow: Flow::Open,
+            since: now,
+            armed: now + self.limits.first_message,
+        };
+        self.agenda.insert((conn.armed, Due::Conn(id)));
+        let before = self.conns.insert(id, conn);
+        debug_assert!(before.is_none(), "a driver names each connection once");
+    }
+
+    fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.reader.push(bytes);
+        // A message may end its own connection, so it is looked up anew for each.
+        while let Some(conn) = self.conns.get_mut(&id) {
+            let more = match conn.port {
+                Port::Main => {
+                    let message = conn.reader.next::<ToMain>();
+                    self.take(now, id, message, Self::on_main)
+                }
+                Port::Assist => {
+                    let message = conn.reader.next::<ToAssist>();
+                    self.take(now, id, message, Self::on_assist)
+                }
+            };
+            if !more {
+                break;
+            }
+        }
+    }
+
+    /// Carries out one step of reading. Whether another may follow.
+    fn take<T: Message>(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        message: Result<Option<T>, WireError>,
+        carry_out: fn(&mut Self, Instant, ConnId, T),
+    ) -> bool {
+        match message {
+            Ok(Some(message)) => {
+                if self.hear(now, id) {
+                    carry_out(self, now, id, message);
+                } else {
+                    self.end(now, id, Ending::Refuse(Refusal::TooMany));
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                log::debug!("conn={id} does not speak the language: {error}");
+                let reason = match error {
+                    WireError::Version { .. } => Refusal::Version,
+                    WireError::TooLong { .. } | WireError::Empty | WireError::Malformed(_) => {
+                        Refusal::BadRequest
+                    }
+                };
+                self.end(now, id, Ending::Refuse(reason));
+                false
+            }
+        }
+    }
+
+    /// Notes a message on `id`. Whether it may send that many.
+    fn hear(&mut self, now: Instant, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        match conn.phase {
+            Phase::LoggedIn(_) | Phase::Bound(..) => conn.since = now,
+            Phase::New | Phase::Held(..) => {}
+        }
+        conn.messages.take(now, self.limits.messages)
+    }
+
+    fn on_main(&mut self, now: Instant, id: ConnId, message: ToMain) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        match (conn.phase, message) {
+            (Phase::New, ToMain::Login { rendezvous, role, token, owner, local }) => {
+                self.log_in(now, id, rendezvous, role, token, owner, local);
+            }
+            (Phase::LoggedIn(client), ToMain::HoleListenReady { session }) => {
+                self.hole_ready(now, id, client, session);
+            }
+            (Phase::LoggedIn(_), ToMain::Heartbeat { nonce }) => {
+                self.send(now, id, &FromMain::Heartbeat { nonce });
+            }
+            (Phase::LoggedIn(_), ToMain::Logout) => self.end(now, id, Ending::Flush),
+            (Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..), _) => {
+                self.end(now, id, Ending::Refuse(Refusal::BadRequest));
+            }
+        }
+    }
+
+    fn on_assist(&mut self, now: Instant, id: ConnId, message: ToAssist) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (phase, endpoint) = (conn.phase, conn.remote);
+        let (token, wish) = match message {
+            ToAssist::ReqConnClient { token, rendezvous } => (token, Wish::Introduce(rendezvous)),
+            ToAssist::ReqSrvDisconnect { token } => (token, Wish::BeSeen),
+            ToAssist::Heartbeat => {
+                if phase == Phase::New {
+                    self.end(now, id, Ending::Refuse(Refusal::BadRequest));
+                }
+                return;
+            }
+        };
+        match phase {
+            Phase::New => {
+                self.send(now, id, &FromAssist::Observed { endpoint });
+                match self.registry.by_token(token) {
+                    Some(client) => self.bind(now, id, client, token, wish),
+                    None => self.hold(now, id, token, wish),
+                }
+            }
+            Phase::Held(held, first) if held == token && first == wish => {
+                self.send(now, id, &FromAssist::Observed { endpoint });
+            }
+            Phase::Bound(client, bound) if bound == token => {
+                self.send(now, id, &FromAssist::Observed { endpoint });
+                self.ask_again(now, id, client, wish);
+            }
+            Phase::Held(..) | Phase::Bound(..) | Phase::LoggedIn(_) => {
+                self.end(now, id, Ending::Refuse(Refusal::BadRequest));
+            }
+        }
+    }
+
+    /// Keeps an assist connection that came before the login of its token.
+    fn hold(&mut self, now: Instant, id: ConnId, token: PunchToken, wish: Wish) {
+        let waiting = self.held.entry(token).or_default();
+        if waiting.len() >= self.limits.assists {
+            self.end(now, id, Ending::Refuse(Refusal::TooMany));
+            return;
+        }
+        waiting.push(id);
+        self.enter(now, id, Phase::Held(token, wish));
+    }
+
+    /// Moves a connection to `phase`, from which moment its new deadline counts.
+    pub(super) fn enter(&mut self, now: Instant, id: ConnId, phase: Phase) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.phase = phase;
+            conn.since = now;
+            self.arm(id);
+        }
+    }
+
+    /// When `conn` is overdue, and for what.
+    fn deadline(&self, conn: &Conn) -> (Instant, &'static str) {
+        let limits = &self.limits;
+        let phase = match conn.phase {
+            Phase::New => (conn.since + limits.first_message, "first message"),
+            Phase::Held(..) => (conn.since + limits.held, "login of an assist connection's token"),
+            Phase::LoggedIn(_) | Phase::Bound(..) => (conn.since + limits.idle, "idle connection"),
+        };
+        match conn.flow {
+            Flow::Open => phase,
+            Flow::Backlogged { since, .. } => phase.min((since + limits.backlog, "unread bytes")),
+        }
+    }
+
+    /// Brings a connection's entry in the agenda forward. One that is too early stays, and is put back when it comes
+    /// up.
+    fn arm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (at, _) = self.deadline(conn);
+        let armed = conn.armed;
+        if at < armed {
+            self.agenda.remove(&(armed, Due::Conn(id)));
+            self.rearm(id, at);
+        }
+    }
+
+    fn rearm(&mut self, id: ConnId, at: Instant) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.armed = at;
+            self.agenda.insert((at, Due::Conn(id)));
+        }
+    }
+
+    /// A connection's entry came up: ends it, or puts the entry where it belongs.
+    fn look_at(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (at, why) = self.deadline(conn);
+        if at > now {
+            self.rearm(id, at);
+            return;
+        }
+        log::debug!("conn={id} ended: {why} overdue");
+        let ending = match (conn.flow, conn.phase) {
+            (Flow::Backlogged { .. }, _) => Ending::Abort,
+            (Flow::Open, Phase::Held(..)) => Ending::Refuse(Refusal::BadRequest),
+            (Flow::Open, Phase::New | Phase::LoggedIn(_) | Phase::Bound(..)) => Ending::Flush,
+        };
+        self.end(now, id, ending);
+    }
+
+    fn backlogged(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.flow == Flow::Open {
+            conn.flow = Flow::Backlogged { since: now, bytes: 0 };
+            // Who does not read answers is not asked for more requests.
+            self.outbox.push_back(NetOp::Read { conn: id, on: false });
+            self.arm(id);
+        }
+    }
+
+    fn drained(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.flow != Flow::Open {
+            conn.flow = Flow::Open;
+            self.outbox.push_back(NetOp::Read { conn: id, on: true });
+        }
+    }
+
+    /// Sends one message, or dooms a connection that has too many unread.
+    pub(super) fn send<T: Message>(&mut self, now: Instant, id: ConnId, message: &T) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let bytes = encode(message);
+        log::trace!("conn={id} at {now:?} {} bytes out", bytes.len());
+        if let Flow::Backlogged { bytes: queued, .. } = &mut conn.flow {
+            *queued += bytes.len();
+            if *queued > self.limits.backlog_bytes {
+                self.overrun.push(id);
+                return;
+            }
+        }
+        self.outbox.push_back(NetOp::Send { conn: id, bytes });
+    }
+
+    /// Takes a connection out of every table, and its login with it.
+    pub(super) fn end(&mut self, now: Instant, id: ConnId, ending: Ending) {
+        if let Ending::Refuse(reason) = ending {
+            self.refuse(now, id, reason);
+        }
+        let Some(conn) = self.conns.remove(&id) else { return };
+        self.agenda.remove(&(conn.armed, Due::Conn(id)));
+        let prefix = Prefix::of(conn.remote.ip());
+        if let Release::RestFor(rest) = self.sources.release(prefix, &self.limits) {
+            self.agenda.insert((now + rest, Due::Source(prefix)));
+        }
+        match ending {
+            Ending::Gone => {}
+            Ending::Flush | Ending::Refuse(_) => {
+                self.outbox.push_back(NetOp::Close { conn: id, how: Closing::Flush });
+            }
+            Ending::Abort => self.outbox.push_back(NetOp::Close { conn: id, how: Closing::Abort }),
+        }
+        match conn.phase {
+            Phase::New => {}
+            Phase::LoggedIn(client) => self.log_out(now, client),
+            Phase::Held(token, _) => {
+                if let Some(waiting) = self.held.get_mut(&token) {
+                    waiting.retain(|held| *held != id);
+                    if waiting.is_empty() {
+                        self.held.remove(&token);
+                    }
+                }
+            }
+            Phase::Bound(client, _) => self.unbind(client, id),
+        }
+    }
+
+    /// Says no, without ending the connection.
+    pub(super) fn refuse(&mut self, now: Instant, id: ConnId, reason: Refusal) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        log::debug!("conn={id} refused: {reason:?}");
+        match conn.port {
+            Port::Main => self.send(now, id, &FromMain::Refused { reason }),
+            Port::Assist => self.send(now, id, &FromAssist::Refused { reason }),
+        }
+    }
+
+    /// Ends the connections that `send` doomed. Each end may tell others, and so doom others.
+    fn settle(&mut self, now: Instant) {
+        while let Some(id) = self.overrun.pop() {
+            log::debug!("conn={id} ended: too many unread bytes");
+            self.end(now, id, Ending::Abort);
+        }
+        #[cfg(debug_assertions)]
+        self.check_invariants();
+    }
+
+    fn shut_down(&mut self) {
+        log::info!("shutting down: {} logins, {} connections", self.registry.len(), self.conns.len());
+        self.stage = Stage::Ended;
+        let bye = encode(&FromMain::Shutdown);
+        for (&conn, state) in &self.conns {
+            if state.port == Port::Main {
+                self.outbox.push_back(NetOp::Send { conn, bytes: bye.clone() });
+            }
+            self.outbox.push_back(NetOp::Close { conn, how: Closing::Flush });
+        }
+        self.conns.clear();
+        self.held.clear();
+        self.agenda.clear();
+        self.registry = Registry::default();
+        self.sources = Sources::default();
+    }
+
+    /// What must hold between verbs. Looks at everything, so large tables are left out.
+    #[cfg(debug_assertions)]
+    fn check_invariants(&self) {
+        const SMALL: usize = 64;
+        if self.conns.len() > SMALL {
+            return;
+        }
+        self.registry.check_invariants();
+        assert_eq!(self.sources.conns(), self.conns.len(), "every connection is counted once");
+        assert_eq!(
+            self.agenda.iter().filter(|(_, due)| matches!(due, Due::Conn(_))).count(),
+            self.conns.len()
+        );
+        for (id, conn) in &self.conns {
+            assert!(conn.armed <= self.deadline(conn).0, "no deadline is missed");
+            match conn.phase {
+                Phase::New => {}
+                Phase::LoggedIn(client) => {
+                    assert_eq!(self.registry.login(client).map(|login| login.conn), Some(*id));
+                }
+                Phase::Held(token, _) => assert!(self.held[&token].contains(id)),
+                Phase::Bound(client, token) => {
+                    let login = self.registry.login(client).expect("it ends with its login");
+                    assert_eq!(login.token, token);
+                    assert!(login.assists.iter().any(|assist| assist.conn == *id));
+                }
+            }
+        }
+    }
+}
+
+/// The frame that refuses on `port`.
+fn refusal(port: Port, reason: Refusal) -> Vec<u8> {
+    match port {
+        Port::Main => encode(&FromMain::Refused { reason }),
+        Port::Assist => encode(&FromAssist::Refused { reason }),
+    }
+}

@@ -1,0 +1,332 @@
+//! The broker's decisions about clients: logins, assist connections, and the introduction of a caster to a viewer.
+
+use super::broker::{Broker, Ending, Phase, Wish};
+use super::limits::{Bucket, Prefix};
+use super::registry::{Ask, Assist, Login};
+use crate::app::ConnId;
+use crate::endpoint::Endpoint;
+use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
+use crate::wire::frame::MAX_FRAME;
+use crate::wire::message::{FromMain, Refusal, Role};
+use std::time::Instant;
+
+impl Broker {
+    #[expect(clippy::too_many_arguments, reason = "the fields of the message, unpacked once")]
+    pub(super) fn log_in(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        rendezvous: RendezvousId,
+        role: Role,
+        token: PunchToken,
+        owner: Option<OwnerToken>,
+        local: Vec<Endpoint>,
+    ) {
+        if let Err(reason) = self.may_log_in(rendezvous, role, token, owner) {
+            self.end(now, conn, Ending::Refuse(reason));
+            return;
+        }
+        if role == Role::Viewer
+            && let Some(old) = self.registry.viewer(rendezvous).and_then(|old| self.registry.login(old))
+        {
+            self.end(now, old.conn, Ending::Refuse(Refusal::Replaced));
+        }
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.reader.set_limit(MAX_FRAME);
+        let main = state.remote;
+        let client = self.name_client();
+        self.enter(now, conn, Phase::LoggedIn(client));
+        let heartbeat_secs = u16::try_from(self.limits.heartbeat.as_secs()).unwrap_or(u16::MAX);
+        self.send(now, conn, &FromMain::Welcome { client, observed: main, heartbeat_secs });
+        self.registry.insert(Login {
+            client,
+            conn,
+            main,
+            rendezvous,
+            role,
+            token,
+            local: local.into_boxed_slice(),
+            assists: Vec::new(),
+            ask: Ask::Nothing,
+            requests: Bucket::default(),
+        });
+        log::info!("conn={conn} client={client} logged in as {role:?}");
+        for (other, its_role, its_conn) in self.registry.others(rendezvous, client) {
+            self.send(now, conn, &FromMain::NewUserLogin { client: other, role: its_role });
+            self.send(now, its_conn, &FromMain::NewUserLogin { client, role });
+        }
+        for assist in self.held.remove(&token).unwrap_or_default() {
+            if let Some(Phase::Held(_, wish)) = self.conns.get(&assist).map(|state| state.phase) {
+                // Out of the table of held ones by now, and so must be its phase, however binding ends.
+                self.enter(now, assist, Phase::New);
+                self.bind(now, assist, client, token, wish);
+            }
+        }
+    }
+
+    fn may_log_in(
+        &self,
+        rendezvous: RendezvousId,
+        role: Role,
+        token: PunchToken,
+        owner: Option<OwnerToken>,
+    ) -> Result<(), Refusal> {
+        match (role, owner) {
+            (Role::Viewer, Some(owner)) if owner.rendezvous() == rendezvous => {}
+            (Role::Viewer, _) => return Err(Refusal::NotOwner),
+            (Role::Caster, None) => {}
+            (Role::Caster, Some(_)) => return Err(Refusal::BadRequest),
+        }
+        // A token is good for one login; a second use is a mistake or a copy.
+        if self.registry.by_token(token).is_some() {
+            return Err(Refusal::BadRequest);
+        }
+        let place_full =
+            role == Role::Caster && self.registry.casters(rendezvous).len() >= self.limits.casters;
+        // Full counts for a viewer that replaces one, too: one login more for a moment is one too many.
+        if place_full || self.registry.len() >= self.limits.logins {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn name_client(&mut self) -> ClientId {
+        loop {
+            let client = ClientId(self.rng.u64(..));
+            if self.registry.login(client).is_none() {
+                return client;
+            }
+        }
+    }
+
+    /// The rest of a login's end, when its main connection is gone: its assist connections, and word to the others.
+    pub(super) fn log_out(&mut self, now: Instant, client: ClientId) {
+        let Some(login) = self.registry.remove(client) else { return };
+        log::info!("conn={} client={client} logged out", login.conn);
+        // The daemon closes first, so that TIME-WAIT is here and not on the client's hole port.
+        for assist in &login.assists {
+            self.end(now, assist.conn, Ending::Flush);
+        }
+        for (_, _, conn) in self.registry.others(login.rendezvous, client) {
+            self.send(now, conn, &FromMain::UserLogout { client });
+        }
+        if login.role == Role::Viewer {
+            for caster in self.registry.casters(login.rendezvous).to_vec() {
+                if let Some(caster) = self.registry.login_mut(caster)
+                    && let Ask::Asked { .. } | Ask::Ready { .. } = caster.ask
+                {
+                    caster.ask = Ask::Waiting;
+                }
+            }
+        }
+    }
+
+    /// Ties an assist connection to its login and carries out what it asked for.
+    pub(super) fn bind(&mut self, now: Instant, id: ConnId, client: ClientId, token: PunchToken, wish: Wish) {
+        let Some(endpoint) = self.conns.get(&id).map(|conn| conn.remote) else { return };
+        if !self.fits(client, wish) {
+            self.end(now, id, Ending::Refuse(Refusal::BadRequest));
+            return;
+        }
+        let Some(login) = self.registry.login_mut(client) else { return };
+        let spare = (login.assists.len() >= self.limits.assists).then(|| login.assists[0].conn);
+        login.assists.push(Assist { conn: id, endpoint });
+        if let Some(oldest) = spare {
+            self.end(now, oldest, Ending::Flush);
+        }
+        self.enter(now, id, Phase::Bound(client, token));
+        log::debug!("conn={id} client={client} seen at {endpoint}");
+        match wish {
+            Wish::Introduce(_) if self.joins(now, id, client, endpoint) => self.amend_for_viewer(now, client),
+            Wish::Introduce(_) => self.request(now, id, client),
+            Wish::BeSeen => self.viewer_seen(now, client),
+        }
+    }
+
+    /// An assist connection is gone.
+    pub(super) fn unbind(&mut self, client: ClientId, id: ConnId) {
+        let Some(login) = self.registry.login_mut(client) else { return };
+        login.assists.retain(|assist| assist.conn != id);
+        if login.assists.is_empty() && login.role == Role::Caster {
+            // Nothing is known any more of where the viewer would punch to.
+            login.ask = Ask::Nothing;
+        }
+    }
+
+    /// A bound assist connection repeats its request.
+    pub(super) fn ask_again(&mut self, now: Instant, id: ConnId, client: ClientId, wish: Wish) {
+        if !self.fits(client, wish) {
+            self.end(now, id, Ending::Refuse(Refusal::BadRequest));
+            return;
+        }
+        match wish {
+            Wish::Introduce(_) => self.request(now, id, client),
+            // It was seen already, and is still where it was.
+            Wish::BeSeen => {}
+        }
+    }
+
+    /// Whether this client may wish this.
+    fn fits(&self, client: ClientId, wish: Wish) -> bool {
+        self.registry.login(client).is_some_and(|login| match wish {
+            Wish::Introduce(rendezvous) => login.role == Role::Caster && login.rendezvous == rendezvous,
+            Wish::BeSeen => login.role == Role::Viewer,
+        })
+    }
+
+    /// Whether the first request on a connection is part of the introduction that the caster asked for already, over its
+    /// other address family.
+    fn joins(&self, now: Instant, id: ConnId, client: ClientId, endpoint: Endpoint) -> bool {
+        let Some(caster) = self.registry.login(client) else { return false };
+        let under_way = match caster.ask {
+            Ask::Nothing => false,
+            Ask::Waiting => true,
+            Ask::Asked { since, .. } | Ask::Ready { since, .. } | Ask::Told { since, .. } => {
+                now < since + self.limits.introduction
+            }
+        };
+        under_way && !caster.has_family_beside(id, endpoint)
+    }
+
+    /// A caster asks for its viewer.
+    fn request(&mut self, now: Instant, id: ConnId, client: ClientId) {
+        let rate = self.limits.requests_per_caster;
+        let Some(caster) = self.registry.login_mut(client) else { return };
+        if !caster.requests.take(now, rate) {
+            self.refuse(now, id, Refusal::TooMany);
+            return;
+        }
+        caster.ask = Ask::Waiting;
+        let rendezvous = caster.rendezvous;
+        match self.registry.viewer(rendezvous) {
+            Some(viewer) => self.introduce(now, client, viewer),
+            None => log::debug!("conn={id} client={client} waits for its viewer"),
+        }
+    }
+
+    /// Begins a session: both sides are told in one turn if the viewer's mapping is known, or else the viewer is asked
+    /// to show it.
+    fn introduce(&mut self, now: Instant, caster: ClientId, viewer: ClientId) {
+        let Some((a, b)) = self.registry.pair(caster, viewer) else { return };
+        let (from, to) = (Prefix::of(a.main.ip()), Prefix::of(b.main.ip()));
+        let (a_conn, b_conn, b_seen) = (a.conn, b.conn, !b.assists.is_empty());
+        if !self.sources.introduce(now, from, to, &self.limits) {
+            self.refuse_ask(now, caster);
+            return;
+        }
+        let Some((a, b)) = self.registry.pair(caster, viewer) else { return };
+        let session = SessionId(self.rng.u64(..));
+        let (for_b, for_a) = (a.as_peer_for(b), b.as_peer_for(a));
+        log::info!(
+            "session={session} conn={a_conn} client={caster} introduced to conn={b_conn} client={viewer}{}",
+            if b_seen { "" } else { ", which is asked to show its mapping" }
+        );
+        log::debug!("session={session} caster {for_b:?} viewer {for_a:?}");
+        self.send(now, b_conn, &FromMain::SrvReqMakeHole { session, peer: for_b });
+        let ask = if b_seen {
+            self.send(now, a_conn, &FromMain::SrvReqDirectConnect { session, peer: for_a });
+            Ask::Told { session, since: now }
+        } else {
+            Ask::Asked { session, since: now }
+        };
+        self.set_ask(caster, ask);
+    }
+
+    /// Too many introductions: says so on the caster's latest assist connection, and forgets the request.
+    fn refuse_ask(&mut self, now: Instant, caster: ClientId) {
+        self.set_ask(caster, Ask::Nothing);
+        let latest = self.registry.login(caster).and_then(|login| login.assists.last());
+        if let Some(conn) = latest.map(|assist| assist.conn) {
+            self.refuse(now, conn, Refusal::TooMany);
+        }
+    }
+
+    fn set_ask(&mut self, caster: ClientId, ask: Ask) {
+        if let Some(caster) = self.registry.login_mut(caster) {
+            caster.ask = ask;
+        }
+    }
+
+    /// A mapping of the viewer became known: what waited for it goes on, and what was told is completed.
+    fn viewer_seen(&mut self, now: Instant, viewer: ClientId) {
+        let Some(rendezvous) = self.registry.login(viewer).map(|login| login.rendezvous) else { return };
+        let fresh = |since: Instant, limit| now < since + limit;
+        let limit = self.limits.introduction;
+        for caster in self.registry.casters(rendezvous).to_vec() {
+            let Some(ask) = self.registry.login(caster).map(|login| login.ask) else { continue };
+            match ask {
+                Ask::Nothing => {}
+                Ask::Waiting => self.introduce(now, caster, viewer),
+                // It comes to tell that it listens, and then the caster hears.
+                Ask::Asked { since, .. } if fresh(since, limit) => {}
+                Ask::Ready { session, since } if fresh(since, limit) => {
+                    self.tell_caster(now, caster, viewer, session);
+                    self.set_ask(caster, Ask::Told { session, since });
+                }
+                Ask::Asked { .. } | Ask::Ready { .. } => self.introduce(now, caster, viewer),
+                Ask::Told { session, since } if fresh(since, limit) => {
+                    self.tell_caster(now, caster, viewer, session);
+                }
+                Ask::Told { .. } => {}
+            }
+        }
+    }
+
+    /// The viewer says that it listens.
+    pub(super) fn hole_ready(&mut self, now: Instant, id: ConnId, viewer: ClientId, session: SessionId) {
+        let Some(login) = self.registry.login(viewer) else { return };
+        if login.role != Role::Viewer {
+            self.end(now, id, Ending::Refuse(Refusal::BadRequest));
+            return;
+        }
+        let seen = !login.assists.is_empty();
+        let casters = self.registry.casters(login.rendezvous).to_vec();
+        for caster in casters {
+            let Some(ask) = self.registry.login(caster).map(|login| login.ask) else { continue };
+            match ask {
+                Ask::Asked { session: asked, since }
+                    if asked == session && now < since + self.limits.introduction =>
+                {
+                    if seen {
+                        self.tell_caster(now, caster, viewer, session);
+                        self.set_ask(caster, Ask::Told { session, since });
+                    } else {
+                        self.set_ask(caster, Ask::Ready { session, since });
+                    }
+                    return;
+                }
+                Ask::Told { session: told, since } if told == session => {
+                    let after = now.saturating_duration_since(since).as_millis();
+                    log::debug!("session={session} conn={id} viewer listens after {after} ms");
+                    return;
+                }
+                Ask::Nothing | Ask::Waiting | Ask::Asked { .. } | Ask::Ready { .. } | Ask::Told { .. } => {}
+            }
+        }
+        // The caster left or asked anew meanwhile; no fault of the viewer's.
+        log::debug!("session={session} conn={id} is ready for a session that is over");
+    }
+
+    fn tell_caster(&mut self, now: Instant, caster: ClientId, viewer: ClientId, session: SessionId) {
+        let Some((a, b)) = self.registry.pair(caster, viewer) else { return };
+        let (conn, peer) = (a.conn, b.as_peer_for(a));
+        log::debug!("session={session} conn={conn} viewer {peer:?}");
+        self.send(now, conn, &FromMain::SrvReqDirectConnect { session, peer });
+    }
+
+    /// The caster was seen over its other family: the viewer hears the whole list under the same session.
+    fn amend_for_viewer(&mut self, now: Instant, caster: ClientId) {
+        let Some(a) = self.registry.login(caster) else { return };
+        let (Ask::Asked { session, .. } | Ask::Ready { session, .. } | Ask::Told { session, .. }) = a.ask
+        else {
+            return;
+        };
+        let Some(b) = self.registry.viewer(a.rendezvous).and_then(|viewer| self.registry.login(viewer))
+        else {
+            return;
+        };
+        let (conn, peer) = (b.conn, a.as_peer_for(b));
+        log::debug!("session={session} conn={conn} caster {peer:?}");
+        self.send(now, conn, &FromMain::SrvReqMakeHole { session, peer });
+    }
+}

@@ -1,0 +1,3 @@
+//! Punchcast beside programs that it did not bring: browsers, ffmpeg, other servers.
+
+mod browser;

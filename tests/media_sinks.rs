@@ -1,0 +1,351 @@
+//! Recordings and snapshots, judged by ffmpeg and by reading them back.
+
+mod media;
+
+use media::{collect_pattern, ffmpeg_or_skip, ffprobe, frames, temp_dir};
+use punchcast::media::{Kind, Unit, flv};
+use punchcast_client::sink::{Recorder, Recording, Snapshot, SnapshotError};
+use punchcast_client::source::{PatternConfig, frame_number};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+const SMALL: PatternConfig = PatternConfig {
+    width: 320,
+    height: 180,
+    fps: 100,
+    bitrate: 500_000,
+    keyframe_interval: Duration::from_millis(500),
+};
+
+fn record(path: &Path, streams: &[&[Unit]]) -> Recording {
+    let mut recorder = Recorder::create(path).unwrap();
+    for (index, stream) in streams.iter().enumerate() {
+        if index > 0 {
+            recorder.next_stream();
+        }
+        for unit in *stream {
+            assert!(recorder.write(unit));
+        }
+    }
+    recorder.finish().unwrap()
+}
+
+fn read(file: &[u8]) -> Vec<Unit> {
+    let mut reader = flv::Reader::new();
+    reader.push(file);
+    std::iter::from_fn(|| reader.next().unwrap()).collect()
+}
+
+fn silence(timestamp: u32, header: bool) -> Unit {
+    let payload =
+        if header { vec![0xaf, 0, 0x11, 0x90] } else { vec![0xaf, 1, 0x21, 0x10, 0x04, 0x60, 0x8c, 0x1c] };
+    Unit { kind: Kind::Audio, timestamp, payload: payload.into() }
+}
+
+fn assert_monotone(units: &[Unit]) {
+    assert!(units.windows(2).all(|two| two[0].timestamp <= two[1].timestamp), "time goes back");
+}
+
+#[test]
+fn a_recording_that_joins_late_begins_at_a_keyframe_with_its_headers_at_zero() {
+    let path = temp_dir("join").join("late.flv");
+    let mut units = collect_pattern(SMALL, 80);
+    // The join: metadata and sequence header, then frames from the middle of a keyframe group.
+    units.drain(2..30);
+    let recording = record(&path, &[&units]);
+    let written = read(&std::fs::read(&path).unwrap());
+    assert_eq!(recording.tags, written.len() as u64);
+    assert_eq!(recording.bytes, std::fs::metadata(&path).unwrap().len());
+    assert_eq!(written[0], units[0]);
+    assert!(written[1].is_sequence_header());
+    let numbers: Vec<_> = written.iter().filter_map(frame_number).collect();
+    assert_eq!(numbers, (50..80).collect::<Vec<_>>());
+    assert_eq!(written.iter().map(|unit| unit.timestamp).take(4).collect::<Vec<_>>(), [0, 0, 0, 10]);
+}
+
+#[test]
+fn a_second_stream_goes_on_after_the_first_whatever_its_clock() {
+    let path = temp_dir("second").join("second.flv");
+    let first = collect_pattern(SMALL, 20);
+    // The same source over a re-made link, joined in the middle; its clock began elsewhere, and wraps.
+    let mut second = collect_pattern(SMALL, 70);
+    second.drain(2..12);
+    for unit in &mut second {
+        unit.timestamp = unit.timestamp.wrapping_add(u32::MAX - 550);
+    }
+    record(&path, &[&first, &second]);
+    let written = read(&std::fs::read(&path).unwrap());
+    assert_monotone(&written);
+    let numbers: Vec<_> = written.iter().filter_map(frame_number).collect();
+    assert_eq!(numbers, (0..20).chain(50..70).collect::<Vec<_>>());
+    let times: Vec<_> = frames(&written).iter().map(|unit| unit.timestamp).collect();
+    assert_eq!((times[19], times[20], times[39]), (190, 230, 420), "a frame's pause, then at its own pace");
+    assert_eq!(written.len(), 42, "headers that did not change are not repeated");
+}
+
+#[test]
+fn a_clock_that_leaps_back_unannounced_is_another_stream() {
+    let path = temp_dir("leap").join("leap.flv");
+    let first = collect_pattern(SMALL, 60);
+    let late: Vec<_> =
+        first.iter().map(|unit| Unit { timestamp: unit.timestamp + 100_000, ..unit.clone() }).collect();
+    record(&path, &[&[&late[..], &first[5..]].concat()]);
+    let written = read(&std::fs::read(&path).unwrap());
+    assert_monotone(&written);
+    let numbers: Vec<_> = written.iter().filter_map(frame_number).collect();
+    assert_eq!(numbers, (0..60).chain(50..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn sound_is_recorded_beside_the_picture_and_alone_and_the_header_tells() {
+    let dir = temp_dir("sound");
+    let picture = collect_pattern(SMALL, 10);
+    // Sound that is announced after the picture began.
+    let beside = [&picture[..], &[silence(100, true), silence(110, false)]].concat();
+    record(&dir.join("beside.flv"), &[&beside]);
+    let file = std::fs::read(dir.join("beside.flv")).unwrap();
+    assert_eq!(file[4], 5, "audio and video");
+    assert_eq!(read(&file).len(), beside.len());
+
+    let mut alone = vec![silence(0, true)];
+    alone.extend((0..150).map(|frame| silence(frame * 20, false)));
+    record(&dir.join("alone.flv"), &[&alone]);
+    let file = std::fs::read(dir.join("alone.flv")).unwrap();
+    assert_eq!(file[4], 4, "audio");
+    let written = read(&file);
+    assert!(written[0].is_sequence_header());
+    assert_eq!(written.len(), 51, "after two seconds without a picture there is none to wait for");
+    assert_eq!(written[50].timestamp, 980);
+}
+
+#[test]
+fn ffprobe_finds_no_fault_in_a_recording_wherever_it_was_cut() {
+    let Some(()) = ffmpeg_or_skip("ffprobe_finds_no_fault_in_a_recording_wherever_it_was_cut") else {
+        return;
+    };
+    let path = temp_dir("probe").join("whole.flv");
+    let units = collect_pattern(PatternConfig::default(), 45);
+    record(&path, &[&units[..32], &units]);
+    let probe = ffprobe(&path);
+    assert_eq!((probe.complaints.as_str(), probe.frames), ("", 75));
+    assert_eq!(media::ffmpeg_decode(&path), "");
+
+    let file = std::fs::read(&path).unwrap();
+    let whole = read(&file);
+    // As a crash leaves it: cut between two writes.
+    let mut end = 13;
+    let ends: Vec<usize> = whole
+        .iter()
+        .map(|unit| {
+            end += 11 + unit.payload.len() + 4;
+            end
+        })
+        .collect();
+    for kept in [4, 10, 40, 60] {
+        let cut = path.with_file_name(format!("cut-{kept}.flv"));
+        std::fs::write(&cut, &file[..ends[kept - 1]]).unwrap();
+        let probe = ffprobe(&cut);
+        assert_eq!(probe.complaints, "", "after {kept} tags");
+        assert_eq!(probe.frames, frames(&whole[..kept]).len() as u64, "after {kept} tags");
+    }
+    // As a full disk leaves it: cut within a tag. The frames before it are all there.
+    let cut = path.with_file_name("cut-within.flv");
+    std::fs::write(&cut, &file[..ends[39] + 100]).unwrap();
+    let probe = ffprobe(&cut);
+    println!("within a tag: {probe:?}");
+    assert!(probe.frames >= frames(&whole[..40]).len() as u64, "{probe:?}");
+}
+
+/// A disk that takes nothing until it is let go.
+struct Stuck(Arc<(Mutex<Disk>, Condvar)>);
+
+#[derive(Default)]
+struct Disk {
+    free: bool,
+    written: Vec<u8>,
+}
+
+impl std::io::Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut disk = self.0.1.wait_while(self.0.0.lock().unwrap(), |disk| !disk.free).unwrap();
+        disk.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_keep_up_costs_frames_up_to_a_keyframe_and_never_waits() {
+    let disk = Arc::new((Mutex::new(Disk::default()), Condvar::new()));
+    let mut recorder = Recorder::to_stream(Stuck(Arc::clone(&disk))).unwrap();
+    let units = collect_pattern(SMALL, 60);
+    let frames = frames(&units);
+    // 3000 frames of 10 ms, of which every 50th is a keyframe; the queue holds fewer.
+    let long: Vec<Unit> = (0..3000)
+        .map(|number| Unit { timestamp: number * 10, ..frames[number as usize % 50].clone() })
+        .collect();
+    for unit in units[..2].iter().chain(&long) {
+        assert!(recorder.write(unit));
+    }
+    disk.0.lock().unwrap().free = true;
+    disk.1.notify_all();
+    // The queue empties while the writer is not looking; what follows is recorded again from a keyframe on.
+    let deadline = media::now() + Duration::from_secs(10);
+    let mut round = 3000;
+    while media::now() < deadline {
+        for number in round..round + 100 {
+            let unit = Unit { timestamp: number * 10, ..frames[number as usize % 50].clone() };
+            assert!(recorder.write(&unit));
+        }
+        round += 100;
+        let written = disk.0.lock().unwrap().written.len();
+        if written > 0 && read(&disk.0.lock().unwrap().written).len() > 2400 {
+            break;
+        }
+    }
+    let recording = recorder.finish().unwrap();
+    assert!(recording.dropped > 0, "{recording:?}");
+    let written = read(&disk.0.lock().unwrap().written);
+    assert_eq!(recording.tags, written.len() as u64);
+    assert_monotone(&written);
+    let numbers: Vec<_> = written.iter().filter_map(frame_number).collect();
+    for two in numbers.windows(2) {
+        assert!(two[1] == (two[0] + 1) % 50 || two[1] == 0, "after a gap comes a keyframe: {two:?}");
+    }
+    assert!(numbers.len() > 2300, "it recovers: {}", numbers.len());
+}
+
+#[test]
+fn a_recording_into_nothing_says_so() {
+    let missing = Path::new("/nonexistent-directory/file.flv");
+    assert!(Recorder::create(missing).is_err());
+    #[cfg(target_os = "linux")]
+    {
+        let mut recorder = Recorder::create(Path::new("/dev/full")).unwrap();
+        let units = collect_pattern(SMALL, 5);
+        for unit in &units {
+            recorder.write(unit);
+        }
+        assert_eq!(recorder.finish().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    }
+}
+
+#[test]
+fn a_snapshot_is_the_last_frame_that_was_seen() {
+    let path = temp_dir("snapshot").join("last.png");
+    let mut snapshot = Snapshot::new(&path);
+    assert!(matches!(snapshot.finish(), Err(SnapshotError::Nothing)));
+    let units = collect_pattern(PatternConfig::default(), 75);
+    for unit in &units {
+        snapshot.write(unit);
+    }
+    // What a publisher sends last.
+    let end = Unit { kind: Kind::Video, timestamp: 2500, payload: vec![0x17, 2, 0, 0, 0].into() };
+    snapshot.write(&end);
+    let info = snapshot.finish().unwrap();
+    assert_eq!((info.width, info.height, info.frame), (1280, 720, Some(74)));
+
+    let (width, height, pixels) = decode_png(&path);
+    assert_eq!((width, height), (1280, 720));
+    let pixel = |x: usize, y: usize| &pixels[(y * width + x) * 3..][..3];
+    // The middles of the white, yellow and blue bars, and the background.
+    for (x, y, expected) in [
+        (140, 200, [191, 191, 191]),
+        (310, 200, [191, 191, 0]),
+        (1130, 200, [0, 0, 191]),
+        (20, 400, [18, 24, 38]),
+    ] {
+        let near = pixel(x, y).iter().zip(expected).all(|(&is, expected)| is.abs_diff(expected) <= 8);
+        assert!(near, "pixel {x},{y} is {:?}, not {expected:?}", pixel(x, y));
+    }
+    // The frame's number on the picture is the one in its stamp: a picture drawn for that number agrees.
+    let mut drawn = punchcast_client::source::pattern::Pattern::new(1280, 720, 30);
+    let differs = |number: u64, drawn: &mut punchcast_client::source::pattern::Pattern| -> u64 {
+        let luma = drawn.luma(number, Duration::ZERO);
+        (536..576)
+            .flat_map(|y| (400..880).map(move |x| (x, y)))
+            .map(|(x, y)| {
+                let [r, g, b] = [0, 1, 2].map(|c| u32::from(pixels[(y * width + x) * 3 + c]));
+                let is = 16 + ((66 * r + 129 * g + 25 * b) >> 8);
+                u64::from(is.abs_diff(u32::from(luma[y * width + x])))
+            })
+            .sum()
+    };
+    let right = differs(74, &mut drawn);
+    for wrong in [0, 71, 73, 75, 76, 174] {
+        assert!(differs(wrong, &mut drawn) > right * 2, "the picture shows 74, not {wrong}");
+    }
+}
+
+#[test]
+fn a_damaged_group_gives_the_picture_before_the_damage_or_an_error() {
+    let path = temp_dir("damage").join("damage.png");
+    let units = collect_pattern(SMALL, 20);
+    for seed in 0..100 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut snapshot = Snapshot::new(&path);
+        for unit in &units {
+            let mut payload = unit.payload.to_vec();
+            if rng.u8(..10) == 0 {
+                let at = rng.usize(..payload.len());
+                payload[at] ^= 1 << rng.u8(..8);
+            }
+            snapshot.write(&Unit { payload: payload.into(), ..unit.clone() });
+        }
+        match snapshot.finish() {
+            Ok(info) => assert!(info.width <= 4096 && info.height <= 4096, "seed {seed}: {info:?}"),
+            Err(error) => assert!(!error.to_string().is_empty(), "seed {seed}"),
+        }
+    }
+}
+
+fn decode_png(path: &Path) -> (usize, usize, Vec<u8>) {
+    let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!(info.color_type, png::ColorType::Rgb);
+    (info.width as usize, info.height as usize, pixels)
+}
+
+#[test]
+fn what_ffmpeg_publishes_is_recorded_whole_and_has_a_picture() {
+    let Some(()) = ffmpeg_or_skip("what_ffmpeg_publishes_is_recorded_whole_and_has_a_picture") else {
+        return;
+    };
+    let dir = temp_dir("ffmpeg");
+    let source = dir.join("source.flv");
+    // High profile with reordered pictures, and sound: the hardest that a publisher may send.
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30:d=2", "-f", "lavfi", "-i"])
+        .args(["sine=d=2", "-c:v", "libx264", "-bf", "2", "-g", "30", "-pix_fmt", "yuv420p", "-c:a", "aac"])
+        .arg(&source)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let units = read(&std::fs::read(&source).unwrap());
+    let path = dir.join("recorded.flv");
+    record(&path, &[&units]);
+    let probe = ffprobe(&path);
+    assert_eq!((probe.complaints.as_str(), probe.frames), ("", 60));
+    assert_eq!(media::ffmpeg_decode(&path), "");
+    let sounds = |units: &[Unit]| units.iter().filter(|unit| unit.kind == Kind::Audio).count();
+    let written = read(&std::fs::read(&path).unwrap());
+    // Sound before the first keyframe is left out.
+    assert!(sounds(&written) + 4 > sounds(&units), "{} of {}", sounds(&written), sounds(&units));
+
+    let picture = dir.join("last.png");
+    let mut snapshot = Snapshot::new(&picture);
+    for unit in &units {
+        snapshot.write(unit);
+    }
+    let info = snapshot.finish().unwrap();
+    assert_eq!((info.width, info.height, info.frame), (320, 180, None));
+    let (_, _, pixels) = decode_png(&picture);
+    let colours: std::collections::HashSet<&[u8]> = pixels.chunks(3).collect();
+    assert!(colours.len() > 100, "a picture, not a flat area: {} colours", colours.len());
+}

@@ -1,0 +1,125 @@
+//! The table: which surroundings lead to which rung, every time.
+
+use crate::lab::{Lab, permitted};
+use crate::scene::{END, LINK, caster, daemon, every_time, repeats, text, viewer};
+
+/// Long enough to show that pictures flow, short enough to be tried often. The cast ends by itself.
+const SECONDS: u32 = 1;
+
+/// One cast through `topology`; it must link by `rung`, bring a picture, and end in order on both sides.
+fn cast_through(topology: &[&str], rung: &str) {
+    let lab = Lab::up(topology);
+    let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
+    let server = started.as_ref().map(|(_, addr)| addr.as_str());
+    let (mut viewer, ticket) = viewer(&lab, server, &[]);
+
+    let mut caster = caster(&lab, "caster", &ticket, SECONDS);
+
+    let link = caster.event("link", LINK);
+    assert_eq!(text(&link, "rung"), rung, "{topology:?}{}{}", caster.report(), viewer.report());
+    assert_eq!(text(&viewer.event("link", LINK), "rung"), rung, "{topology:?}{}", viewer.report());
+    viewer.event("first-frame", LINK);
+    caster.succeeds(END);
+    viewer.succeeds(END);
+}
+
+#[test]
+fn two_nats_with_stable_mapping_that_drop_are_punched_every_time() {
+    if !permitted() {
+        return;
+    }
+    let homes = ["viewer:nat=eim-apdf", "caster:nat=eim-apdf"];
+    every_time(repeats(), |index| {
+        // The order of the hosts is the order of their addresses, by which a program might break a tie.
+        let [first, second] = if index % 2 == 0 { homes } else { [homes[1], homes[0]] };
+        cast_through(&["server:public", first, second], "punched");
+    });
+}
+
+#[test]
+fn a_nat_before_one_side_only_leaves_the_other_to_be_dialled_every_time() {
+    if !permitted() {
+        return;
+    }
+    every_time(repeats(), |index| {
+        if index % 2 == 0 {
+            cast_through(&["server:public", "viewer:public", "caster:nat=eim-apdf"], "public");
+        } else {
+            cast_through(&["server:public", "viewer:nat=eim-apdf", "caster:public"], "reverse");
+        }
+    });
+}
+
+#[test]
+fn a_firewall_before_the_viewer_is_passed_by_dialling_back_every_time() {
+    if !permitted() {
+        return;
+    }
+    every_time(repeats(), |_| {
+        cast_through(&["server:public", "viewer:firewall", "caster:public"], "reverse")
+    });
+}
+
+#[test]
+fn two_hosts_on_one_lan_meet_there_with_a_daemon_every_time() {
+    if !permitted() {
+        return;
+    }
+    every_time(repeats(), |index| {
+        let pair = if index % 2 == 0 {
+            ["viewer:nat", "caster:lan=viewer"]
+        } else {
+            ["caster:nat", "viewer:lan=caster"]
+        };
+        cast_through(&["server:public", pair[0], pair[1]], "lan");
+    });
+}
+
+#[test]
+fn two_hosts_on_one_lan_meet_there_without_any_daemon_every_time() {
+    if !permitted() {
+        return;
+    }
+    every_time(repeats(), |index| {
+        if index % 2 == 0 {
+            cast_through(&["viewer:nat", "caster:lan=viewer"], "lan");
+        } else {
+            // No way out at all: no default route, nothing that answers.
+            cast_through(&["viewer:lan", "caster:lan=viewer"], "lan");
+        }
+    });
+}
+
+#[test]
+fn a_firewall_on_one_side_and_a_nat_on_the_other_are_punched() {
+    if !permitted() {
+        return;
+    }
+    every_time(2, |index| {
+        let pair = [["viewer:firewall", "caster:nat"], ["viewer:nat", "caster:firewall"]][index as usize];
+        cast_through(&["server:public", pair[0], pair[1]], "punched");
+    });
+}
+
+#[test]
+fn a_nat_behind_a_nat_is_punched_like_one() {
+    if !permitted() {
+        return;
+    }
+    every_time(2, |index| {
+        let double = "nat=eim-apdf,eim-apdf";
+        let (viewer, caster) = if index == 0 { (double, "nat") } else { ("nat", double) };
+        cast_through(&["server:public", &format!("viewer:{viewer}"), &format!("caster:{caster}")], "punched");
+    });
+}
+
+/// Both homes have 192.168.1.0/24, so the other's own address leads to a stranger, or to oneself.
+#[test]
+fn homes_with_the_same_private_network_do_not_mistake_it_for_one() {
+    if !permitted() {
+        return;
+    }
+    every_time(2, |_| {
+        cast_through(&["server:public", "viewer:nat+home=192.168.1", "caster:nat+home=192.168.1"], "punched");
+    });
+}

@@ -1,0 +1,119 @@
+//! Strangers at the ports of a running cast see no picture and disturb nobody.
+
+use crate::lab::{Lab, permitted};
+use crate::program::Program;
+use crate::recording::{Recording, assert_no_gap};
+use crate::scene::{END, LINK, caster, daemon, text, viewer};
+use punchcast::ticket::Ticket;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// The cast's length, which must outlast every attack.
+const SECONDS: u32 = 40;
+
+/// The longest that a stranger may hold a connection open, with what the machine's load adds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most that a stranger may be told, in bytes: less than a handshake's answers, and no picture is so small.
+const MOST_TOLD: usize = 512;
+
+/// What is sent by those who do not shake hands. Run by bash with the connection as descriptor 3.
+const OPENINGS: [(&str, &str); 6] = [
+    ("nothing, ever", ":"),
+    ("nothing, and closes its side", "exec 3>&-"),
+    ("noise", "head -c 4096 /dev/urandom >&3"),
+    ("a lot of noise", "head -c 4000000 /dev/urandom >&3"),
+    ("a web browser's request", r"printf 'GET / HTTP/1.1\r\nHost: x\r\n\r\n' >&3"),
+    ("an RTMP handshake", r"{ printf '\003'; head -c 1536 /dev/zero; } >&3"),
+];
+
+/// Connects to `target` from `host` and sends an opening; what came back, in bytes. A refusal is zero bytes.
+fn told(lab: &Lab, host: &str, target: SocketAddr, opening: &str) -> usize {
+    let script = format!(
+        "exec 3<>/dev/tcp/{}/{} 2>/dev/null || {{ echo 0; exit; }}
+         {{ {opening}; }} 2>/dev/null
+         cat <&3 2>/dev/null | wc -c",
+        target.ip(),
+        target.port()
+    );
+    let output = lab
+        .command(host, "timeout")
+        .args([&PATIENCE.as_secs().to_string(), "bash", "-c", &script])
+        .stderr(Stdio::null())
+        .output()
+        .expect("bash runs");
+    assert!(output.status.success(), "{target} kept a stranger for {PATIENCE:?}");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("wc counts")
+}
+
+/// A caster that must not be let in; it has to give up by itself, without a link.
+fn is_turned_away(mut stranger: Program) {
+    let status = stranger.end(PATIENCE * 2);
+    assert_eq!(status.code(), Some(1), "{}", stranger.report());
+    assert!(stranger.events("link").is_empty(), "{}", stranger.report());
+}
+
+fn hole(link: &serde_json::Value) -> SocketAddr {
+    text(link, "local").parse().expect("an address and a port")
+}
+
+#[test]
+fn strangers_neither_see_nor_disturb_a_running_cast() {
+    if !permitted() {
+        return;
+    }
+    // A stranger in each home: the NATs keep everybody else out already.
+    let lab = Lab::up(&[
+        "server:public",
+        "viewer:nat",
+        "caster:nat",
+        "guest:lan=viewer",
+        "lodger:lan=caster",
+        "outsider:public",
+    ]);
+    let recording = Recording::new();
+    let (_daemon, server) = daemon(&lab);
+    let path = recording.path().to_str().expect("temporary names are text");
+    let (mut viewer, ticket) = viewer(&lab, Some(&server), &["--record", path]);
+    let mut caster = caster(&lab, "caster", &ticket, SECONDS);
+    let viewers_port = hole(&viewer.event("link", LINK));
+    let casters_port = hole(&caster.event("link", LINK));
+    viewer.event("first-frame", LINK);
+
+    let genuine: Ticket = ticket.parse().expect("a viewer's ticket");
+    let mut wrong_secret = genuine.clone();
+    wrong_secret.secret.0[0] ^= 1;
+    let mut wrong_key = genuine;
+    wrong_key.viewer_key.0[31] ^= 1;
+    std::thread::scope(|scope| {
+        for (host, target) in [("guest", viewers_port), ("lodger", casters_port)] {
+            for (what, opening) in OPENINGS {
+                let lab = &lab;
+                scope.spawn(move || {
+                    let bytes = told(lab, host, target, opening);
+                    assert!(bytes <= MOST_TOLD, "{bytes} bytes for a stranger who sends {what}");
+                });
+            }
+        }
+        for ticket in [&wrong_secret, &wrong_key] {
+            for host in ["guest", "outsider"] {
+                let stranger = crate::scene::caster(&lab, host, &ticket.to_string(), 1);
+                scope.spawn(move || is_turned_away(stranger));
+            }
+        }
+    });
+
+    // The cast is still the same one, and runs.
+    let so_far = viewer.events("stats").len();
+    viewer.event("stats", LINK);
+    assert!(viewer.events("stats").len() > so_far, "{}", viewer.report());
+    caster.terminate();
+    caster.end(END);
+    viewer.end(END);
+    assert_eq!(viewer.events("link").len(), 1, "{}", viewer.report());
+    assert!(viewer.events("lost").is_empty(), "{}", viewer.report());
+    let numbers = recording.frame_numbers();
+    assert!(!numbers.is_empty());
+    assert_no_gap(&numbers);
+}

@@ -1,0 +1,99 @@
+//! What every test begins with: a daemon that answers, a viewer with a ticket, a caster that was given it.
+
+use crate::lab::Lab;
+use crate::program::Program;
+use serde_json::Value;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a program has to come up on a machine that builds and tests something else meanwhile.
+pub(crate) const START: Duration = Duration::from_secs(20);
+
+/// How long a link or a picture may take. Not what is hoped for, but what no working program needs.
+pub(crate) const LINK: Duration = Duration::from_secs(20);
+
+/// How long a program may take to end once it has a reason to.
+pub(crate) const END: Duration = Duration::from_secs(15);
+
+/// How often a daemon that comes up is knocked at.
+const KNOCK: Duration = Duration::from_millis(20);
+
+/// Starts the daemon on `server`, and waits until it answers. The address to give to clients comes with it.
+pub(crate) fn daemon(lab: &Lab) -> (Program, String) {
+    let addr = lab.public_addr("server");
+    let main = format!("{addr}:4000");
+    let daemon = lab.spawn("server", "punchcastd", ["--main", &main, "--assist", &format!("{addr}:8000")]);
+    let deadline = Instant::now() + START;
+    let knock = format!("exec 3<>/dev/tcp/{addr}/4000");
+    while !lab
+        .command("server", "bash")
+        .args(["-c", &knock])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        assert!(Instant::now() < deadline, "the daemon does not answer{}", daemon.report());
+        thread::park_timeout(KNOCK);
+    }
+    (daemon, main)
+}
+
+/// Starts a viewer that ends with its first cast, and waits for its ticket.
+pub(crate) fn viewer(lab: &Lab, server: Option<&str>, more: &[&str]) -> (Program, String) {
+    let mut args = vec!["view", "--json", "--once", "--page", "127.0.0.1:0"];
+    args.extend(server.map(|server| ["--server", server]).into_iter().flatten());
+    args.extend(more);
+    let mut viewer = lab.spawn("viewer", "punchcast", args);
+    let ticket = text(&viewer.event("ready", START), "ticket");
+    (viewer, ticket)
+}
+
+/// Starts a caster of the test picture.
+pub(crate) fn caster(lab: &Lab, host: &str, ticket: &str, seconds: u32) -> Program {
+    let seconds = seconds.to_string();
+    lab.spawn(host, "punchcast", ["cast", ticket, "--source", "pattern", "--duration", &seconds, "--json"])
+}
+
+/// A field that is a string.
+pub(crate) fn text(event: &Value, field: &str) -> String {
+    event[field].as_str().unwrap_or_else(|| panic!("no '{field}' in {event}")).to_owned()
+}
+
+/// How often a cell of the table is tried.
+pub(crate) fn repeats() -> u32 {
+    std::env::var("PUNCHCAST_LAB_REPEATS")
+        .map_or(20, |value| value.parse().expect("PUNCHCAST_LAB_REPEATS is a number"))
+}
+
+/// Tries `once` for every index below `times`, some at a time, and holds all of them to success.
+pub(crate) fn every_time(times: u32, once: impl Fn(u32) + Sync) {
+    // As many as labs may stand at once; waiting for a place costs nothing.
+    const WORKERS: u32 = 4;
+    let next = AtomicU32::new(0);
+    let failures: Vec<String> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failures = Vec::new();
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= times {
+                            return failures;
+                        }
+                        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| once(index)));
+                        failures.extend(run.err().map(|why| format!("try {index}: {}", words(&*why))));
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("panics are caught inside")).collect()
+    });
+    assert!(failures.is_empty(), "{} of {times} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
+}
