@@ -58,6 +58,22 @@ fn assert_no_answer(secrets: &CasterSecrets) {
 // Before the proof.
 
 #[test]
+fn the_documented_greeting_is_answered() {
+    // The example of `docs/PROTOCOL.md`: pins the suite, the prologue and how the psk is made of the secret.
+    const GREETING_HEX: &str = "00302a81cef38cfba1d8b1b79c32b48ab89580a956c0f9dd44cb22aa04abf866a935f27f\
+                                9253be2cceff61fb1b875496a38e";
+    let greeting: Vec<u8> = (0..GREETING_HEX.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&GREETING_HEX[at..at + 2], 16).unwrap())
+        .collect();
+    let random: Vec<u8> = (0..64).collect();
+    let identity = ViewerIdentity::from_random(random[..].try_into().unwrap());
+    let mut viewer = Channel::viewer(start(), &identity.viewer_secrets());
+    viewer.handle_input(start(), &greeting).unwrap();
+    assert_eq!(drain(&mut viewer).0.len(), GREETING);
+}
+
+#[test]
 fn a_wrong_secret_gets_not_one_byte() {
     assert_no_answer(&CasterSecrets { secret: Secret([0; 16]), ..caster_secrets(&identity(1)) });
 }

@@ -209,3 +209,18 @@ fn servers_are_read_as_people_write_them() {
         assert_eq!(server(text), Err(error), "{text:?}");
     }
 }
+
+/// The example of `docs/PROTOCOL.md`: private key, secret and owner token are the bytes 0 to 63.
+#[test]
+fn the_documented_ticket_is_what_is_written_and_read() {
+    let text = "punchcast://relay.example.org:4000/w3RywPlBctOdetoVkZ8k9Q#AY9Axa22jyViSuWyFOp2em7JTYKdPXteGtG6bz4h\
+                OChfICEiIyQlJicoKSorLC0uLwICoCjAqAEUIAENuAAAAAAAAAAAAAAAB9makg";
+    let random: Vec<u8> = (0..64).collect();
+    let identity = ViewerIdentity::from_random(random[..].try_into().unwrap());
+    let ticket = identity.ticket(
+        Some("relay.example.org".parse().unwrap()),
+        endpoints(&["192.168.1.20:41000", "[2001:db8::7]:41000"]),
+    );
+    assert_eq!(ticket.to_string(), text);
+    assert_eq!(text.parse(), Ok(ticket));
+}

@@ -18,7 +18,7 @@ impl Event {
         let fields: Value = serde_json::from_str(line).ok()?;
         Some(Self {
             name: fields.get("event")?.as_str()?.to_owned(),
-            t_ms: fields.get("t_ms")?.as_u64()?,
+            t_ms: fields.get("t_ms")?.as_f64()? as u64,
             fields,
         })
     }
@@ -39,5 +39,10 @@ impl Event {
     /// A field as a count; zero where it is missing.
     pub(super) fn count(&self, field: &str) -> u64 {
         self.fields.get(field).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// A field as milliseconds; zero where it is missing.
+    pub(super) fn millis(&self, field: &str) -> f64 {
+        self.fields.get(field).and_then(Value::as_f64).unwrap_or(0.0)
     }
 }
