@@ -110,7 +110,7 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
                 Output::Transmit(bytes) => drop(wire.stream.write_all(&bytes)),
                 Output::Event(ServerEvent::Publish { stream, app, key }) => {
                     assert_eq!((app.as_str(), key.as_str()), ("live", "key"));
-                    server.accept(stream).unwrap();
+                    server.accept(stream);
                 }
                 Output::Event(ServerEvent::Media(unit)) => units.push(unit),
                 Output::Event(ServerEvent::PublishEnded(stream)) => {
@@ -169,7 +169,7 @@ fn ffmpeg_plays_from_a_server_session() {
                 Output::Transmit(bytes) => drop(wire.stream.write_all(&bytes)),
                 Output::Event(ServerEvent::Play { stream, app, key }) => {
                     assert_eq!((app.as_str(), key.as_str()), ("live", "key"));
-                    server.accept(stream).unwrap();
+                    server.accept(stream);
                     units.iter().for_each(|unit| server.send_media(unit).unwrap());
                     server.finish_play();
                 }

@@ -24,7 +24,7 @@ fn serve(bytes: &[u8], step: usize) -> Vec<ServerEvent> {
         while let Some(output) = server.poll_output() {
             let Output::Event(event) = output else { continue };
             if let ServerEvent::Publish { stream, .. } | ServerEvent::Play { stream, .. } = event {
-                server.accept(stream).unwrap();
+                server.accept(stream);
             }
             events.push(event);
         }

@@ -304,32 +304,33 @@ impl RtmpPort {
 
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let mut result = conn.session.handle_input(bytes);
-        // What the session has to say goes first, and answering it may fail as well.
+        let result = conn.session.handle_input(bytes);
+        // What the session has to say goes first.
         while let Some(conn) = self.conns.get_mut(&id)
             && let Some(output) = conn.session.poll_output()
         {
             match output {
                 rtmp::Output::Transmit(bytes) => self.send(id, bytes),
-                rtmp::Output::Event(event) => result = result.and(self.session_event(now, id, event)),
+                rtmp::Output::Event(event) => self.session_event(now, id, event),
             }
         }
-        if let Err(error) = result
-            && self.conns.contains_key(&id)
+        // An answer lets the session read on, which may fail as well.
+        if let Some(conn) = self.conns.get_mut(&id)
+            && let Err(error) = result.and_then(|()| conn.session.handle_input(&[]))
         {
             log::debug!("conn={id} {error}");
             self.close(id, Closing::Flush);
         }
     }
 
-    fn session_event(&mut self, now: Instant, id: ConnId, event: ServerEvent) -> Result<(), rtmp::Error> {
+    fn session_event(&mut self, now: Instant, id: ConnId, event: ServerEvent) {
         match event {
             ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
-                Ok(()) => return self.let_publisher_in(id, stream, app, key),
+                Ok(()) => self.let_publisher_in(id, stream, app, key),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
-                Ok(()) => return self.let_player_in(now, id, stream),
+                Ok(()) => self.let_player_in(now, id, stream),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Media(unit) => self.event(Event::Media(unit)),
@@ -344,7 +345,6 @@ impl RtmpPort {
                 }
             }
         }
-        Ok(())
     }
 
     /// Whether who asks for `app` and `key` in order to do `what` may.
@@ -357,40 +357,30 @@ impl RtmpPort {
         if what == Mode::Publishers && self.has_publisher() { Err(Refusal::Busy) } else { Ok(()) }
     }
 
-    fn let_publisher_in(
-        &mut self,
-        id: ConnId,
-        stream: StreamId,
-        app: String,
-        key: StreamKey,
-    ) -> Result<(), rtmp::Error> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+    fn let_publisher_in(&mut self, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.role = Role::Publisher;
         let remote = conn.remote;
-        let result = conn.session.accept(stream);
+        conn.session.accept(stream);
         self.event(Event::PublisherJoined { remote, app, key });
         if !self.reading {
             self.net(NetOp::Read { conn: id, on: false });
         }
-        result
     }
 
-    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) -> Result<(), rtmp::Error> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
-        let result = conn.session.accept(stream);
+    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.session.accept(stream);
         conn.role = Role::Player(Player::new(now, &self.cache));
         let remote = conn.remote;
         self.event(Event::PlayerJoined { remote });
         self.pump(now, id);
-        result
     }
 
     fn refuse(&mut self, id: ConnId, stream: StreamId, why: Refusal) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         log::debug!("conn={id} refused: {why:?}");
-        if let Err(error) = conn.session.refuse(stream, why) {
-            log::debug!("conn={id} {error}");
-        }
+        conn.session.refuse(stream, why);
         self.close(id, Closing::Flush);
     }
 

@@ -268,19 +268,14 @@ impl Viewer {
         let Some(cast) = self.cast.as_mut() else { return };
         match event {
             ServerEvent::Publish { stream, .. } => {
-                if let Err(error) = cast.session.accept(stream) {
-                    log::warn!("the publisher was not let in: {error}");
-                }
+                cast.session.accept(stream);
                 cast.stream = Some(stream);
                 if let Some(page) = &mut self.page {
                     page.stream_started(now);
                 }
                 self.notice(Notice::StreamStarted);
             }
-            ServerEvent::Play { stream, .. } => {
-                // A caster publishes; one that asks to play is told so, and its next bytes tell what it makes of it.
-                let _ = cast.session.refuse(stream, rtmp::Refusal::UnknownKey);
-            }
+            ServerEvent::Play { stream, .. } => cast.session.refuse(stream, rtmp::Refusal::UnknownKey),
             ServerEvent::Media(unit) => self.unit(now, unit),
             ServerEvent::PublishEnded(_) => cast.stream = None,
             ServerEvent::PlayEnded(_) => {}

@@ -31,7 +31,7 @@
 //!     while let Some(output) = server.poll_output() {
 //!         match output {
 //!             Output::Transmit(bytes) => client.handle_input(&bytes).unwrap(),
-//!             Output::Event(ServerEvent::Publish { stream, .. }) => server.accept(stream).unwrap(),
+//!             Output::Event(ServerEvent::Publish { stream, .. }) => server.accept(stream),
 //!             Output::Event(_) => {}
 //!         }
 //!     }

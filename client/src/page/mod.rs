@@ -1,6 +1,6 @@
 //! The viewer's page: a small web site on the viewer's own machine that shows the ticket, then the live picture.
 //!
-//! The room decides who may see the page ([`guard`]), what each browser is sent, and when to ask for a key frame. It refuses to know where the media comes from and how its
+//! The room decides who may see the page (`guard`), what each browser is sent, and when to ask for a key frame. It refuses to know where the media comes from and how its
 //! link was made: it is told units ([`Page::publish`]) and a [`Status`] to show.
 //!
 //! # Life of a connection
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `catch-up`) and binary
-//! messages of media ([`packet`]); it sends the one word `keyframe` when its decoder had to skip.
+//! messages of media (`packet`); it sends the one word `keyframe` when its decoder had to skip.
 
 mod conn;
 mod guard;

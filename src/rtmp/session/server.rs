@@ -27,6 +27,8 @@ pub struct ServerSession {
     /// What came in meanwhile, from `pending_at` on.
     pending: Vec<u8>,
     pending_at: usize,
+    /// What was wrong with it, to be told by the next input.
+    failure: Option<Error>,
 }
 
 /// What a server's session tells.
@@ -90,14 +92,19 @@ impl ServerSession {
             asked: None,
             pending: Vec::new(),
             pending_at: 0,
+            failure: None,
         }
     }
 
     /// Takes bytes from the client, in any split.
     ///
     /// # Errors
-    /// If the client breaks the protocol or a limit. The session is over then.
+    /// If the client breaks the protocol or a limit, or has done so in what was read since by [`Self::accept`] or
+    /// [`Self::refuse`]. The session is over then.
     pub fn handle_input(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let result = self.take(&mut bytes).and_then(|()| self.keep(bytes));
         self.settle(result)
     }
@@ -117,12 +124,10 @@ impl ServerSession {
     }
 
     /// Grants what [`ServerEvent::Publish`] or [`ServerEvent::Play`] asked for. Does nothing if the client has
-    /// not asked. Reads on with what the client has sent since.
-    ///
-    /// # Errors
-    /// As [`Self::handle_input`].
-    pub fn accept(&mut self, stream: StreamId) -> Result<(), Error> {
-        let Some(state) = self.streams.get_mut(&stream.0) else { return Ok(()) };
+    /// not asked. Reads on with what the client has sent since; the next
+    /// [`Self::handle_input`], which may be of no bytes, tells if that was wrong.
+    pub fn accept(&mut self, stream: StreamId) {
+        let Some(state) = self.streams.get_mut(&stream.0) else { return };
         match state {
             Stream::PublishAsked => {
                 *state = Stream::Publishing;
@@ -135,19 +140,18 @@ impl ServerSession {
                 self.status(stream, "status", "NetStream.Play.Reset", "playing from the beginning");
                 self.status(stream, "status", "NetStream.Play.Start", "playing");
             }
-            Stream::Idle | Stream::Publishing | Stream::Playing => return Ok(()),
+            Stream::Idle | Stream::Publishing | Stream::Playing => return,
         }
-        self.resume()
+        self.resume();
     }
 
     /// Refuses what [`ServerEvent::Publish`] or [`ServerEvent::Play`] asked for. The client may try again on the
-    /// same connection; who does not want that closes it.
-    ///
-    /// # Errors
-    /// As [`Self::handle_input`].
-    pub fn refuse(&mut self, stream: StreamId, why: Refusal) -> Result<(), Error> {
-        self.deny(stream, why);
-        self.resume()
+    /// same connection; who does not want that closes it. Reads on as [`Self::accept`] does.
+    pub fn refuse(&mut self, stream: StreamId, why: Refusal) {
+        if self.asked == Some(stream) {
+            self.deny(stream, why);
+            self.resume();
+        }
     }
 
     fn deny(&mut self, stream: StreamId, why: Refusal) {
@@ -216,7 +220,7 @@ impl ServerSession {
 
     /// Goes on with what was kept, now that the request is answered. The bytes stay where they are until all of them
     /// are read, so that many requests in a row cost no more than their length.
-    fn resume(&mut self) -> Result<(), Error> {
+    fn resume(&mut self) {
         self.asked = None;
         let pending = std::mem::take(&mut self.pending);
         let mut rest = &pending[std::mem::take(&mut self.pending_at)..];
@@ -225,7 +229,7 @@ impl ServerSession {
             self.pending_at = pending.len() - rest.len();
             self.pending = pending;
         }
-        self.settle(result)
+        self.failure = self.settle(result).err();
     }
 
     fn take(&mut self, bytes: &mut &[u8]) -> Result<(), Error> {

@@ -90,7 +90,7 @@ impl Pair {
     }
 
     fn accept_all(&mut self) {
-        self.run(&mut |server, stream| server.accept(stream).unwrap());
+        self.run(&mut |server, stream| server.accept(stream));
     }
 }
 
@@ -153,7 +153,7 @@ fn a_player_that_leaves_is_noticed() {
 #[test]
 fn a_refusal_reaches_the_client_with_its_reason() {
     let mut pair = Pair::publisher();
-    pair.run(&mut |server, stream| server.refuse(stream, Refusal::Busy).unwrap());
+    pair.run(&mut |server, stream| server.refuse(stream, Refusal::Busy));
     let [Error::Refused { command, code, description }] = &pair.errors[..] else {
         panic!("{:?}", pair.errors)
     };
@@ -166,7 +166,7 @@ fn a_refusal_reaches_the_client_with_its_reason() {
     assert_eq!(pair.client.handle_input(b"x"), Err(Error::Over));
 
     let mut pair = Pair::player();
-    pair.run(&mut |server, stream| server.refuse(stream, Refusal::UnknownKey).unwrap());
+    pair.run(&mut |server, stream| server.refuse(stream, Refusal::UnknownKey));
     assert!(
         matches!(&pair.errors[..], [Error::Refused { code, .. }] if code == "NetStream.Play.StreamNotFound")
     );
@@ -296,13 +296,13 @@ fn media_sent_before_the_answer_is_kept_for_it() {
     let mut client = ByHand::connected();
     client.send(&[publish.clone(), video.clone()]).unwrap();
     assert_eq!(client.events.len(), 1);
-    client.server.accept(StreamId(1)).unwrap();
+    client.server.accept(StreamId(1));
     assert_eq!(code(&client.answers()[1]), "NetStream.Publish.Start");
     assert_eq!(client.events[1], ServerEvent::Media(unit(Kind::Video, 4, b"\x17\x00")));
 
     let mut client = ByHand::connected();
     client.send(&[publish, video]).unwrap();
-    client.server.refuse(StreamId(1), Refusal::UnknownKey).unwrap();
+    client.server.refuse(StreamId(1), Refusal::UnknownKey);
     client.answers();
     assert_eq!(client.events.len(), 1);
     assert_eq!(client.server.buffered_bytes(), 0);
@@ -315,10 +315,21 @@ fn requests_in_a_row_are_answered_one_by_one() {
     client.send(&vec![publish; 300]).unwrap();
     for count in 1..=300 {
         assert_eq!(client.events.len(), count);
-        client.server.refuse(StreamId(1), Refusal::UnknownKey).unwrap();
+        client.server.refuse(StreamId(1), Refusal::UnknownKey);
         client.answers();
     }
     assert_eq!(client.server.buffered_bytes(), 0);
+}
+
+#[test]
+fn what_was_wrong_behind_a_request_is_told_by_the_next_input() {
+    let publish = Message::command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    let connect = Message::command(0, "connect", 1.0, &[Value::Null]);
+    let mut client = ByHand::connected();
+    client.send(&[publish, connect]).unwrap();
+    client.server.accept(StreamId(1));
+    assert_eq!(client.server.handle_input(&[]), Err(Error::UnexpectedCommand("connect twice")));
+    assert_eq!(client.server.handle_input(&[]), Err(Error::Over));
 }
 
 #[test]
@@ -345,7 +356,7 @@ fn a_second_publish_on_one_connection_is_busy() {
     let mut client = ByHand::connected();
     client.command(0, "createStream", 3.0, &[Value::Null]);
     client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
-    client.server.accept(StreamId(1)).unwrap();
+    client.server.accept(StreamId(1));
     client.answers();
     let answers = client.command(2, "publish", 0.0, &[Value::Null, Value::string("b")]);
     assert_eq!(code(&answers[0]), "NetStream.Publish.BadName");
@@ -429,7 +440,7 @@ fn aggregates_come_apart_on_the_messages_clock() {
     let aggregate = Message { kind: message::AGGREGATE, stream: 1, timestamp: 1000, payload: payload.into() };
     let mut client = ByHand::connected();
     client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
-    client.server.accept(StreamId(1)).unwrap();
+    client.server.accept(StreamId(1));
     client.send(&[aggregate]).unwrap();
     let units = [unit(Kind::Audio, 1000, b"\xaf\x01"), unit(Kind::Video, 1020, b"\x27\x01\0\0\0")];
     assert_eq!(client.events[1..], units.map(ServerEvent::Media));
@@ -439,7 +450,7 @@ fn aggregates_come_apart_on_the_messages_clock() {
 fn data_is_unwrapped_and_notices_are_left_out() {
     let mut client = ByHand::connected();
     client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
-    client.server.accept(StreamId(1)).unwrap();
+    client.server.accept(StreamId(1));
     let data = |kind, values: &[Value]| {
         let mut payload = if kind == message::DATA { vec![] } else { vec![0] };
         values.iter().for_each(|value| value.encode(&mut payload));
