@@ -459,6 +459,10 @@ impl Meeting {
                 link::Output::Event(event) => self.channel_event(now, conn, event),
             }
         }
+        let proven = self.lines.get(&conn).is_some_and(|line| line.stage == Stage::Spare);
+        if proven && self.role() == Role::Caster {
+            self.elect(now, conn);
+        }
     }
 
     fn channel_event(&mut self, now: Instant, conn: ConnId, event: link::Event) {
@@ -467,9 +471,6 @@ impl Meeting {
             link::Event::Established => {
                 line.stage = Stage::Spare;
                 self.door.leave(line.open.remote.ip());
-                if self.role() == Role::Caster {
-                    self.elect(now, conn);
-                }
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),

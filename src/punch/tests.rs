@@ -61,7 +61,7 @@ impl Bench {
         self.input(Input::ConnectFailed { conn, error });
     }
 
-    fn to_next_timeout(&mut self) {
+    fn wait_for_timeout(&mut self) {
         self.now = self.hole.poll_timeout().unwrap().0;
         self.hole.handle_timeout(self.now);
         self.drain();
@@ -104,7 +104,7 @@ fn our_own_port_other_families_and_nowhere_are_not_dialled() {
 fn silence_leaves_the_socket_in_syn_sent_until_the_attempt_is_over() {
     let mut bench = Bench::new();
     bench.start(A, &["203.0.113.5:9"]);
-    bench.to_next_timeout();
+    bench.wait_for_timeout();
     assert_eq!(bench.now - bench.start, ATTEMPT_TIME);
     assert_eq!(bench.dials().len(), 1);
     let conn = bench.dials()[0].0;
@@ -119,7 +119,7 @@ fn a_refusal_is_tried_again_at_the_next_slot_within_the_budget() {
     bench.start(A, &["203.0.113.5:9"]);
     bench.now += Duration::from_millis(30);
     bench.fail(NetError::Refused);
-    bench.to_next_timeout();
+    bench.wait_for_timeout();
     assert_eq!(bench.now - bench.start, SLOT);
     assert_eq!(bench.dials().len(), 2);
     while bench.hole.is_trying(A) {
@@ -128,7 +128,7 @@ fn a_refusal_is_tried_again_at_the_next_slot_within_the_budget() {
         }
         bench.now += Duration::from_millis(30);
         bench.fail(NetError::Refused);
-        bench.to_next_timeout();
+        bench.wait_for_timeout();
     }
     assert!(bench.dials().len() <= SYN_BUDGET as usize);
     assert!(bench.dials().len() > 20);
@@ -145,7 +145,7 @@ fn a_taken_four_tuple_is_no_failure_when_the_accept_follows() {
     bench.input(Input::Accepted { listener, conn, local, remote });
     let Some(Event::Open(open)) = bench.events.last() else { panic!() };
     assert_eq!((open.attempt, open.dialled), (Some(A), false));
-    bench.to_next_timeout();
+    bench.wait_for_timeout();
     assert_eq!(bench.dials().len(), 1, "an endpoint that is connected is not dialled again");
 }
 

@@ -93,23 +93,17 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let control = Control::new();
     let mut thread: Option<SourceThread> = None;
     let mut outcome = (false, String::new());
-    loop {
-        match driver.run().map_err(failed)? {
-            Step::Notice(notice) => {
-                printer.show(&notice);
-                match notice {
-                    Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
-                        eprintln!(
-                            "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
-                        );
-                    }
-                    Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
-                    Notice::KeyframeWanted => control.request_keyframe(),
-                    Notice::End { ok, reason } => outcome = (ok, reason),
-                    _ => {}
-                }
+    while let Step::Notice(notice) = driver.run().map_err(failed)? {
+        printer.show(&notice);
+        #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
+        match notice {
+            Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
+                eprintln!("publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)");
             }
-            Step::Exit => break,
+            Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
+            Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::End { ok, reason } => outcome = (ok, reason),
+            _ => {}
         }
     }
     control.stop();

@@ -99,21 +99,17 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let mut outcome = (true, String::new());
-    loop {
-        match driver.run().map_err(failed)? {
-            Step::Notice(notice) => {
-                printer.show(&notice);
-                match notice {
-                    Notice::Ready { ticket, page, rtmp } if !printer.is_json() => {
-                        show_ready(ticket.as_deref(), page.as_deref(), rtmp, stdout_is_taken);
-                    }
-                    Notice::Unit(unit) => sinks.write(&unit),
-                    Notice::StreamStarted => sinks.stream_started(),
-                    Notice::End { ok, reason } => outcome = (ok, reason),
-                    _ => {}
-                }
+    while let Step::Notice(notice) = driver.run().map_err(failed)? {
+        printer.show(&notice);
+        #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
+        match notice {
+            Notice::Ready { ticket, page, rtmp } if !printer.is_json() => {
+                show_ready(ticket.as_deref(), page.as_deref(), rtmp, stdout_is_taken);
             }
-            Step::Exit => break,
+            Notice::Unit(unit) => sinks.write(&unit),
+            Notice::StreamStarted => sinks.stream_started(),
+            Notice::End { ok, reason } => outcome = (ok, reason),
+            _ => {}
         }
     }
     sinks.finish()?;

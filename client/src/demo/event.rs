@@ -40,4 +40,9 @@ impl Event {
     pub(super) fn count(&self, field: &str) -> u64 {
         self.fields.get(field).and_then(Value::as_u64).unwrap_or(0)
     }
+
+    /// A field as milliseconds; zero where it is missing.
+    pub(super) fn millis(&self, field: &str) -> f64 {
+        self.fields.get(field).and_then(Value::as_f64).unwrap_or(0.0)
+    }
 }

@@ -27,8 +27,8 @@ pub(super) struct Story {
     /// The rung of the latest link, as the programs name it.
     rung: Option<String>,
     /// The caster's count from its request to the link, else the viewer's.
-    link_ms: Option<u64>,
-    first_frame_ms: Option<u64>,
+    link_ms: Option<f64>,
+    first_frame_ms: Option<f64>,
     frames: u64,
     seconds: u64,
     dense: bool,
@@ -52,18 +52,18 @@ impl Story {
             return;
         }
         let at = started.saturating_duration_since(self.began) + Duration::from_millis(event.t_ms);
-        say(&line(at, who.name(), &describe(event)));
+        say(&line(at, who.name(), &describe(who, event)));
     }
 
     fn note(&mut self, who: Who, event: &Event) {
         match (event.name.as_str(), who) {
             ("link", _) => {
                 if who == Who::Caster || self.link_ms.is_none() {
-                    self.link_ms = Some(event.count("elapsed_ms"));
+                    self.link_ms = Some(event.millis("elapsed_ms"));
                 }
                 self.rung = Some(event.text("rung"));
             }
-            ("first-frame", Who::Viewer) => self.first_frame_ms = Some(event.count("elapsed_ms")),
+            ("first-frame", Who::Viewer) => self.first_frame_ms = Some(event.millis("elapsed_ms")),
             ("stats", Who::Viewer) => {
                 self.frames += event.count("frames");
                 self.seconds += 1;
@@ -93,7 +93,7 @@ impl Story {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {name:<12} {value}");
         };
-        let ms = |value: Option<u64>| value.map_or_else(|| "none".into(), |ms| format!("{ms} ms"));
+        let ms = |value: Option<f64>| value.map_or_else(|| "none".into(), |ms| format!("{ms:.1} ms"));
         item("rung", self.rung.clone().unwrap_or_else(|| "none".into()));
         item("link", ms(self.link_ms));
         item("first frame", ms(self.first_frame_ms));
@@ -117,11 +117,16 @@ fn line(at: Duration, who: &str, what: &str) -> String {
 }
 
 /// An event in words.
-fn describe(event: &Event) -> String {
+fn describe(who: Who, event: &Event) -> String {
     let text = |field| event.text(field);
     match event.name.as_str() {
+        "ready" if text("ticket").is_empty() => "begins".to_owned(),
         "ready" => format!("is ready; ticket {}", without_secret(&text("ticket"))),
+        "logged-in" => "is logged in at the daemon's main port".to_owned(),
+        "observed" => format!("has shown its hole port to the assist port: {}", text("endpoint")),
         "peer" => format!("hears of the other: {}", text("id")),
+        "introduced" => format!("is introduced; the other was observed at {}", text("endpoints")),
+        "cast-end" => "hears that the cast is over".to_owned(),
         "attempt" => format!("tries {}: {} → {}", text("rung"), text("local"), text("remote")),
         "link" => format!(
             "has a link, {}: {} → {}, {} ms after the request, round trip {} ms",
@@ -131,14 +136,16 @@ fn describe(event: &Event) -> String {
             text("elapsed_ms"),
             text("rtt_ms")
         ),
+        "first-frame" if who == Who::Caster => {
+            format!("sends the first picture, {} ms after the request", text("elapsed_ms"))
+        }
         "first-frame" => format!("shows the first picture, {} ms after the request", text("elapsed_ms")),
         "stats" => format!(
-            "{} frames, {} bytes, {} dropped; age {} ms (p50) {} ms (p99); {}",
+            "{} frames, {} bytes, {} dropped; round trip {} ms; {}",
             text("frames"),
             text("bytes"),
             text("dropped"),
-            text("age_ms_p50"),
-            text("age_ms_p99"),
+            text("rtt_ms"),
             text("rung")
         ),
         "lost" => format!("has lost the link: {}", text("why")),
