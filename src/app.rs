@@ -297,7 +297,7 @@ pub enum Output<N> {
     Net(NetOp),
     /// Something for the program around it: its users, its files.
     Notice(N),
-    /// The application is done; the driver flushes and stops.
+    /// The application is done; the driver flushes and stops. Once: the drain goes on to `None`.
     Exit,
 }
 

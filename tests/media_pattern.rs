@@ -3,7 +3,7 @@
 mod media;
 
 use media::{collect_pattern, ffmpeg_or_skip, ffprobe, flv_file, frames};
-use punchcast::media::{Kind, flv};
+use punchcast::media::{Kind, avc, flv};
 use punchcast_client::source::{
     Control, FlvInput, PatternConfig, SourceEvent, frame_number, spawn_flv, spawn_pattern,
 };
@@ -48,36 +48,65 @@ fn ffmpeg_decodes_every_frame_of_a_pattern_without_a_complaint() {
 }
 
 #[test]
+fn a_pattern_is_paced_and_its_stamps_tell_when_each_frame_was_captured() {
+    let (sender, receiver) = channel();
+    let begun = media::now();
+    let thread = spawn_pattern(SMALL, Control::new(), move |event| {
+        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        let last = frame_number(&unit).is_some_and(|number| number >= 30);
+        sender.send(unit).unwrap();
+        !last
+    })
+    .unwrap();
+    let units: Vec<_> = receiver.iter().collect();
+    let took = media::now() - begun;
+    let report = thread.join().unwrap();
+    assert!(took >= Duration::from_millis(500), "half a second of frames took {took:?}");
+    let stamps: Vec<_> = units.iter().filter_map(avc::stamp).collect();
+    assert_eq!(stamps.len() as u64, report.frames + 1, "the last was not wanted");
+    let span = stamps.last().unwrap().wall_us - stamps[0].wall_us;
+    assert!(span >= 400_000, "half a second was captured within {span} us");
+}
+
+#[test]
 fn a_keyframe_comes_when_it_is_asked_for() {
     let control = Control::new();
     let asker = control.clone();
     let (sender, receiver) = channel();
     let thread = spawn_pattern(SMALL, control, move |event| {
         let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
-        let number = frame_number(&unit);
-        if number == Some(10) {
+        let Some(number) = frame_number(&unit) else { return true };
+        if number == 10 {
             asker.request_keyframe();
         }
-        sender.send(unit).unwrap();
-        number != Some(80)
+        sender.send((number, unit.is_keyframe())).unwrap();
+        number < 75
     })
     .unwrap();
-    let units: Vec<_> = receiver.iter().collect();
+    let frames: Vec<_> = receiver.iter().collect();
     thread.join().unwrap();
-    let keyframes: Vec<_> = units.iter().filter(|unit| unit.is_keyframe()).filter_map(frame_number).collect();
+    let keyframes: Vec<_> = frames.iter().filter(|frame| frame.1).map(|frame| frame.0).collect();
     assert_eq!(keyframes, [0, 11, 71], "the interval counts from the keyframe that was asked for");
 }
 
 #[test]
-fn a_stopped_pattern_ends_without_waiting_for_its_next_frame() {
+fn a_stopped_pattern_emits_nothing_more() {
     let control = Control::new();
     let stopper = control.clone();
-    let slow = PatternConfig { fps: 1, ..SMALL };
     let (sender, receiver) = channel();
-    let thread = spawn_pattern(slow, control, move |event| sender.send(event).is_ok()).unwrap();
-    while !matches!(receiver.recv().unwrap(), SourceEvent::Unit(unit) if frame_number(&unit) == Some(0)) {}
-    stopper.stop();
-    assert_eq!(thread.join().unwrap().frames, 1);
+    let thread = spawn_pattern(SMALL, control, move |event| {
+        if matches!(&event, SourceEvent::Unit(unit) if frame_number(unit) == Some(5)) {
+            stopper.stop();
+        }
+        sender.send(event).is_ok()
+    })
+    .unwrap();
+    assert_eq!(
+        receiver.iter().count(),
+        2 + 6,
+        "metadata, configuration, six frames, and no event for the stop"
+    );
+    assert_eq!(thread.join().unwrap().frames, 6);
 }
 
 #[test]

@@ -98,6 +98,8 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut ended = false;
     loop {
+        // ffmpeg closes with its last command unacknowledged, and what it has not read resets the connection: the
+        // command may be lost.
         let bytes = wire.receive();
         if bytes.is_empty() {
             break;
@@ -105,7 +107,6 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
         server.handle_input(&bytes).unwrap();
         while let Some(output) = server.poll_output() {
             match output {
-                // After its last command ffmpeg closes and reads no more.
                 Output::Transmit(bytes) => drop(wire.stream.write_all(&bytes)),
                 Output::Event(ServerEvent::Publish { stream, app, key }) => {
                     assert_eq!((app.as_str(), key.as_str()), ("live", "key"));
@@ -120,9 +121,8 @@ fn published_by_ffmpeg(record_as: Option<&str>) -> Vec<Unit> {
             }
         }
     }
-    assert!(ended, "ffmpeg said no good-bye");
     assert!(child.wait().unwrap().success());
-    if let Some(name) = record_as {
+    if let Some(name) = record_as.filter(|_| ended) {
         record(name, &wire.heard);
     }
     units

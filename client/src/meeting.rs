@@ -472,7 +472,7 @@ impl Meeting {
                 line.stage = Stage::Spare;
                 self.door.leave(line.open.remote.ip());
             }
-            link::Event::Nominated => self.linked(now, conn),
+            link::Event::Nominated => self.linked(conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
             link::Event::Rtt(rtt) => {
                 line.rtt = Some(rtt);
@@ -501,7 +501,7 @@ impl Meeting {
         if let Some(line) = self.lines.get_mut(&conn)
             && line.channel.nominate().is_ok()
         {
-            self.linked(now, conn);
+            self.linked(conn);
             let others: Vec<ConnId> = self.lines.keys().copied().filter(|other| *other != conn).collect();
             for other in others {
                 self.end_spare(now, other);
@@ -518,7 +518,7 @@ impl Meeting {
         }
     }
 
-    fn linked(&mut self, now: Instant, conn: ConnId) {
+    fn linked(&mut self, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
         let (open, rtt) = (line.open, line.rtt);
@@ -527,8 +527,8 @@ impl Meeting {
             self.hole.stop(attempt);
         }
         let link = Link { conn, rung: self.rung(&open), local: open.local, remote: open.remote, rtt };
-        log::info!("conn={conn} linked rung={} after the punch", link.rung);
-        self.drain_channel(now, conn);
+        log::info!("conn={conn} linked rung={}", link.rung);
+        // What the channel holds already comes after this: the stream may have arrived with the nomination.
         self.event(Event::Linked(link));
     }
 
@@ -600,3 +600,6 @@ fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
         (ours, theirs) => ours == theirs || local.reach() <= Reach::Site && remote.reach() <= Reach::Site,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -305,17 +305,7 @@ impl RtmpPort {
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let result = conn.session.handle_input(bytes);
-        self.drain(now, id);
-        if let Err(error) = result
-            && self.conns.contains_key(&id)
-        {
-            log::debug!("conn={id} {error}");
-            self.close(id, Closing::Flush);
-        }
-    }
-
-    /// Carries out what the session of `id` has to say.
-    fn drain(&mut self, now: Instant, id: ConnId) {
+        // What the session has to say goes first.
         while let Some(conn) = self.conns.get_mut(&id)
             && let Some(output) = conn.session.poll_output()
         {
@@ -323,6 +313,13 @@ impl RtmpPort {
                 rtmp::Output::Transmit(bytes) => self.send(id, bytes),
                 rtmp::Output::Event(event) => self.session_event(now, id, event),
             }
+        }
+        // An answer lets the session read on, which may fail as well.
+        if let Some(conn) = self.conns.get_mut(&id)
+            && let Err(error) = result.and_then(|()| conn.session.handle_input(&[]))
+        {
+            log::debug!("conn={id} {error}");
+            self.close(id, Closing::Flush);
         }
     }
 

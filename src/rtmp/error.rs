@@ -31,6 +31,8 @@ pub enum Error {
     UnexpectedCommand(&'static str),
     /// More message streams than one connection may have.
     TooManyStreams,
+    /// The client sends on and on before its request is answered.
+    TooHasty,
     /// The peer refused what was asked.
     Refused {
         /// Which command.
@@ -63,6 +65,7 @@ impl fmt::Display for Error {
             Self::Amf(error) => write!(f, "bad command: {error}"),
             Self::UnexpectedCommand(name) => write!(f, "unexpected command {name}"),
             Self::TooManyStreams => f.write_str("too many message streams"),
+            Self::TooHasty => f.write_str("too many bytes before an answer"),
             Self::Refused { command, code, description } => {
                 write!(f, "{command} refused: {code} ({description})")
             }

@@ -3,24 +3,24 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use punchcast::media::{Kind, Unit, flv};
-use punchcast_client::source::{Control, PatternConfig, SourceEvent, frame_number, spawn_pattern};
+use punchcast_client::source::encoder::Encoded;
+use punchcast_client::source::{PatternCast, PatternConfig};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The units of a pattern up to and with frame `count - 1`.
+/// The first `count` frames of a pattern, after what comes before them, as fast as they can be made.
 pub(crate) fn collect_pattern(config: PatternConfig, count: u64) -> Vec<Unit> {
-    let (sender, receiver) = channel();
-    let thread = spawn_pattern(config, Control::new(), move |event| {
-        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
-        let last = frame_number(&unit).is_some_and(|number| number + 1 >= count);
-        sender.send(unit).unwrap();
-        !last
-    })
-    .unwrap();
-    let units = receiver.iter().collect();
-    thread.join().unwrap();
+    let mut cast = PatternCast::new(config).unwrap();
+    let mut units = vec![cast.metadata()];
+    for frame in 0..count {
+        let captured = Duration::from_millis(1_700_000_000_000 + frame * 1000 / u64::from(config.fps));
+        let encoded = cast.encode(frame, captured, |unit| {
+            units.push(unit);
+            true
+        });
+        assert_eq!(encoded, Ok(Encoded::Emitted), "frame {frame}");
+    }
     units
 }
 

@@ -33,12 +33,17 @@ pub(crate) fn permitted() -> bool {
             false
         }
         Answer::Refused(why) => {
-            assert!(env::var(REQUIRE).is_ok_and(|value| value == "1").eq(&false), "no lab: {why}");
-            // Written straight to the descriptor: the test harness would keep what a passing test prints.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {}: no lab here: {why}", test_name());
+            skip(why);
             false
         }
     }
+}
+
+/// Says loudly that the calling test finds nothing to run on; fails where that is not allowed.
+pub(crate) fn skip(why: &str) {
+    assert!(env::var(REQUIRE).as_deref() != Ok("1"), "no lab here: {why}");
+    // Written straight to the descriptor: the test harness would keep what a passing test prints.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {}: no lab here: {why}", test_name());
 }
 
 #[derive(Debug)]

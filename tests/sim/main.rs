@@ -2,12 +2,16 @@
 //! made of plain values.
 //!
 //! [`world`] drives applications ([`hosted`]) on hosts ([`kernel`], [`tcp`]) that hang on a network ([`net`]) of
-//! walls ([`wall`]) described in the words of RFC 4787 ([`spec`]). [`replay`] tells
-//! how a failure is run again.
+//! walls ([`wall`]) described in the words of RFC 4787 ([`spec`]). [`oracle`] says, from the same descriptions and
+//! from nothing else, which pairs can link; [`matrix`] holds applications against it, [`meet`]'s toys first.
+//! [`replay`] tells how a failure is run again.
 
 mod hosted;
 mod kernel;
+mod matrix;
+mod meet;
 mod net;
+mod oracle;
 mod packet;
 mod replay;
 mod script;

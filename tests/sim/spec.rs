@@ -115,3 +115,21 @@ impl Link {
         Self { delay, jitter: Duration::ZERO, loss: 0.0, rate: None }
     }
 }
+
+/// What stands between a caster, a viewer and the Internet; each list from the host outward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// Before the caster alone.
+    pub(crate) caster: Vec<Wall>,
+    /// Before the viewer alone.
+    pub(crate) viewer: Vec<Wall>,
+    /// Before both. With two empty lists above, both are on one local network.
+    pub(crate) shared: Vec<Wall>,
+}
+
+impl Pair {
+    /// Each behind walls of its own.
+    pub(crate) const fn apart(caster: Vec<Wall>, viewer: Vec<Wall>) -> Self {
+        Self { caster, viewer, shared: Vec::new() }
+    }
+}

@@ -314,6 +314,11 @@ impl Session {
         {
             return Track::Invalid("answer out of the window");
         }
+        // A RST that refuses a SYN has no sequence number of its own; once the other end has spoken, that is out of
+        // its window.
+        if spec.tracks_window && segment.rst && segment.seq == 0 && self.state != State::SynSent {
+            return Track::Invalid("refusal out of the window");
+        }
         if segment.rst {
             return if spec.rst_closes { Track::End } else { Track::Keep(self.state) };
         }

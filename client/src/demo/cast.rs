@@ -6,7 +6,7 @@ use super::story::{Story, say};
 use super::{Options, event::Event};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -184,9 +184,6 @@ impl<'a> Show<'a> {
         page: SocketAddr,
         caster: impl Fn(&str) -> Command,
     ) -> Result<i32, String> {
-        let snapshot = self.options.snapshot.clone();
-        // A picture of an earlier run must not pass for this one's.
-        let _ = fs::remove_file(&snapshot);
         viewer.args([
             "view",
             "--json",
@@ -195,7 +192,11 @@ impl<'a> Show<'a> {
             "--page",
             &page.to_string(),
         ]);
-        viewer.arg("--snapshot").arg(&snapshot);
+        if let Some(snapshot) = &self.options.snapshot {
+            // A picture of an earlier run must not pass for this one's.
+            let _ = fs::remove_file(snapshot);
+            viewer.arg("--snapshot").arg(snapshot);
+        }
         if self.options.once {
             viewer.arg("--once");
         }
@@ -206,10 +207,10 @@ impl<'a> Show<'a> {
         self.start(Who::Caster, &mut caster)?;
         if !self.options.once {
             say(&format!("The viewer's page: {}   (Ctrl-C ends the demo)", ready.text("page")));
-            return self.watch(&snapshot);
+            return self.watch();
         }
         self.once()?;
-        self.sum_up(&snapshot)
+        Ok(self.sum_up())
     }
 
     fn wait_for_viewer(&mut self) -> Result<Event, String> {
@@ -226,7 +227,7 @@ impl<'a> Show<'a> {
     }
 
     /// Until Ctrl-C. The caster's end is the cast's end, not the page's.
-    fn watch(&mut self, snapshot: &Path) -> Result<i32, String> {
+    fn watch(&mut self) -> Result<i32, String> {
         // Longer than any demo: `Instant` has no "never".
         let forever = Instant::now() + Duration::from_secs(365 * 86_400);
         loop {
@@ -243,7 +244,7 @@ impl<'a> Show<'a> {
             }
         }
         self.running_down();
-        self.sum_up(snapshot)
+        Ok(self.sum_up())
     }
 
     /// `--once`: waits for the first picture, shows the cast for its time, and lets it end.
@@ -289,11 +290,13 @@ impl<'a> Show<'a> {
         }
     }
 
-    fn sum_up(&mut self, snapshot: &Path) -> Result<i32, String> {
+    /// Tells the summary; the exit code.
+    fn sum_up(&self) -> i32 {
+        let snapshot = self.options.snapshot.as_deref();
         say("");
         say(&format!("After {:.1} s:", self.began.elapsed().as_secs_f64()));
         say(self.story.summary(snapshot).trim_end());
-        Ok(i32::from(!self.story.succeeded(snapshot)))
+        i32::from(!self.story.succeeded(snapshot))
     }
 
     /// Why it cannot go on, with the last words of the program in question.

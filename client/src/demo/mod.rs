@@ -45,6 +45,9 @@ use std::time::Duration;
 /// picture.
 const ONCE: Duration = Duration::from_secs(8);
 
+/// Where `--once` keeps what the viewer saw, if `--snapshot` does not say.
+const SNAPSHOT: &str = "demo-snapshot.png";
+
 /// The longest `--seconds` taken: a day. Beyond it, leave `--once` away.
 const MAX_SECONDS: u64 = 86_400;
 
@@ -54,7 +57,7 @@ pub struct Options {
     once: bool,
     loopback: bool,
     duration: Duration,
-    snapshot: PathBuf,
+    snapshot: Option<PathBuf>,
     part: Part,
 }
 
@@ -88,13 +91,8 @@ impl Options {
     pub fn parse(parser: &mut lexopt::Parser) -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
 
-        let mut options = Self {
-            once: false,
-            loopback: false,
-            duration: ONCE,
-            snapshot: PathBuf::from("demo-snapshot.png"),
-            part: Part::Whole,
-        };
+        let mut options =
+            Self { once: false, loopback: false, duration: ONCE, snapshot: None, part: Part::Whole };
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("once") => options.once = true,
@@ -106,7 +104,7 @@ impl Options {
                     }
                     options.duration = Duration::from_secs(seconds);
                 }
-                Long("snapshot") => options.snapshot = PathBuf::from(parser.value()?),
+                Long("snapshot") => options.snapshot = Some(PathBuf::from(parser.value()?)),
                 Long("bridge") => {
                     let socket = PathBuf::from(parser.value()?);
                     options.part = Part::Bridge { socket, page: parser.value()?.parse()? };
@@ -118,6 +116,9 @@ impl Options {
                 Short(_) | Long(_) | Value(_) => return Err(arg.unexpected()),
             }
         }
+        if options.once && options.snapshot.is_none() {
+            options.snapshot = Some(PathBuf::from(SNAPSHOT));
+        }
         Ok(options)
     }
 
@@ -128,7 +129,9 @@ impl Options {
             args.push("--once".into());
         }
         args.extend(["--seconds".into(), self.duration.as_secs().to_string().into()]);
-        args.extend(["--snapshot".into(), self.snapshot.clone().into()]);
+        if let Some(snapshot) = &self.snapshot {
+            args.extend(["--snapshot".into(), snapshot.into()]);
+        }
         args
     }
 }

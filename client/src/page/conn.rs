@@ -119,11 +119,14 @@ impl Conn {
         if self.backlogged {
             return None;
         }
+        if let Some(control) = socket.owes_control.take() {
+            socket.text(control);
+        }
         if std::mem::take(&mut socket.owes_status) {
             socket.text(&site.status_json());
         }
-        while let Some(item) = socket.queue.pop() {
-            socket.item(item);
+        while let Some(unit) = socket.queue.pop() {
+            socket.unit(&unit);
         }
         Some(socket.take_outbound()).filter(|bytes| !bytes.is_empty())
     }

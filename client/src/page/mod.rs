@@ -1,7 +1,6 @@
 //! The viewer's page: a small web site on the viewer's own machine that shows the ticket, then the live picture.
 //!
-//! The room decides who may see the page ([`guard`]), what each browser is sent and what is left out when a browser
-//! is slow ([`queue`]), and when to ask for a key frame. It refuses to know where the media comes from and how its
+//! The room decides who may see the page (`guard`), what each browser is sent, and when to ask for a key frame. It refuses to know where the media comes from and how its
 //! link was made: it is told units ([`Page::publish`]) and a [`Status`] to show.
 //!
 //! # Life of a connection
@@ -15,15 +14,13 @@
 //! ```
 //!
 //! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `catch-up`) and binary
-//! messages of media ([`packet`]); it sends the one word `keyframe` when its decoder had to skip.
+//! messages of media (`packet`); it sends the one word `keyframe` when its decoder had to skip.
 
-mod cache;
 mod conn;
 mod guard;
 mod http;
 mod packet;
 mod qr;
-mod queue;
 mod site;
 mod socket;
 mod status;
@@ -34,11 +31,10 @@ pub use guard::PageToken;
 pub use qr::terminal_qr;
 pub use status::{Phase, Status};
 
-use cache::Cache;
 use conn::{Conn, Stage, Turn};
-use packet::{Packet, PacketKind, Reading};
+use packet::{PacketKind, Reading};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room, soonest};
-use punchcast::media::Unit;
+use punchcast::media::{Cache, Unit};
 use site::Site;
 use socket::{Socket, Wish};
 use std::collections::{BTreeMap, VecDeque};
@@ -59,8 +55,8 @@ const STATUS_EVERY: Duration = Duration::from_millis(200);
 /// connection.
 const STATUS_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 
-/// A group of more packets than this (half a second of pictures and sound) is worth a key frame when somebody joins.
-const LONG_GROUP: usize = 45;
+/// A replay of more packets than this (half a second of pictures and sound) is worth a key frame when somebody joins.
+const LONG_REPLAY: usize = 45;
 
 /// What the page is made of.
 #[derive(Clone, Debug)]
@@ -150,7 +146,7 @@ impl Page {
             listener,
             site: Site::new(config.ticket_link, config.token, config.seed),
             conns: BTreeMap::new(),
-            cache: Cache::default(),
+            cache: Cache::new(),
             streaming: false,
             keyframe: Pace::default(),
             status: Pace::default(),
@@ -218,21 +214,16 @@ impl Page {
 
     /// Takes one unit of the live stream and sends it to every browser that keeps up.
     pub fn publish(&mut self, now: Instant, unit: &Unit) {
-        match packet::read(unit) {
-            Reading::Packet(packet) => {
-                if packet.kind == PacketKind::VideoConfig && self.site.set_foreign_video(false) {
-                    self.status.ask(now, STATUS_EVERY);
-                }
-                self.cache.put(&packet);
-                self.spread(now, &packet);
-            }
-            Reading::ForeignVideo => {
-                if self.site.set_foreign_video(true) {
-                    self.status.ask(now, STATUS_EVERY);
-                }
-            }
-            Reading::Nothing => {}
+        let foreign = match packet::read(unit) {
+            Reading::Packet(packet) => (packet.kind == PacketKind::VideoConfig).then_some(false),
+            Reading::ForeignVideo => Some(true),
+            Reading::Nothing => return,
+        };
+        if foreign.is_some_and(|foreign| self.site.set_foreign_video(foreign)) {
+            self.status.ask(now, STATUS_EVERY);
         }
+        self.cache.push(unit);
+        self.spread(now, unit);
         self.pace(now);
     }
 
@@ -301,26 +292,19 @@ impl Page {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let mut socket = Socket::new(now);
         socket.text(&self.site.status_json());
-        let group = self.cache.group();
         if self.streaming {
             socket.text(START);
         }
-        for config in self.cache.configs() {
-            socket.media(config.bytes.clone());
-        }
-        if !group.is_empty() {
-            socket.text(&format!(r#"{{"type":"catch-up","packets":{}}}"#, group.len()));
-        }
-        for packet in group {
-            if socket.queue.admits(packet) {
-                socket.media(packet.bytes.clone());
-            }
+        let replay: Vec<Unit> = self.cache.replay().collect();
+        let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
+        socket.text(&format!(r#"{{"type":"catch-up","packets":{shown}}}"#));
+        for unit in &replay {
+            socket.unit(unit);
         }
         switch.extend(socket.take_outbound());
         conn.stage = Stage::Socket(Box::new(socket));
-        let wants_keyframe = self.streaming && (group.is_empty() || group.len() > LONG_GROUP);
         self.net(NetOp::Send { conn: id, bytes: switch });
-        if wants_keyframe {
+        if self.streaming && (!self.cache.has_keyframe() || shown > LONG_REPLAY) {
             self.want_keyframe(now);
         }
         if self.status.last.is_none() {
@@ -328,38 +312,33 @@ impl Page {
         }
     }
 
-    fn spread(&mut self, now: Instant, packet: &Packet) {
+    fn spread(&mut self, now: Instant, unit: &Unit) {
         let mut starved = false;
         for (id, conn) in &mut self.conns {
             let Stage::Socket(socket) = &mut conn.stage else { continue };
-            if !socket.queue.admits(packet) {
-                continue;
-            }
-            if conn.backlogged {
-                starved |= socket.queue.push(now, packet);
-            } else {
-                socket.media(packet.bytes.clone());
-                let bytes = socket.take_outbound();
+            let dropped = socket.queue.dropped();
+            socket.queue.push(now, unit.clone());
+            starved |= socket.queue.dropped() > dropped;
+            if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }
         }
-        if packet.kind == PacketKind::VideoFrame && packet.key && !starved {
-            self.keyframe.due = None;
-        }
         if starved {
-            self.want_keyframe(now);
+            self.keyframe.ask(now, KEYFRAME_EVERY);
+        } else if unit.is_keyframe() {
+            self.keyframe.due = None;
         }
     }
 
-    fn restart(&mut self, now: Instant, control: &str) {
-        self.cache.clear();
+    fn restart(&mut self, now: Instant, control: &'static str) {
+        self.cache = Cache::new();
         self.keyframe.due = None;
         if self.site.set_foreign_video(false) {
             self.status.ask(now, Duration::ZERO);
         }
         for (id, conn) in &mut self.conns {
             let Stage::Socket(socket) = &mut conn.stage else { continue };
-            socket.queue.restart(now, control.to_owned());
+            socket.restart(control);
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }

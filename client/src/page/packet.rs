@@ -32,22 +32,37 @@ pub(super) enum PacketKind {
     AudioFrame = 4,
 }
 
-/// One message for the page, shared by all who get it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Packet {
+/// One message for the page, before it is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packet<'a> {
     /// What it holds.
     pub(super) kind: PacketKind,
     /// A decoder can begin with it.
     pub(super) key: bool,
+    timestamp: u32,
+    offset: i32,
+    payload: &'a [u8],
+}
+
+impl Packet<'_> {
     /// The whole message, header included.
-    pub(super) bytes: Bytes,
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(HEADER + self.payload.len());
+        bytes.put_u8(self.kind as u8);
+        bytes.put_u8(u8::from(self.key));
+        bytes.put_u16(0);
+        bytes.put_u32(self.timestamp);
+        bytes.put_i32(self.offset);
+        bytes.put_slice(self.payload);
+        bytes.freeze()
+    }
 }
 
 /// What a unit is to the page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading<'a> {
     /// Something to show.
-    Packet(Packet),
+    Packet(Packet<'a>),
     /// A picture in a codec that the page does not show.
     ForeignVideo,
     /// Nothing for the page: metadata, sound in another codec, the end of a sequence, a malformed tag.
@@ -55,7 +70,7 @@ pub(super) enum Reading {
 }
 
 /// Reads an FLV tag body (FLV v10.1 §E.4.2 and §E.4.3, Enhanced RTMP v2 for the `avc1` FourCC).
-pub(super) fn read(unit: &Unit) -> Reading {
+pub(super) fn read(unit: &Unit) -> Reading<'_> {
     match unit.kind {
         Kind::Video => video(unit),
         Kind::Audio => audio(unit).map_or(Reading::Nothing, Reading::Packet),
@@ -63,7 +78,7 @@ pub(super) fn read(unit: &Unit) -> Reading {
     }
 }
 
-fn video(unit: &Unit) -> Reading {
+fn video(unit: &Unit) -> Reading<'_> {
     let body = &unit.payload[..];
     let Some(&first) = body.first() else { return Reading::Nothing };
     let frame_type = (first >> 4) & 0x7;
@@ -107,7 +122,7 @@ fn video(unit: &Unit) -> Reading {
     }
 }
 
-fn audio(unit: &Unit) -> Option<Packet> {
+fn audio(unit: &Unit) -> Option<Packet<'_>> {
     let [first, packet_type, rest @ ..] = &unit.payload[..] else { return None };
     if first >> 4 != 10 {
         return None;
@@ -119,15 +134,8 @@ fn audio(unit: &Unit) -> Option<Packet> {
     }
 }
 
-fn packet(kind: PacketKind, key: bool, timestamp: u32, offset: i32, payload: &[u8]) -> Packet {
-    let mut bytes = BytesMut::with_capacity(HEADER + payload.len());
-    bytes.put_u8(kind as u8);
-    bytes.put_u8(u8::from(key));
-    bytes.put_u16(0);
-    bytes.put_u32(timestamp);
-    bytes.put_i32(offset);
-    bytes.put_slice(payload);
-    Packet { kind, key, bytes: bytes.freeze() }
+const fn packet(kind: PacketKind, key: bool, timestamp: u32, offset: i32, payload: &[u8]) -> Packet<'_> {
+    Packet { kind, key, timestamp, offset, payload }
 }
 
 #[cfg(test)]
@@ -138,45 +146,39 @@ mod tests {
         Unit { kind, timestamp: 0x0102_0304, payload: Bytes::copy_from_slice(payload) }
     }
 
-    fn read_packet(kind: Kind, payload: &[u8]) -> Packet {
+    fn read_packet(kind: Kind, payload: &[u8]) -> (PacketKind, bool, Bytes) {
         match read(&unit(kind, payload)) {
-            Reading::Packet(packet) => packet,
+            Reading::Packet(packet) => (packet.kind, packet.key, packet.encode()),
             other @ (Reading::ForeignVideo | Reading::Nothing) => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_frame_keeps_its_times_and_loses_its_flv_framing() {
-        let frame = read_packet(Kind::Video, &[0x27, 1, 0xff, 0xff, 0xfe, 0xaa, 0xbb]);
-        assert_eq!((frame.kind, frame.key), (PacketKind::VideoFrame, false));
-        assert_eq!(frame.bytes[..], [2, 0, 0, 0, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xfe, 0xaa, 0xbb]);
-        let key = read_packet(Kind::Video, &[0x17, 1, 0, 0, 66, 0xaa]);
-        assert!(key.key);
-        assert_eq!(key.bytes[1..], [1, 0, 0, 1, 2, 3, 4, 0, 0, 0, 66, 0xaa]);
+        let (kind, key, bytes) = read_packet(Kind::Video, &[0x27, 1, 0xff, 0xff, 0xfe, 0xaa, 0xbb]);
+        assert_eq!((kind, key), (PacketKind::VideoFrame, false));
+        assert_eq!(bytes[..], [2, 0, 0, 0, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xfe, 0xaa, 0xbb]);
+        let (_, key, bytes) = read_packet(Kind::Video, &[0x17, 1, 0, 0, 66, 0xaa]);
+        assert!(key);
+        assert_eq!(bytes[1..], [1, 0, 0, 1, 2, 3, 4, 0, 0, 0, 66, 0xaa]);
     }
 
     #[test]
     fn configurations_are_bare() {
-        let avc = read_packet(Kind::Video, &[0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1f, 0xff]);
-        assert_eq!(
-            (avc.kind, &avc.bytes[HEADER..]),
-            (PacketKind::VideoConfig, &[1, 0x42, 0, 0x1f, 0xff][..])
-        );
-        let aac = read_packet(Kind::Audio, &[0xaf, 0, 0x12, 0x10]);
-        assert_eq!((aac.kind, &aac.bytes[HEADER..]), (PacketKind::AudioConfig, &[0x12, 0x10][..]));
-        let sound = read_packet(Kind::Audio, &[0xaf, 1, 0x21]);
-        assert_eq!((sound.kind, &sound.bytes[HEADER..]), (PacketKind::AudioFrame, &[0x21][..]));
+        let (kind, _, avc) = read_packet(Kind::Video, &[0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1f, 0xff]);
+        assert_eq!((kind, &avc[HEADER..]), (PacketKind::VideoConfig, &[1, 0x42, 0, 0x1f, 0xff][..]));
+        let (kind, _, aac) = read_packet(Kind::Audio, &[0xaf, 0, 0x12, 0x10]);
+        assert_eq!((kind, &aac[HEADER..]), (PacketKind::AudioConfig, &[0x12, 0x10][..]));
+        let (kind, _, sound) = read_packet(Kind::Audio, &[0xaf, 1, 0x21]);
+        assert_eq!((kind, &sound[HEADER..]), (PacketKind::AudioFrame, &[0x21][..]));
     }
 
     #[test]
     fn the_enhanced_header_is_read_for_avc() {
-        let config = read_packet(Kind::Video, b"\x90avc1\x01\x42\x00\x1f");
-        assert_eq!(
-            (config.kind, &config.bytes[HEADER..]),
-            (PacketKind::VideoConfig, &b"\x01\x42\x00\x1f"[..])
-        );
-        let frame = read_packet(Kind::Video, b"\x93avc1\xaa");
-        assert_eq!((frame.kind, frame.key), (PacketKind::VideoFrame, true));
+        let (kind, _, config) = read_packet(Kind::Video, b"\x90avc1\x01\x42\x00\x1f");
+        assert_eq!((kind, &config[HEADER..]), (PacketKind::VideoConfig, &b"\x01\x42\x00\x1f"[..]));
+        let (kind, key, _) = read_packet(Kind::Video, b"\x93avc1\xaa");
+        assert_eq!((kind, key), (PacketKind::VideoFrame, true));
         assert_eq!(read(&unit(Kind::Video, b"\x93hvc1\xaa")), Reading::ForeignVideo);
         assert_eq!(read(&unit(Kind::Video, b"\x12\x00")), Reading::ForeignVideo);
     }
@@ -188,9 +190,9 @@ mod tests {
                 for second in [0, 1, 2, 3, 0x61] {
                     for length in 0..5 {
                         let body = [first, second, 0, 0, 0];
-                        let reading = read(&unit(kind, &body[..length]));
-                        if let Reading::Packet(packet) = reading {
-                            assert!(packet.bytes.len() > HEADER, "an empty payload from {body:?}");
+                        let short = unit(kind, &body[..length]);
+                        if let Reading::Packet(packet) = read(&short) {
+                            assert!(packet.encode().len() > HEADER, "an empty payload from {body:?}");
                         }
                     }
                 }

@@ -1,6 +1,8 @@
 //! One browser's WebSocket: tungstenite over bytes in memory, so that it stays a core.
 
-use super::queue::{Item, Queue};
+use super::packet::{self, Reading};
+use punchcast::media::Unit;
+use punchcast::media::pace::Queue;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -35,8 +37,10 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(super) struct Socket {
     ws: WebSocket<Pipe>,
-    /// What waits while the connection is backed up.
+    /// Media that waits while the connection is backed up.
     pub(super) queue: Queue,
+    /// The stream's beginning or end, still to be told before the queue.
+    pub(super) owes_control: Option<&'static str>,
     /// The status changed while the connection was backed up.
     pub(super) owes_status: bool,
     heard: Instant,
@@ -52,7 +56,7 @@ impl Socket {
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
         let ws = WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config));
-        Self { ws, queue: Queue::awaiting_keyframe(), owes_status: false, heard: now, pinged: now }
+        Self { ws, queue: Queue::new(), owes_control: None, owes_status: false, heard: now, pinged: now }
     }
 
     /// Takes received bytes, in any split.
@@ -84,17 +88,21 @@ impl Socket {
         self.write(Message::text(text));
     }
 
-    /// Writes a media or control item.
-    pub(super) fn item(&mut self, item: Item) {
-        match item {
-            Item::Media(packet) => self.media(packet.bytes),
-            Item::Control(text) => self.write(Message::text(text)),
+    /// Writes a unit, if it is one that the page shows; returns whether it is.
+    pub(super) fn unit(&mut self, unit: &Unit) -> bool {
+        match packet::read(unit) {
+            Reading::Packet(packet) => {
+                self.write(Message::Binary(packet.encode()));
+                true
+            }
+            Reading::ForeignVideo | Reading::Nothing => false,
         }
     }
 
-    /// Writes a media message.
-    pub(super) fn media(&mut self, bytes: Bytes) {
-        self.write(Message::Binary(bytes));
+    /// Forgets the media that waits: the stream begins or ends, as `control` tells the page.
+    pub(super) fn restart(&mut self, control: &'static str) {
+        self.queue.clear();
+        self.owes_control = Some(control);
     }
 
     /// Says goodbye.

@@ -1,1 +1,418 @@
+use super::*;
+use punchcast::media::Kind;
+use punchcast::media::pace::MAX_WAIT;
+use punchcast::rtmp::{ClientEvent, ClientSession, Error, PlayConfig, PublishConfig};
 
+const ROOM: Room = Room(3);
+const LISTENER: ListenerId = ListenerId { room: ROOM, serial: 0 };
+const URL: &str = "rtmp://127.0.0.1/live/key";
+
+/// A port, and the clients on it, joined without a network.
+struct Scene {
+    port: RtmpPort,
+    now: Instant,
+    clients: BTreeMap<ConnId, Client>,
+    events: Vec<Event>,
+    ops: Vec<NetOp>,
+}
+
+struct Client {
+    session: ClientSession,
+    events: Vec<ClientEvent>,
+    error: Option<Error>,
+    closed: Option<Closing>,
+    /// Bytes sent to it.
+    heard: usize,
+}
+
+#[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn remote(serial: u32) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 40_000 + serial as u16))
+}
+
+fn id(serial: u32) -> ConnId {
+    ConnId { room: ROOM, serial: ConnId::ACCEPTED | serial }
+}
+
+impl Scene {
+    fn new(config: RtmpPortConfig) -> Self {
+        let port = RtmpPort::new(ROOM, remote(0), config);
+        Self { port, now: start(), clients: BTreeMap::new(), events: Vec::new(), ops: Vec::new() }
+    }
+
+    fn publishers() -> Self {
+        Self::new(RtmpPortConfig::new(Mode::Publishers))
+    }
+
+    fn players() -> Self {
+        Self::new(RtmpPortConfig::new(Mode::Players))
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.port.handle_input(self.now, input);
+        self.settle();
+    }
+
+    fn connect(&mut self, serial: u32) {
+        let (local, remote, conn) = (remote(0), remote(serial), id(serial));
+        self.input(Input::Accepted { listener: LISTENER, conn, local, remote });
+    }
+
+    fn join(&mut self, serial: u32, session: ClientSession) {
+        let client = Client { session, events: Vec::new(), error: None, closed: None, heard: 0 };
+        self.clients.insert(id(serial), client);
+        self.connect(serial);
+    }
+
+    fn join_publisher(&mut self, serial: u32) {
+        self.join(serial, ClientSession::publisher(PublishConfig::new(URL).unwrap()));
+    }
+
+    fn join_player(&mut self, serial: u32) {
+        self.join(serial, ClientSession::player(PlayConfig::new(URL).unwrap()));
+    }
+
+    /// Carries bytes both ways until everybody is silent.
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.port.poll_output() {
+                match output {
+                    RtmpPortOutput::Event(event) => self.events.push(event),
+                    RtmpPortOutput::Net(op) => self.carry(op),
+                }
+            }
+            let talk = self.clients.iter_mut().find_map(|(&conn, client)| Some((conn, client.speak()?)));
+            let Some((conn, bytes)) = talk else { return };
+            self.port.handle_input(self.now, Input::Received { conn, bytes: &bytes });
+        }
+    }
+
+    fn carry(&mut self, op: NetOp) {
+        match &op {
+            NetOp::Send { conn, bytes } => {
+                let Some(client) = self.clients.get_mut(conn) else { return };
+                client.heard += bytes.len();
+                let result = client.session.handle_input(bytes);
+                client.error = client.error.take().or(result.err());
+            }
+            NetOp::Close { conn, how } => {
+                if let Some(client) = self.clients.get_mut(conn) {
+                    client.closed = Some(*how);
+                }
+                self.ops.push(op);
+            }
+            NetOp::Listen { .. }
+            | NetOp::StopListening { .. }
+            | NetOp::Connect { .. }
+            | NetOp::Read { .. } => {
+                self.ops.push(op);
+            }
+        }
+    }
+
+    fn publish(&mut self, unit: &Unit) {
+        self.port.publish(self.now, unit);
+        self.settle();
+    }
+
+    fn client(&mut self, serial: u32) -> &mut Client {
+        self.clients.get_mut(&id(serial)).expect("a client")
+    }
+
+    /// The first bytes of what client `serial` was given to play since the last call.
+    fn played(&mut self, serial: u32) -> Vec<(u32, u8, u8)> {
+        let events = std::mem::take(&mut self.client(serial).events);
+        let units = events.into_iter().filter_map(|event| match event {
+            ClientEvent::Media(unit) => Some((unit.timestamp, unit.payload[0], unit.payload[1])),
+            ClientEvent::Publishing | ClientEvent::Playing | ClientEvent::Ended => None,
+        });
+        units.collect()
+    }
+
+    fn timeout(&mut self) {
+        self.port.handle_timeout(self.now);
+        self.settle();
+    }
+}
+
+impl Client {
+    fn speak(&mut self) -> Option<Vec<u8>> {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                rtmp::Output::Transmit(bytes) if self.closed.is_none() => return Some(bytes),
+                rtmp::Output::Transmit(_) => {}
+                rtmp::Output::Event(event) => self.events.push(event),
+            }
+        }
+        None
+    }
+
+    fn refusal(&self) -> &str {
+        match &self.error {
+            Some(Error::Refused { code, .. }) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn unit(kind: Kind, timestamp: u32, head: [u8; 2], size: usize) -> Unit {
+    let mut payload = head.to_vec();
+    payload.resize(size.max(2), 0);
+    Unit { kind, timestamp, payload: payload.into() }
+}
+
+fn header(timestamp: u32) -> Unit {
+    unit(Kind::Video, timestamp, [0x17, 0], 40)
+}
+
+fn key(timestamp: u32) -> Unit {
+    unit(Kind::Video, timestamp, [0x17, 1], 1000)
+}
+
+fn inter(timestamp: u32) -> Unit {
+    unit(Kind::Video, timestamp, [0x27, 1], 1000)
+}
+
+fn audio(timestamp: u32) -> Unit {
+    unit(Kind::Audio, timestamp, [0xaf, 1], 100)
+}
+
+#[test]
+fn it_listens_and_tells_where() {
+    let mut scene = Scene::players();
+    scene.settle();
+    assert_eq!(scene.ops, [NetOp::Listen { listener: LISTENER, addr: remote(0), reuse: false }]);
+    scene.input(Input::Listening { listener: LISTENER, local: remote(7) });
+    let (addr, error) = (remote(0), NetError::AddrInUse);
+    scene.input(Input::ListenFailed { listener: LISTENER, addr, error });
+    assert_eq!(scene.events, [Event::Listening(remote(7)), Event::ListenFailed { addr, error }]);
+}
+
+#[test]
+fn a_publisher_comes_gives_media_and_leaves() {
+    let mut scene = Scene::publishers();
+    scene.join_publisher(1);
+    let (remote, app, stream_key) = (remote(1), "live".to_owned(), StreamKey::new("key"));
+    assert_eq!(scene.events, [Event::PublisherJoined { remote, app, key: stream_key }]);
+    assert!(scene.port.has_publisher());
+    scene.client(1).session.send_media(&key(5)).unwrap();
+    scene.settle();
+    assert_eq!(scene.events[1..], [Event::Media(key(5))]);
+    scene.client(1).session.finish();
+    scene.settle();
+    assert_eq!(scene.events[2..], [Event::PublisherLeft { remote }]);
+    assert!(!scene.port.has_publisher());
+}
+
+#[test]
+fn a_second_publisher_is_refused_until_the_first_has_left() {
+    let mut scene = Scene::publishers();
+    scene.join_publisher(1);
+    scene.join_publisher(2);
+    assert_eq!(scene.client(2).refusal(), "NetStream.Publish.BadName");
+    assert_eq!(scene.client(2).closed, Some(Closing::Flush));
+    assert_eq!(scene.client(1).events, [ClientEvent::Publishing]);
+    scene.input(Input::Closed { conn: id(1), error: Some(NetError::Reset) });
+    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1) }));
+    scene.join_publisher(3);
+    assert_eq!(scene.client(3).events, [ClientEvent::Publishing]);
+}
+
+#[test]
+fn app_and_key_must_fit_and_so_must_the_purpose() {
+    let config = RtmpPortConfig {
+        app: Some("live".into()),
+        key: Some("key".into()),
+        ..RtmpPortConfig::new(Mode::Publishers)
+    };
+    let mut scene = Scene::new(config);
+    for (serial, url) in [(1, "rtmp://h/live/kex"), (2, "rtmp://h/other/key"), (3, "rtmp://h/key")] {
+        scene.join(serial, ClientSession::publisher(PublishConfig::new(url).unwrap()));
+        assert_eq!(scene.client(serial).refusal(), "NetStream.Publish.BadName", "{url}");
+    }
+    scene.join_player(4);
+    assert_eq!(scene.client(4).refusal(), "NetStream.Play.StreamNotFound");
+    assert_eq!(scene.events, []);
+    scene.join(5, ClientSession::publisher(PublishConfig::new("rtmp://h/live/key?with=query").unwrap()));
+    assert_eq!(scene.client(5).events, [ClientEvent::Publishing]);
+}
+
+#[test]
+fn every_player_gets_every_unit() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    scene.join_player(2);
+    assert_eq!(scene.port.players(), 2);
+    for unit in [header(0), key(0), audio(10), inter(40)] {
+        scene.publish(&unit);
+    }
+    let expected = [(0, 0x17, 0), (0, 0x17, 1), (10, 0xaf, 1), (40, 0x27, 1)];
+    assert_eq!(scene.played(1), expected);
+    assert_eq!(scene.played(2), expected);
+}
+
+#[test]
+fn a_late_joiner_begins_with_the_group_under_way() {
+    let mut scene = Scene::players();
+    for unit in [header(0), key(0), inter(40), key(80), inter(120)] {
+        scene.publish(&unit);
+    }
+    scene.join_player(1);
+    assert_eq!(scene.played(1), [(80, 0x17, 0), (80, 0x17, 1), (120, 0x27, 1)]);
+    scene.publish(&inter(160));
+    assert_eq!(scene.played(1), [(160, 0x27, 1)]);
+}
+
+#[test]
+fn without_a_group_video_begins_at_the_next_keyframe() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    for unit in [header(0), inter(0), audio(1), inter(40), key(80), inter(120)] {
+        scene.publish(&unit);
+    }
+    assert_eq!(scene.played(1), [(0, 0x17, 0), (1, 0xaf, 1), (80, 0x17, 1), (120, 0x27, 1)]);
+}
+
+#[test]
+fn a_slow_player_gets_fewer_pictures_and_slows_nobody() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    scene.join_player(2);
+    scene.publish(&key(0));
+    scene.input(Input::Backlogged { conn: id(1) });
+    scene.played(1);
+    for unit in [inter(40), audio(45), header(50)] {
+        scene.publish(&unit);
+    }
+    scene.now += MAX_WAIT + Duration::from_millis(1);
+    for unit in [inter(300), audio(301), inter(340)] {
+        scene.publish(&unit);
+    }
+    assert_eq!(scene.played(1), []);
+    assert_eq!(scene.played(2).len(), 7);
+    scene.publish(&key(380));
+    scene.publish(&inter(420));
+    scene.input(Input::Drained { conn: id(1) });
+    let expected = [(45, 0xaf, 1), (50, 0x17, 0), (301, 0xaf, 1), (380, 0x17, 1), (420, 0x27, 1)];
+    assert_eq!(scene.played(1), expected);
+    scene.input(Input::Closed { conn: id(1), error: None });
+    assert_eq!(scene.events.last(), Some(&Event::PlayerLeft { remote: remote(1), dropped: 3 }));
+}
+
+#[test]
+fn a_long_replay_goes_out_in_bursts() {
+    let mut scene = Scene::players();
+    scene.publish(&key(0));
+    for at in 1..=20 {
+        scene.publish(&unit(Kind::Video, at, [0x27, 1], 100_000));
+    }
+    scene.join_player(1);
+    let first = scene.client(1).heard;
+    assert!(first < MAX_BURST + 110_000, "{first}");
+    assert_eq!(scene.port.poll_timeout(), Some((scene.now, "more waits for an rtmp player")));
+    // A driver whose socket is full says so before the next burst.
+    scene.input(Input::Backlogged { conn: id(1) });
+    scene.timeout();
+    assert_eq!(scene.client(1).heard, first);
+    scene.input(Input::Drained { conn: id(1) });
+    while scene.port.poll_timeout().is_some() {
+        scene.timeout();
+    }
+    assert_eq!(scene.played(1).len(), 21);
+}
+
+#[test]
+fn the_end_of_the_stream_reaches_the_players() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    scene.publish(&key(0));
+    scene.port.end_stream();
+    scene.settle();
+    assert_eq!(scene.client(1).closed, Some(Closing::Flush));
+    assert_eq!(scene.client(1).events.last(), Some(&ClientEvent::Ended));
+    assert_eq!(scene.events.last(), Some(&Event::PlayerLeft { remote: remote(1), dropped: 0 }));
+    // The next stream begins with nothing of this one.
+    scene.join_player(2);
+    assert_eq!(scene.played(2), []);
+}
+
+#[test]
+fn strangers_are_given_five_and_ten_seconds() {
+    let mut scene = Scene::players();
+    scene.connect(1);
+    let why = "an rtmp connection must publish or play";
+    assert_eq!(scene.port.poll_timeout(), Some((scene.now + HANDSHAKE_TIME, why)));
+    // A handshake and no more.
+    scene.connect(2);
+    let mut hello = vec![3];
+    hello.resize(1 + 2 * 1536, 0);
+    scene.input(Input::Received { conn: id(2), bytes: &hello });
+    let began = scene.now;
+    scene.now = began + HANDSHAKE_TIME;
+    scene.timeout();
+    assert_eq!(scene.ops[1..], [NetOp::Close { conn: id(1), how: Closing::Abort }]);
+    assert_eq!(scene.port.poll_timeout(), Some((began + JOIN_TIME, why)));
+    scene.now = began + JOIN_TIME;
+    scene.timeout();
+    assert_eq!(scene.ops[2..], [NetOp::Close { conn: id(2), how: Closing::Abort }]);
+    assert_eq!(scene.port.poll_timeout(), None);
+    scene.join_player(3);
+    assert_eq!(scene.port.poll_timeout(), None);
+}
+
+#[test]
+fn connections_are_bounded() {
+    let mut scene = Scene::players();
+    for serial in 1..=MAX_CONNECTIONS as u32 + 1 {
+        scene.connect(serial);
+    }
+    let one_too_many = id(MAX_CONNECTIONS as u32 + 1);
+    assert_eq!(scene.ops[1..], [NetOp::Close { conn: one_too_many, how: Closing::Abort }]);
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_closed() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    scene.input(Input::Backlogged { conn: id(1) });
+    // Ping requests on a chunk stream of their own: one with a header, and then as many as it takes without.
+    let first = [8, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6, 0, 0, 0, 9];
+    scene.input(Input::Received { conn: id(1), bytes: &first });
+    let ping = [0xc8, 0, 6, 0, 0, 0, 9];
+    for _ in 0..MAX_UNREAD_REPLIES / ping.len() {
+        scene.input(Input::Received { conn: id(1), bytes: &ping });
+    }
+    assert_eq!(scene.client(1).closed, Some(Closing::Abort));
+}
+
+#[test]
+fn garbage_ends_its_own_connection_alone() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    scene.connect(2);
+    scene.input(Input::Received { conn: id(2), bytes: b"GET / HTTP/1.1\r\n\r\n" });
+    assert_eq!(scene.ops[1..], [NetOp::Close { conn: id(2), how: Closing::Flush }]);
+    scene.publish(&key(0));
+    assert_eq!(scene.played(1), [(0, 0x17, 1)]);
+}
+
+#[test]
+fn a_publisher_is_held_back_and_let_go() {
+    let mut scene = Scene::publishers();
+    scene.port.set_reading(false);
+    scene.join_publisher(1);
+    let read = |on| NetOp::Read { conn: id(1), on };
+    assert_eq!(scene.ops[1..], [read(false)]);
+    scene.port.set_reading(false);
+    scene.port.set_reading(true);
+    scene.settle();
+    assert_eq!(scene.ops[1..], [read(false), read(true)]);
+    scene.port.close_all();
+    scene.settle();
+    assert_eq!(scene.client(1).closed, Some(Closing::Flush));
+    assert_eq!(scene.ops.last(), Some(&NetOp::StopListening { listener: LISTENER }));
+}

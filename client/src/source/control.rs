@@ -79,3 +79,28 @@ pub(super) fn now() -> Instant {
 pub(super) fn wall_clock() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_ends_a_wait_before_its_deadline() {
+        let control = Control::new();
+        let stopper = control.clone();
+        let thread = std::thread::spawn(move || stopper.stop());
+        // Were the stop not to end it, the test would take an hour.
+        assert!(!control.wait_until(now() + Duration::from_secs(3600)));
+        assert!(!control.wait_until(now()), "a stopped source does not go on though its time has come");
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn requests_for_a_keyframe_count_once() {
+        let control = Control::new();
+        control.request_keyframe();
+        control.request_keyframe();
+        assert!(control.take_keyframe_request());
+        assert!(!control.take_keyframe_request());
+    }
+}

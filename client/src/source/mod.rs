@@ -15,7 +15,7 @@ pub mod picture;
 
 pub use control::Control;
 pub use flv::{FlvInput, spawn_flv};
-pub use pattern::{PatternConfig, spawn_pattern};
+pub use pattern::{PatternCast, PatternConfig, PatternReport, spawn_pattern};
 use punchcast::media::{Unit, avc};
 
 /// What a source tells.

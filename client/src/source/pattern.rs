@@ -12,7 +12,7 @@
 //!  ──────────────■────────────────────        a box that swings
 //! ```
 //!
-//! [`Pattern`] draws and is pure; [`spawn_pattern`] paces, encodes and emits. Frame `n` is due at `n / fps` after the
+//! [`Pattern`] draws, [`PatternCast`] encodes, and [`spawn_pattern`] paces and emits. Frame `n` is due at `n / fps` after the
 //! start and has timestamp `n * 1000 / fps`. A late frame is emitted late and none is left out, so frame numbers
 //! have no gap, until the encoder is behind by [`MAX_LAG`]: then frames are skipped before they are drawn, since a
 //! caster that falls ever further behind is of no use.
@@ -24,6 +24,7 @@ use super::font;
 use super::metadata::VideoMetadata;
 use super::picture::{Colour, Luma, Picture, Rect};
 use openh264::formats::YUVSource as _;
+use punchcast::media::Unit;
 use punchcast::media::avc::Stamp;
 use std::fmt::Write as _;
 use std::io;
@@ -31,8 +32,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How far behind its time a frame may be and still be made. Shorter stalls (a busy machine) are caught up without a
-/// gap; longer ones mean that the machine is too slow for the picture.
-pub const MAX_LAG: Duration = Duration::from_secs(1);
+/// gap, as a frame takes far less time to make than to show; longer ones mean that it does not.
+pub const MAX_LAG: Duration = Duration::from_secs(2);
 
 /// What to draw and how to encode it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,18 +122,13 @@ fn run(
     emit: &mut impl FnMut(SourceEvent) -> bool,
     report: &mut PatternReport,
 ) -> Result<(), String> {
-    config.check()?;
-    let PatternConfig { width, height, fps, bitrate, keyframe_interval } = config;
-    let mut pattern = Pattern::new(width as usize, height as usize, fps);
-    let mut encoder = VideoEncoder::new(VideoConfig { fps, bitrate })?;
-    let keyframe_frames = (keyframe_interval.as_millis() as u64 * u64::from(fps) / 1000).max(1);
-    let mut next_keyframe = 0;
-    let mut keyframe = true;
-    let mut frame = 0;
-    if !emit(SourceEvent::Unit(VideoMetadata { width, height, fps, bitrate }.unit())) {
+    let mut cast = PatternCast::new(config)?;
+    let fps = config.fps;
+    if !emit(SourceEvent::Unit(cast.metadata())) {
         return Ok(());
     }
     let start = now();
+    let mut frame = 0;
     while control.wait_until(start + frame_time(frame, fps)) {
         let elapsed = now().saturating_duration_since(start);
         if elapsed > frame_time(frame, fps) + MAX_LAG {
@@ -141,17 +137,10 @@ fn run(
             report.skipped += current - frame;
             frame = current;
         }
-        keyframe |= control.take_keyframe_request() || frame >= next_keyframe;
-        let wall = wall_clock();
-        let stamp = Stamp { frame, wall_us: wall.as_micros() as u64 };
-        let picture = pattern.draw(frame, wall);
-        let timestamp = (frame * 1000 / u64::from(fps)) as u32;
-        match encoder.encode(picture, timestamp, stamp, keyframe, |unit| emit(SourceEvent::Unit(unit)))? {
-            Encoded::Emitted if keyframe => {
-                next_keyframe = frame + keyframe_frames;
-                keyframe = false;
-                report.frames += 1;
-            }
+        if control.take_keyframe_request() {
+            cast.request_keyframe();
+        }
+        match cast.encode(frame, wall_clock(), |unit| emit(SourceEvent::Unit(unit)))? {
             Encoded::Emitted => report.frames += 1,
             Encoded::Skipped => report.skipped += 1,
             Encoded::Unwanted => break,
@@ -159,6 +148,72 @@ fn run(
         frame += 1;
     }
     Ok(())
+}
+
+/// The test picture as encoded units, by the frame: what [`spawn_pattern`] paces. It reads no clock.
+pub struct PatternCast {
+    config: PatternConfig,
+    pattern: Pattern,
+    encoder: VideoEncoder,
+    /// The next frame is to be a keyframe.
+    keyframe: bool,
+    /// The frame that is to be one at the latest.
+    next_keyframe: u64,
+}
+
+impl PatternCast {
+    /// A cast at its beginning.
+    ///
+    /// # Errors
+    /// What is wrong with `config`, or what the encoder says, for the user.
+    pub fn new(config: PatternConfig) -> Result<Self, String> {
+        config.check()?;
+        let PatternConfig { width, height, fps, bitrate, .. } = config;
+        Ok(Self {
+            config,
+            pattern: Pattern::new(width as usize, height as usize, fps),
+            encoder: VideoEncoder::new(VideoConfig { fps, bitrate })?,
+            keyframe: true,
+            next_keyframe: 0,
+        })
+    }
+
+    /// The unit that comes first.
+    #[must_use]
+    pub fn metadata(&self) -> Unit {
+        let PatternConfig { width, height, fps, bitrate, .. } = self.config;
+        VideoMetadata { width, height, fps, bitrate }.unit()
+    }
+
+    /// Makes the next frame a keyframe.
+    pub const fn request_keyframe(&mut self) {
+        self.keyframe = true;
+    }
+
+    /// Draws and encodes frame `frame`, captured at `wall_clock` since the Unix epoch, and gives its units to `emit`.
+    ///
+    /// # Errors
+    /// What the encoder says, for the user.
+    pub fn encode(
+        &mut self,
+        frame: u64,
+        wall_clock: Duration,
+        emit: impl FnMut(Unit) -> bool,
+    ) -> Result<Encoded, String> {
+        let fps = u64::from(self.config.fps);
+        let keyframe = self.keyframe || frame >= self.next_keyframe;
+        let stamp = Stamp { frame, wall_us: wall_clock.as_micros() as u64 };
+        let picture = self.pattern.draw(frame, wall_clock);
+        let timestamp = (frame * 1000 / fps) as u32;
+        let encoded = self.encoder.encode(picture, timestamp, stamp, keyframe, emit)?;
+        // A keyframe that the encoder skipped is still owed.
+        self.keyframe = keyframe && encoded == Encoded::Skipped;
+        if keyframe && !self.keyframe {
+            let interval = self.config.keyframe_interval.as_millis() as u64;
+            self.next_keyframe = frame + (interval * fps / 1000).max(1);
+        }
+        Ok(encoded)
+    }
 }
 
 /// When frame `frame` is due after the start.
@@ -347,3 +402,48 @@ const BARS: [Colour; 7] = [
     Colour::rgb(191, 0, 0),
     Colour::rgb(0, 0, 191),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planes(picture: &Picture) -> [Vec<u8>; 3] {
+        [picture.y().to_vec(), picture.u().to_vec(), picture.v().to_vec()]
+    }
+
+    #[test]
+    fn a_picture_drawn_after_others_is_the_one_drawn_afresh() {
+        for (width, height) in [(1280, 720), (640, 480), (160, 90), (160, 2160), (3840, 90), (322, 182)] {
+            let mut pattern = Pattern::new(width, height, 30);
+            for frame in [0, 1, 2, 29, 30, 61, 999, 1_000_000, 7] {
+                let wall = Duration::from_millis(86_399_990 + frame * 33);
+                let drawn = planes(pattern.draw(frame, wall));
+                let fresh = planes(Pattern::new(width, height, 30).draw(frame, wall));
+                assert!(drawn == fresh, "{width}x{height}, frame {frame}");
+                assert_eq!(
+                    drawn.map(|plane| plane.len()),
+                    [width * height, width * height / 4, width * height / 4]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_frame_differs_from_the_one_before() {
+        let mut pattern = Pattern::new(320, 180, 30);
+        let wall = Duration::from_secs(1_700_000_000);
+        let mut last = planes(pattern.draw(0, wall));
+        for frame in 1..300 {
+            let drawn = planes(pattern.draw(frame, wall));
+            assert!(drawn != last, "frame {frame}");
+            last = drawn;
+        }
+    }
+
+    #[test]
+    fn frames_are_due_on_a_grid_that_does_not_drift() {
+        assert_eq!(frame_time(0, 30), Duration::ZERO);
+        assert_eq!(frame_time(1, 30), Duration::from_nanos(33_333_333));
+        assert_eq!(frame_time(30 * 86_400 * 365, 30), Duration::from_secs(86_400 * 365));
+    }
+}

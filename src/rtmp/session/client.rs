@@ -318,10 +318,9 @@ impl ClientSession {
 
     fn media(&mut self, message: &Message) {
         match (&self.role, self.state) {
-            // Some servers send metadata before they say that playing begins.
-            (Role::Player(_), State::Starting { stream } | State::Active { stream })
-                if stream == message.stream =>
-            {
+            // Some servers send metadata before they say that playing begins, and ffmpeg as a server sends media on
+            // message stream 0, whatever it promised. There is only one stream that it can belong to.
+            (Role::Player(_), State::Starting { .. } | State::Active { .. }) => {
                 media::units(message, &mut |unit| self.events.push_back(ClientEvent::Media(unit)));
             }
             (Role::Player(_) | Role::Publisher(_), _) => {}

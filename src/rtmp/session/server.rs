@@ -22,6 +22,13 @@ pub struct ServerSession {
     streams: BTreeMap<u32, Stream>,
     next_stream: u32,
     events: VecDeque<ServerEvent>,
+    /// The request that the owner has to answer. Nothing is read before: what follows may depend on it.
+    asked: Option<StreamId>,
+    /// What came in meanwhile, from `pending_at` on.
+    pending: Vec<u8>,
+    pending_at: usize,
+    /// What was wrong with it, to be told by the next input.
+    failure: Option<Error>,
 }
 
 /// What a server's session tells.
@@ -66,17 +73,10 @@ pub enum Refusal {
 #[derive(Debug)]
 enum Stream {
     Idle,
-    PublishAsked(Held),
+    PublishAsked,
     Publishing,
     PlayAsked,
     Playing,
-}
-
-/// Media that a hasty publisher sent before it heard an answer.
-#[derive(Debug, Default)]
-struct Held {
-    units: Vec<Unit>,
-    bytes: usize,
 }
 
 impl ServerSession {
@@ -89,19 +89,24 @@ impl ServerSession {
             streams: BTreeMap::new(),
             next_stream: 1,
             events: VecDeque::new(),
+            asked: None,
+            pending: Vec::new(),
+            pending_at: 0,
+            failure: None,
         }
     }
 
     /// Takes bytes from the client, in any split.
     ///
     /// # Errors
-    /// If the client breaks the protocol or a limit. The session is over then.
+    /// If the client breaks the protocol or a limit, or has done so in what was read since by [`Self::accept`] or
+    /// [`Self::refuse`]. The session is over then.
     pub fn handle_input(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        let result = self.take(&mut bytes);
-        if result.is_err() {
-            self.carrier.fail();
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
         }
-        result
+        let result = self.take(&mut bytes).and_then(|()| self.keep(bytes));
+        self.settle(result)
     }
 
     /// The next thing to carry out, until `None`.
@@ -119,15 +124,15 @@ impl ServerSession {
     }
 
     /// Grants what [`ServerEvent::Publish`] or [`ServerEvent::Play`] asked for. Does nothing if the client has
-    /// withdrawn it.
+    /// not asked. Reads on with what the client has sent since; the next
+    /// [`Self::handle_input`], which may be of no bytes, tells if that was wrong.
     pub fn accept(&mut self, stream: StreamId) {
         let Some(state) = self.streams.get_mut(&stream.0) else { return };
-        match std::mem::replace(state, Stream::Idle) {
-            Stream::PublishAsked(held) => {
+        match state {
+            Stream::PublishAsked => {
                 *state = Stream::Publishing;
                 self.carrier.control(&UserControl::StreamBegin(stream.0).message());
                 self.status(stream, "status", "NetStream.Publish.Start", "publishing");
-                self.events.extend(held.units.into_iter().map(ServerEvent::Media));
             }
             Stream::PlayAsked => {
                 *state = Stream::Playing;
@@ -135,16 +140,24 @@ impl ServerSession {
                 self.status(stream, "status", "NetStream.Play.Reset", "playing from the beginning");
                 self.status(stream, "status", "NetStream.Play.Start", "playing");
             }
-            other @ (Stream::Idle | Stream::Publishing | Stream::Playing) => *state = other,
+            Stream::Idle | Stream::Publishing | Stream::Playing => return,
         }
+        self.resume();
     }
 
     /// Refuses what [`ServerEvent::Publish`] or [`ServerEvent::Play`] asked for. The client may try again on the
-    /// same connection; who does not want that closes it.
+    /// same connection; who does not want that closes it. Reads on as [`Self::accept`] does.
     pub fn refuse(&mut self, stream: StreamId, why: Refusal) {
+        if self.asked == Some(stream) {
+            self.deny(stream, why);
+            self.resume();
+        }
+    }
+
+    fn deny(&mut self, stream: StreamId, why: Refusal) {
         let Some(state) = self.streams.get_mut(&stream.0) else { return };
         let code = match state {
-            Stream::PublishAsked(_) => "NetStream.Publish.BadName",
+            Stream::PublishAsked => "NetStream.Publish.BadName",
             Stream::PlayAsked => "NetStream.Play.StreamNotFound",
             Stream::Idle | Stream::Publishing | Stream::Playing => return,
         };
@@ -185,18 +198,47 @@ impl ServerSession {
     /// How many bytes the session holds: unfinished messages, output not yet polled, media not yet accepted.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        let held = self.streams.values().map(|state| match state {
-            Stream::PublishAsked(held) => held.bytes,
-            Stream::Idle | Stream::Publishing | Stream::PlayAsked | Stream::Playing => 0,
-        });
-        self.carrier.buffered_bytes() + held.sum::<usize>()
+        self.carrier.buffered_bytes() + self.pending.capacity()
+    }
+
+    fn settle(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        if result.is_err() {
+            self.carrier.fail();
+            (self.asked, self.pending, self.pending_at) = (None, Vec::new(), 0);
+        }
+        result
+    }
+
+    /// Keeps what cannot be read before the owner has answered.
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.len() > MAX_PENDING - self.pending.len() {
+            return Err(Error::TooHasty);
+        }
+        self.pending.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Goes on with what was kept, now that the request is answered. The bytes stay where they are until all of them
+    /// are read, so that many requests in a row cost no more than their length.
+    fn resume(&mut self) {
+        self.asked = None;
+        let pending = std::mem::take(&mut self.pending);
+        let mut rest = &pending[std::mem::take(&mut self.pending_at)..];
+        let result = if rest.is_empty() { Ok(()) } else { self.take(&mut rest) };
+        if !rest.is_empty() {
+            self.pending_at = pending.len() - rest.len();
+            self.pending = pending;
+        }
+        self.failure = self.settle(result).err();
     }
 
     fn take(&mut self, bytes: &mut &[u8]) -> Result<(), Error> {
         if !self.carrier.handshake(bytes)? {
             return Ok(());
         }
-        while let Some(message) = self.carrier.read(bytes)? {
+        while self.asked.is_none()
+            && let Some(message) = self.carrier.read(bytes)?
+        {
             if media::is_media(message.kind) {
                 self.media(&message);
             } else if let Some(command) = Command::parse(&message, KNOWN)? {
@@ -211,8 +253,7 @@ impl ServerSession {
             Some(Stream::Publishing) => {
                 media::units(message, &mut |unit| self.events.push_back(ServerEvent::Media(unit)));
             }
-            Some(Stream::PublishAsked(held)) => media::units(message, &mut |unit| held.push(unit)),
-            Some(Stream::Idle | Stream::PlayAsked | Stream::Playing) | None => {}
+            Some(Stream::Idle | Stream::PublishAsked | Stream::PlayAsked | Stream::Playing) | None => {}
         }
     }
 
@@ -240,7 +281,15 @@ impl ServerSession {
                 Ok(())
             }
             "FCPublish" => self.first_class(command, "onFCPublish", "NetStream.Publish.Start"),
-            "FCUnpublish" => self.first_class(command, "onFCUnpublish", "NetStream.Unpublish.Success"),
+            "FCUnpublish" => {
+                // The end as far as encoders are concerned: many close without awaiting more, and the deleteStream
+                // behind it is lost with the connection.
+                let publishes = |(_, state): &(&u32, &Stream)| matches!(state, Stream::Publishing);
+                if let Some(id) = self.streams.iter().find(publishes).map(|(&id, _)| id) {
+                    self.end(id);
+                }
+                self.first_class(command, "onFCUnpublish", "NetStream.Unpublish.Success")
+            }
             _ => {
                 self.result(command, Value::Undefined);
                 Ok(())
@@ -289,9 +338,9 @@ impl ServerSession {
     }
 
     fn publish(&mut self, stream: StreamId, command: &Command) -> Result<(), Error> {
-        let publishes = |state: &Stream| matches!(state, Stream::PublishAsked(_) | Stream::Publishing);
+        let publishes = |state: &Stream| matches!(state, Stream::PublishAsked | Stream::Publishing);
         let busy = self.streams.values().any(publishes);
-        self.ask(stream, command, "publish", busy, Stream::PublishAsked(Held::default()))
+        self.ask(stream, command, "publish", busy, Stream::PublishAsked)
     }
 
     fn play(&mut self, stream: StreamId, command: &Command) -> Result<(), Error> {
@@ -312,12 +361,13 @@ impl ServerSession {
         let Some(state @ Stream::Idle) = self.streams.get_mut(&stream.0) else {
             return Err(Error::UnexpectedCommand(name));
         };
-        let publish = matches!(asked, Stream::PublishAsked(_));
+        let publish = matches!(asked, Stream::PublishAsked);
         *state = asked;
         if busy {
-            self.refuse(stream, Refusal::Busy);
+            self.deny(stream, Refusal::Busy);
             return Ok(());
         }
+        self.asked = Some(stream);
         let app = self.app.clone().unwrap_or_default();
         let key = StreamKey::new(without_query(command.string(0).unwrap_or_default()));
         self.events.push_back(if publish {
@@ -334,7 +384,7 @@ impl ServerSession {
         let stream = StreamId(id);
         match std::mem::replace(state, Stream::Idle) {
             Stream::Idle => {}
-            Stream::PublishAsked(_) => self.events.push_back(ServerEvent::PublishEnded(stream)),
+            Stream::PublishAsked => self.events.push_back(ServerEvent::PublishEnded(stream)),
             Stream::Publishing => {
                 self.status(stream, "status", "NetStream.Unpublish.Success", "unpublished");
                 self.events.push_back(ServerEvent::PublishEnded(stream));
@@ -367,16 +417,6 @@ impl ServerSession {
             ("description", Value::string(description)),
         ]);
         self.carrier.command(&Message::command(stream.0, "onStatus", 0.0, &[Value::Null, information]));
-    }
-}
-
-impl Held {
-    /// Keeps a unit, within limits; a publisher that hastes on for longer loses what follows.
-    fn push(&mut self, unit: Unit) {
-        if self.units.len() < HELD_UNITS && self.bytes + unit.payload.len() <= HELD_BYTES {
-            self.bytes += unit.payload.len();
-            self.units.push(unit);
-        }
     }
 }
 
@@ -414,8 +454,6 @@ const FOUR_CCS: [&str; 12] =
 /// Message streams a connection may have at once. Publishers and players use one.
 const MAX_STREAMS: usize = 8;
 
-/// How many units may wait for an answer to their publish request: headers and the first frames of a picture.
-const HELD_UNITS: usize = 64;
-
-/// How many bytes of them: a keyframe of 2160p.
-const HELD_BYTES: usize = 4 * 1024 * 1024;
+/// How many bytes may come in before the owner has answered a request: a keyframe of 2160p. Owners answer at once, so
+/// that this is reached only by who asks and sends everything in one go.
+const MAX_PENDING: usize = 4 * 1024 * 1024;

@@ -309,6 +309,40 @@ fn media_sent_before_the_answer_is_kept_for_it() {
 }
 
 #[test]
+fn requests_in_a_row_are_answered_one_by_one() {
+    let publish = Message::command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    let mut client = ByHand::connected();
+    client.send(&vec![publish; 300]).unwrap();
+    for count in 1..=300 {
+        assert_eq!(client.events.len(), count);
+        client.server.refuse(StreamId(1), Refusal::UnknownKey);
+        client.answers();
+    }
+    assert_eq!(client.server.buffered_bytes(), 0);
+}
+
+#[test]
+fn what_was_wrong_behind_a_request_is_told_by_the_next_input() {
+    let publish = Message::command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    let connect = Message::command(0, "connect", 1.0, &[Value::Null]);
+    let mut client = ByHand::connected();
+    client.send(&[publish, connect]).unwrap();
+    client.server.accept(StreamId(1));
+    assert_eq!(client.server.handle_input(&[]), Err(Error::UnexpectedCommand("connect twice")));
+    assert_eq!(client.server.handle_input(&[]), Err(Error::Over));
+}
+
+#[test]
+fn a_client_that_does_not_wait_is_bounded() {
+    let publish = Message::command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    let video = Message { kind: message::VIDEO, stream: 1, timestamp: 0, payload: vec![0; 1 << 20].into() };
+    let mut client = ByHand::connected();
+    client.send(&[publish, video.clone(), video.clone(), video.clone()]).unwrap();
+    assert_eq!(client.send(&[video.clone(), video]), Err(Error::TooHasty));
+    assert_eq!(client.server.buffered_bytes(), 0);
+}
+
+#[test]
 fn media_without_a_publisher_is_dropped() {
     let mut client = ByHand::connected();
     let video = Message { kind: message::VIDEO, stream: 1, timestamp: 4, payload: vec![0x17, 0].into() };
@@ -322,6 +356,8 @@ fn a_second_publish_on_one_connection_is_busy() {
     let mut client = ByHand::connected();
     client.command(0, "createStream", 3.0, &[Value::Null]);
     client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    client.server.accept(StreamId(1));
+    client.answers();
     let answers = client.command(2, "publish", 0.0, &[Value::Null, Value::string("b")]);
     assert_eq!(code(&answers[0]), "NetStream.Publish.BadName");
     assert_eq!(client.events.len(), 1);

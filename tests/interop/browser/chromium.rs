@@ -62,6 +62,11 @@ impl Chromium {
 
     /// Calls a DevTools method and returns its result.
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+        self.attempt(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Calls a DevTools method; errors are the browser's own.
+    fn attempt(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next_id += 1;
         let id = self.next_id;
         let mut request = json!({"id": id, "method": method, "params": params});
@@ -80,8 +85,10 @@ impl Chromium {
             };
             let answer: Value = serde_json::from_str(&message).expect("DevTools speak JSON");
             if answer["id"] == json!(id) {
-                assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return match answer.get("error") {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(answer["result"].clone()),
+                };
             }
         }
     }
@@ -105,20 +112,29 @@ impl Chromium {
         result["result"]["value"].clone()
     }
 
-    /// Evaluates a promise of `condition`, looked at anew with each frame and at least ten times a second.
+    /// Waits until `condition` is true. The page may be left and loaded anew meanwhile.
     pub(crate) fn wait_for(&mut self, condition: &str) {
-        let millis = PATIENCE.as_millis() / 2;
+        let deadline = now() + PATIENCE;
+        // The page looks for a second at a time, so that this end need not ask often.
         let expression = format!(
-            "new Promise((done) => {{ const end = performance.now() + {millis}; const look = () => {{ \
-             let met = false; try {{ met = {condition}; }} catch {{}} \
-             if (met || performance.now() > end) done(Boolean(met)); else setTimeout(look, 30); }}; look(); }})"
+            "new Promise((done) => {{ const end = performance.now() + 1000; const look = () => {{ \
+             let met = false; try {{ met = Boolean({condition}); }} catch {{}} \
+             if (met || performance.now() > end) done(met); else setTimeout(look, 30); }}; look(); }})"
         );
-        if self.evaluate(&expression) != json!(true) {
-            let state = self
-                .evaluate("JSON.stringify([location.href, {...document.body.dataset}, window.punchcast])");
-            let text = self.evaluate("document.body.innerText");
-            panic!("the page never came to: {condition}\nstate: {state}\ntext: {text}");
+        while now() < deadline {
+            let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+            // A promise ends with its page.
+            if self
+                .attempt("Runtime.evaluate", params)
+                .is_ok_and(|answer| answer["result"]["value"] == json!(true))
+            {
+                return;
+            }
         }
+        let state =
+            self.evaluate("JSON.stringify([location.href, {...document.body.dataset}, window.punchcast])");
+        let text = self.evaluate("document.body.innerText");
+        panic!("the page never came to: {condition}\nstate: {state}\ntext: {text}");
     }
 
     /// Sets the window's size in CSS pixels and the preferred colour scheme.

@@ -2,7 +2,7 @@
 
 use punchcast::app::{App, Input, Output, Room, soonest};
 use punchcast::driver::{Driver, Handle, Step, now};
-use punchcast::media::{Kind, Unit};
+use punchcast::media::Unit;
 use punchcast_client::page::{Page, PageConfig, PageEvent, PageOutput, Status};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -149,28 +149,6 @@ impl Drop for Viewer {
             let _ = thread.join();
         }
     }
-}
-
-/// The audio and video units of an FLV file (FLV v10.1 §E.3).
-pub(crate) fn flv_units(file: &[u8]) -> Vec<Unit> {
-    assert_eq!(&file[..3], b"FLV");
-    let mut rest = &file[13..];
-    let mut units = Vec::new();
-    while rest.len() >= 15 {
-        let size = u32::from_be_bytes([0, rest[1], rest[2], rest[3]]) as usize;
-        let timestamp = u32::from_be_bytes([rest[7], rest[4], rest[5], rest[6]]);
-        let kind = match rest[0] {
-            8 => Some(Kind::Audio),
-            9 => Some(Kind::Video),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            let payload = bytes::Bytes::copy_from_slice(&rest[11..11 + size]);
-            units.push(Unit { kind, timestamp, payload });
-        }
-        rest = &rest[11 + size + 4..];
-    }
-    units
 }
 
 /// The clock, for the tests' own deadlines.

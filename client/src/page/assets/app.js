@@ -122,7 +122,7 @@ function media(buffer) {
       sound.frame(timestamp, payload);
       break;
   }
-  if (catchUp > 0) catchUp -= 1;
+  catchUp = Math.max(catchUp - 1, 0);
   picture?.catchUp(catchUp > 0);
 }
 
@@ -185,12 +185,15 @@ function describe() {
   body.dataset.phase = phase;
   const [headline, fallback] = HEADLINES[phase] ?? HEADLINES.waiting;
   element("headline").textContent = headline;
-  element("message").textContent = message || fallback;
+  const over = phase === "lost" || phase === "ended";
+  element("message").textContent = over && message ? `${message} ${fallback}` : message || fallback;
   document.title = phase === "live" ? "Live – Punchcast" : `${headline} – Punchcast`;
   if (ticket && element("ticket").textContent !== ticket) {
     element("ticket").textContent = ticket;
     element("ticket").href = ticket;
-    element("command").textContent = `punchcast cast ${ticket}`;
+    // What a shell could take for its own stands in quotes.
+    const word = /^[\w@%+=:,./#-]+$/.test(ticket) ? ticket : `'${ticket}'`;
+    element("command").textContent = `punchcast cast ${word}`;
   }
   element("rung").textContent = status.rung ? RUNGS[status.rung] ?? status.rung : "";
   element("path").textContent = status.local && status.remote ? `${status.remote} → ${status.local}` : "";

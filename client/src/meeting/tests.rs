@@ -1,0 +1,198 @@
+//! Two meetings, one connection, no network: every byte arrives at once, as it does on loopback.
+
+use super::*;
+use punchcast::app::ListenerId;
+use punchcast::ticket::ViewerIdentity;
+
+const CASTER_ADDR: &str = "192.168.1.2:700";
+const VIEWER_ADDR: &str = "192.168.1.3:800";
+
+struct Side {
+    meeting: Meeting,
+    events: Vec<Event>,
+    sent: Vec<(ConnId, Vec<u8>)>,
+    dialled: Vec<(ConnId, SocketAddr)>,
+    closed: Vec<(ConnId, Closing)>,
+}
+
+impl Side {
+    fn new(secrets: Secrets, own: &str, ticket_addresses: Vec<Endpoint>) -> Self {
+        let local_ips = vec![addr(own).ip()];
+        let config = Config { secrets, agent: None, local_ips, ticket_addresses };
+        Self {
+            meeting: Meeting::new(config),
+            events: Vec::new(),
+            sent: Vec::new(),
+            dialled: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    fn start(&mut self, now: Instant, own: &str) {
+        self.meeting.start(now, 0);
+        self.drain();
+        let v4 = ListenerId { room: HOLE, serial: 4 };
+        self.input(
+            now,
+            Input::Listening { listener: v4, local: SocketAddr::from(([0; 4], addr(own).port())) },
+        );
+        let (listener, wanted) = (ListenerId { room: HOLE, serial: 6 }, addr("[::]:1"));
+        self.input(now, Input::ListenFailed { listener, addr: wanted, error: NetError::Other(97) });
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>) {
+        self.meeting.handle_input(now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.meeting.poll_output() {
+            match output {
+                Output::Event(event) => self.events.push(event),
+                Output::Net(NetOp::Send { conn, bytes }) => self.sent.push((conn, bytes)),
+                Output::Net(NetOp::Connect { conn, to, .. }) => self.dialled.push((conn, to)),
+                Output::Net(NetOp::Close { conn, how }) => self.closed.push((conn, how)),
+                Output::Net(NetOp::Listen { .. } | NetOp::StopListening { .. } | NetOp::Read { .. }) => {}
+            }
+        }
+    }
+
+    fn link(&self) -> Option<Link> {
+        self.events.iter().find_map(|event| if let Event::Linked(link) = event { Some(*link) } else { None })
+    }
+
+    fn stream(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for event in &self.events {
+            if let Event::Stream(_, bytes) = event {
+                all.extend_from_slice(bytes);
+            }
+        }
+        all
+    }
+}
+
+struct Pair {
+    caster: Side,
+    viewer: Side,
+    now: Instant,
+}
+
+impl Pair {
+    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+    fn new() -> Self {
+        let now = Instant::now();
+        let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
+        let ticket = identity.ticket(None, vec![Endpoint::new(addr(VIEWER_ADDR))]);
+        let secrets = Secrets::Caster(ticket.caster_secrets());
+        let mut pair = Self {
+            caster: Side::new(secrets, CASTER_ADDR, ticket.addresses),
+            viewer: Side::new(Secrets::Viewer(identity.viewer_secrets()), VIEWER_ADDR, Vec::new()),
+            now,
+        };
+        pair.viewer.start(now, VIEWER_ADDR);
+        pair.caster.start(now, CASTER_ADDR);
+        pair
+    }
+
+    /// Connects the caster's dial to the viewer's listener; gives the caster's and the viewer's name of it.
+    fn connect(&mut self, serial: u32) -> (ConnId, ConnId) {
+        let (ours, to) = *self.caster.dialled.last().expect("the caster dials the ticket's address");
+        assert_eq!(to, addr(VIEWER_ADDR));
+        let theirs = ConnId { room: HOLE, serial: ConnId::ACCEPTED | serial };
+        let listener = ListenerId { room: HOLE, serial: 4 };
+        let (local, remote) = (addr(VIEWER_ADDR), addr(CASTER_ADDR));
+        self.viewer.input(self.now, Input::Accepted { listener, conn: theirs, local, remote });
+        self.caster.input(self.now, Input::Connected { conn: ours, local: remote, remote: local });
+        (ours, theirs)
+    }
+
+    /// Carries what each side has sent on the connection, all that waits in one piece, until both are silent.
+    fn carry(&mut self, ours: ConnId, theirs: ConnId) {
+        loop {
+            let to_viewer: Vec<u8> = take(&mut self.caster.sent, ours);
+            let to_caster: Vec<u8> = take(&mut self.viewer.sent, theirs);
+            if to_viewer.is_empty() && to_caster.is_empty() {
+                return;
+            }
+            if !to_viewer.is_empty() {
+                self.viewer.input(self.now, Input::Received { conn: theirs, bytes: &to_viewer });
+            }
+            if !to_caster.is_empty() {
+                self.caster.input(self.now, Input::Received { conn: ours, bytes: &to_caster });
+                // The stream follows the nomination in the same flight.
+                if let Some(link) = self.caster.link()
+                    && self.caster.stream().is_empty()
+                    && self.viewer.link().is_none()
+                {
+                    self.caster.meeting.send(self.now, link.conn, b"first bytes");
+                    self.caster.drain();
+                }
+            }
+        }
+    }
+}
+
+fn take(sent: &mut Vec<(ConnId, Vec<u8>)>, conn: ConnId) -> Vec<u8> {
+    let mine = sent.extract_if(.., |(to, _)| *to == conn);
+    mine.flat_map(|(_, bytes)| bytes).collect()
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_link_is_told_before_the_stream_that_arrives_with_its_nomination() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    let linked = pair.viewer.events.iter().position(|event| matches!(event, Event::Linked(_))).unwrap();
+    let stream = pair.viewer.events.iter().position(|event| matches!(event, Event::Stream(..))).unwrap();
+    assert!(linked < stream);
+    assert_eq!(pair.viewer.stream(), b"first bytes");
+    assert_eq!(pair.caster.link().unwrap().rung, Rung::Lan);
+    assert!(pair.caster.link().unwrap().rtt.is_some());
+}
+
+#[test]
+fn a_link_that_is_cut_is_lost_once_and_sought_again() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    pair.caster.input(pair.now, Input::Closed { conn: ours, error: Some(NetError::Reset) });
+    let lost = |event: &&Event| matches!(event, Event::Lost(..));
+    assert_eq!(pair.caster.events.iter().filter(lost).count(), 1);
+    pair.caster.meeting.seek(pair.now);
+    pair.caster.drain();
+    assert_eq!(pair.caster.dialled.len(), 2);
+    let (ours, theirs) = pair.connect(1);
+    pair.caster.events.clear();
+    pair.viewer.events.clear();
+    pair.carry(ours, theirs);
+    assert!(pair.caster.link().is_some() && pair.viewer.link().is_some());
+}
+
+#[test]
+fn a_goodbye_ends_the_other_side_and_is_not_a_loss_here() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    pair.caster.meeting.leave(pair.now, Bye::Finished);
+    pair.caster.drain();
+    assert_eq!(pair.caster.closed, [(ours, Closing::Flush)]);
+    pair.carry(ours, theirs);
+    let Some(Event::Lost(_, loss)) = pair.viewer.events.last() else { panic!("the viewer hears nothing") };
+    assert_eq!(*loss, Loss::Ended(EndReason::Bye(Bye::Finished)));
+    assert!(!pair.caster.events.iter().any(|event| matches!(event, Event::Lost(..))));
+}
+
+#[test]
+fn a_caster_without_answer_hears_what_was_met() {
+    let mut pair = Pair::new();
+    let deadline = pair.caster.meeting.poll_timeout().unwrap().0;
+    pair.caster.meeting.handle_timeout(deadline);
+    pair.caster.drain();
+    let Some(Event::NoLink(findings)) = pair.caster.events.last() else { panic!("no end") };
+    assert_eq!((findings.dials, findings.silent), (1, 1));
+}

@@ -1,0 +1,170 @@
+//! A daemon under mutated frames on both ports: no panic, bounded tables, and it still introduces.
+//!
+//! `PUNCHCAST_SEED` replays one seed, `PUNCHCAST_CASES` sets how many frames (10,000 by default).
+
+mod daemon_support;
+
+use daemon_support::*;
+use punchcast::app::{ConnId, Input};
+use punchcast::id::{OwnerToken, PunchToken, SessionId};
+use punchcast::rendezvous::broker::{ASSIST, MAIN};
+use punchcast::rendezvous::limits::Limits;
+use punchcast::wire::encode;
+use punchcast::wire::message::{Role, ToAssist, ToMain};
+use std::time::Duration;
+
+const CASES: usize = 10_000;
+const MOST_CONNECTIONS: usize = 40;
+
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// A frame that is right, for one of a few tokens, rooms and sessions, so that mutants meet real state.
+fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
+    let token = PunchToken([rng.u8(0..6); 16]);
+    let room = rng.u8(0..3);
+    let rendezvous = OwnerToken([room; 16]).rendezvous();
+    match rng.u8(0..9) {
+        0 | 1 => {
+            encode(&login(Role::Viewer, room, token, &["10.0.0.1:9", "[2001:db8::1]:9"][..rng.usize(0..3)]))
+        }
+        2 | 3 => encode(&login(Role::Caster, room, token, &["10.0.0.2:9"])),
+        4 => encode(&ToMain::HoleListenReady { session: SessionId(rng.u64(..)) }),
+        5 => encode(&ToMain::Heartbeat { nonce: rng.u64(..) }),
+        6 => encode(&ToMain::Logout),
+        7 => encode(&ToAssist::ReqConnClient { token, rendezvous }),
+        _ => encode(&ToAssist::ReqSrvDisconnect { token }),
+    }
+}
+
+fn mutate(rng: &mut fastrand::Rng, frame: &mut Vec<u8>) {
+    for _ in 0..rng.usize(0..4) {
+        if frame.is_empty() {
+            return;
+        }
+        let at = rng.usize(..frame.len());
+        match rng.u8(0..7) {
+            0 => frame[at] ^= 1 << rng.u8(0..8),
+            1 => frame[at] = rng.u8(..),
+            2 => frame.truncate(at),
+            3 => frame.insert(at, rng.u8(..)),
+            4 => frame[at..].fill(0xff),
+            5 => {
+                let tail = frame[at..].to_vec();
+                frame.extend(tail);
+            }
+            _ => {
+                frame.remove(at);
+            }
+        }
+    }
+}
+
+/// Whether a caster and a viewer who come along are introduced.
+fn introduces(world: &mut World) -> bool {
+    let viewer = world.client("203.0.113.9", Role::Viewer, 200, &[]);
+    let caster = world.client("198.51.100.7", Role::Caster, 200, &[]);
+    let (_, viewer_seen) = world.touch(&viewer, Role::Viewer);
+    let (_, caster_seen) = world.touch(&caster, Role::Caster);
+    let (at_viewer, at_caster) = (holes(&world.main(&viewer)), connects(&world.main(&caster)));
+    world.hang_up(viewer.main);
+    world.hang_up(caster.main);
+    at_viewer.len() == 1
+        && at_caster.len() == 1
+        && at_viewer[0].0 == at_caster[0].0
+        && at_viewer[0].1.observed == [caster_seen]
+        && at_caster[0].1.observed == [viewer_seen]
+}
+
+/// Opens a connection from one of a few addresses of either family.
+fn open(world: &mut World, rng: &mut fastrand::Rng, open: &mut Vec<ConnId>) {
+    let listener = if rng.bool() { MAIN } else { ASSIST };
+    let port = rng.u16(1024..);
+    let ip = if rng.bool() {
+        format!("192.0.2.{}", rng.u8(0..4))
+    } else {
+        format!("2001:db8:0:{:x}::1", rng.u8(0..4))
+    };
+    let conn = world.connect(listener, &addr(&ip, port));
+    open.push(conn);
+}
+
+fn bombard(seed: u64, cases: usize) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut limits = Limits { connections: MOST_CONNECTIONS + 4, ..Limits::default() };
+    limits.accepts_per_address = limits.accepts_per_address.with_burst(100_000);
+    limits.introductions_per_victim = limits.introductions_per_victim.with_burst(1000);
+    let mut world = World::with_limits(limits);
+    let mut lines: Vec<ConnId> = Vec::new();
+    let (mut most_logins, mut most_held) = (0, 0);
+    for case in 0..cases {
+        let context = || format!("seed {seed}, frame {case}");
+        while lines.len() < MOST_CONNECTIONS / 2 || (lines.len() < MOST_CONNECTIONS && rng.u8(..) < 64) {
+            open(&mut world, &mut rng, &mut lines);
+        }
+        let conn = lines[rng.usize(..lines.len())];
+        let mut frame = right_frame(&mut rng);
+        mutate(&mut rng, &mut frame);
+        // In up to three reads.
+        let (a, b) = (rng.usize(..=frame.len()), rng.usize(..=frame.len()));
+        let (a, b) = (a.min(b), a.max(b));
+        for part in [&frame[..a], &frame[a..b], &frame[b..]] {
+            world.send_bytes(conn, part);
+        }
+        disturb(&mut world, &mut rng, conn);
+        world.lines.retain(|_, line| line.end.is_none());
+        lines.retain(|conn| world.lines.contains_key(conn));
+        let census = world.daemon.broker().census();
+        assert!(census.connections <= MOST_CONNECTIONS, "{}: {census:?}", context());
+        assert_eq!(census.connections, lines.len(), "{}: {census:?}", context());
+        assert!(census.logins + census.held <= census.connections, "{}: {census:?}", context());
+        assert!(census.buffered <= census.connections * 1024, "{}: {census:?}", context());
+        assert!(census.sources <= 8 + 2, "{}: {census:?}", context());
+        most_logins = most_logins.max(census.logins);
+        most_held = most_held.max(census.held);
+        if case % 1000 == 999 {
+            lines.drain(..).for_each(|conn| hang_up(&mut world, conn));
+            world.advance(Duration::from_secs(1));
+            assert!(introduces(&mut world), "{}", context());
+        }
+    }
+    assert!(most_logins > 2 && most_held > 2, "seed {seed}: mutants meet real state");
+    lines.into_iter().for_each(|conn| hang_up(&mut world, conn));
+    world.advance(Duration::from_secs(60));
+    let census = world.daemon.broker().census();
+    assert_eq!((census.connections, census.logins, census.held, census.sources), (0, 0, 0, 0), "seed {seed}");
+    assert_eq!(census.deadlines, 0, "seed {seed}");
+}
+
+/// What a network does besides carrying bytes.
+fn disturb(world: &mut World, rng: &mut fastrand::Rng, conn: ConnId) {
+    let alive = world.end_of(conn).is_none();
+    match rng.u8(0..100) {
+        0..10 => world.advance(Duration::from_millis(rng.u64(0..2000))),
+        10 => world.advance(Duration::from_secs(rng.u64(0..120))),
+        11..14 if alive => world.input(Input::Backlogged { conn }),
+        14..17 if alive => world.input(Input::Drained { conn }),
+        17..20 if alive => hang_up(world, conn),
+        _ => {}
+    }
+    // Nobody reads what the daemon answers; the memory is the test's, not the daemon's.
+    for line in world.lines.values_mut() {
+        line.inbox.clear();
+    }
+}
+
+/// The client's end, remembered as such.
+fn hang_up(world: &mut World, conn: ConnId) {
+    world.hang_up(conn);
+    world.lines.remove(&conn);
+}
+
+#[test]
+fn it_survives_mutated_frames_on_both_ports_and_still_introduces() {
+    let cases = setting("PUNCHCAST_CASES").unwrap_or(CASES);
+    match setting("PUNCHCAST_SEED") {
+        Some(seed) => bombard(seed, cases),
+        None => (0..4).for_each(|seed| bombard(seed, cases)),
+    }
+}
