@@ -50,6 +50,11 @@ pub(crate) fn judge(pair: &Pair) -> Verdict {
     }
 }
 
+/// Whether a link on that rung may come about at all, if only after the better ones failed or by good timing.
+pub(crate) fn allows(pair: &Pair, rung: Rung) -> bool {
+    [local(pair), global(pair)].iter().any(|(passage, of)| *of == rung && *passage != Passage::Never)
+}
+
 /// By the hosts' own addresses. They are told only to those whom the daemon sees behind one address, which takes a
 /// NAT that both share; and they mean something only in the network behind it: a host with a NAT of its own further
 /// in cannot be dialled there (though it can dial).
