@@ -3,7 +3,7 @@
 use crate::home::Home;
 use crate::program::Program;
 use crate::scene::{LINK, START};
-use crate::tool::{self, CODECS, RATE, SIZE, Scratch, TONE, ffmpeg, have, parse_packets};
+use crate::tool::{self, CODECS, RATE, SIZE, Scratch, TONE, assert_rising, ffmpeg, have, parse_packets};
 use punchcast::media::{Kind, Unit};
 use punchcast::rtmp::{ClientEvent, ClientSession, Output, PlayConfig};
 use socket2::{Domain, Socket, Type};
@@ -122,6 +122,31 @@ fn a_player_that_stops_reading_slows_nobody_and_comes_back_with_a_keyframe() {
 
     publisher.terminate();
     publisher.end(START);
+    home.end_after_publisher();
+}
+
+#[test]
+fn a_player_sees_one_publisher_after_another_on_one_clock() {
+    if !have(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut home = Home::for_publisher(&scratch.file("recording.flv"));
+    let mut first = publish(&home, "25");
+    home.viewer.event("first-frame", LINK);
+    let mut player = decoder(&home, 100);
+    player.line(PATIENCE, |line| line.starts_with("0,"));
+
+    first.terminate();
+    first.end(START);
+    while home.caster.event("publisher", START)["joined"] != false {}
+    let mut second = publish(&home, "25");
+    player.succeeds(PATIENCE);
+
+    assert!(player.talk().is_empty(), "{}", player.report());
+    assert_rising(&parse_packets(player.said(), 0), "pictures");
+    second.terminate();
+    second.end(START);
     home.end_after_publisher();
 }
 
