@@ -9,6 +9,7 @@
 //! Units come from a thread (as messages) or from the local RTMP port (a room of this application). What the link
 //! does not take at once waits in a [`Queue`] that is bounded by time, so the picture never falls behind.
 
+use crate::clock::Clock;
 use crate::meeting::{self, Link, Meeting};
 use crate::notice::{Notice, Stats};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
@@ -65,6 +66,8 @@ struct Stream {
 pub struct Caster {
     meeting: Meeting,
     port: Option<RtmpPort>,
+    /// Of the programs that publish to the port, one after another.
+    clock: Clock,
     upstream: Upstream,
     cache: Cache,
     queue: Queue,
@@ -94,6 +97,7 @@ impl Caster {
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            clock: Clock::default(),
             upstream: Upstream::Seeking,
             cache: Cache::new(),
             queue: Queue::new(),
@@ -362,12 +366,16 @@ impl Caster {
             ),
             rtmp_port::Event::PublisherJoined { remote, .. } => {
                 self.cache = Cache::new();
+                self.clock.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
             rtmp_port::Event::PublisherLeft { remote } => {
                 self.notice(Notice::Publisher { remote, joined: false })
             }
-            rtmp_port::Event::Media(unit) => self.offer(now, unit),
+            rtmp_port::Event::Media(unit) => {
+                let unit = self.clock.place(unit);
+                self.offer(now, unit);
+            }
             rtmp_port::Event::PlayerJoined { .. } | rtmp_port::Event::PlayerLeft { .. } => {}
         }
     }

@@ -273,6 +273,9 @@ impl Viewer {
                 if let Some(page) = &mut self.page {
                     page.stream_started(now);
                 }
+                if let Some(port) = &mut self.port {
+                    port.next_stream();
+                }
                 self.notice(Notice::StreamStarted);
             }
             ServerEvent::Play { stream, .. } => cast.session.refuse(stream, rtmp::Refusal::UnknownKey),

@@ -1,0 +1,94 @@
+//! A cast on this machine's loopback: daemon, viewer and caster, as a user's script starts them.
+
+use crate::lab::binary;
+use crate::program::Program;
+use crate::scene::{END, LINK, START, text};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A viewer and a caster that are linked.
+pub(crate) struct Home {
+    _daemon: Program,
+    pub(crate) viewer: Program,
+    pub(crate) caster: Program,
+    /// Where players find the viewer's picture.
+    pub(crate) player_url: String,
+    /// Where the caster takes a stream from, if it takes one.
+    pub(crate) publisher: Option<SocketAddr>,
+}
+
+impl Home {
+    /// A cast of `source`, recorded to `record`.
+    pub(crate) fn cast(source: &str, input: Stdio, record: &Path) -> Self {
+        let (daemon, [server, assist]) = daemon();
+        let mut viewer = Program::start(
+            "viewer",
+            Command::new(binary("punchcast"))
+                .args(["view", "--json", "--once", "--page", "none", "--rtmp", "127.0.0.1:0", "--server"])
+                .args([&server, "--assist", &assist])
+                .arg("--record")
+                .arg(record),
+        );
+        let ready = viewer.event("ready", START);
+        let mut caster = Program::fed(
+            "caster",
+            Command::new(binary("punchcast"))
+                .args(["cast", &text(&ready, "ticket"), "--json", "--source", source])
+                .args(["--rtmp", "127.0.0.1:0"]),
+            input,
+        );
+        let publisher = caster.event("ready", START)["rtmp"]
+            .as_str()
+            .map(|addr| addr.parse().expect("an address and a port"));
+        caster.event("link", LINK);
+        viewer.event("link", LINK);
+        let player_url = format!("rtmp://{}/punchcast/live", text(&ready, "rtmp"));
+        Self { _daemon: daemon, viewer, caster, player_url, publisher }
+    }
+
+    /// A cast of what a program will publish.
+    pub(crate) fn for_publisher(record: &Path) -> Self {
+        Self::cast("rtmp", Stdio::null(), record)
+    }
+
+    /// Where a program publishes to.
+    pub(crate) fn publisher(&self) -> SocketAddr {
+        self.publisher.expect("its source is the RTMP port")
+    }
+
+    /// The same for ffmpeg.
+    pub(crate) fn publisher_url(&self) -> String {
+        format!("rtmp://{}/punchcast/cast", self.publisher())
+    }
+
+    /// Waits until the publisher has left and all that it sent is in, and ends the cast in order.
+    pub(crate) fn end_after_publisher(mut self) {
+        while self.caster.event("publisher", END)["joined"] != false {}
+        self.caster.terminate();
+        self.end();
+    }
+
+    /// Waits for the cast to end in order.
+    pub(crate) fn end(mut self) {
+        self.caster.succeeds(END);
+        self.viewer.succeeds(END);
+        assert!(self.viewer.events("lost").is_empty(), "{}", self.viewer.report());
+        let dropped = self.caster.events("stats").last().map(|stats| stats["dropped"].clone());
+        assert_eq!(dropped, Some(0.into()), "{}", self.caster.report());
+    }
+}
+
+/// A daemon on free ports. Its main port, and what tells clients of the other one.
+fn daemon() -> (Program, [String; 2]) {
+    let mut command = Command::new(binary("punchcastd"));
+    let mut daemon =
+        Program::start("daemon", command.args(["--main", "127.0.0.1:0", "--assist", "127.0.0.1:0"]));
+    let ready = daemon.line(START, |line| line.starts_with("ready "));
+    let field = |name: &str| {
+        let found = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name} in {ready:?}")).to_owned()
+    };
+    let assist: SocketAddr = field("assist=").parse().expect("an address and a port");
+    (daemon, [field("main="), assist.port().to_string()])
+}
