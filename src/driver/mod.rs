@@ -1,7 +1,7 @@
 //! The one room that knows sockets and clocks: drives an [`App`] with mio.
 //!
 //! A [`Driver`] owns one application, one poll and every socket. It decides nothing: it carries out
-//! [`NetOp`]s and feeds [`Input`]s, one at a time, with a complete drain of the application's outputs after each.
+//! [`NetOp`](crate::app::NetOp)s and feeds [`Input`]s, one at a time, with a complete drain of the application's outputs after each.
 //!
 //! # One turn
 //!

@@ -7,7 +7,7 @@
 //!
 //! - **Root**: in network namespaces that `scripts/lab` lays (the script is part of this program). Nothing is put
 //!   into the machine's own network, so the viewer's page, which listens on the viewer's loopback, is reached through
-//!   a file: see [`bridge`].
+//!   a file: see `bridge`.
 //! - **Anybody else**: the same inside a user namespace. The demo starts itself once more in there (`--within`) and
 //!   stays outside as the page's front.
 //! - **Where namespaces are refused**, or with `--loopback`: on this machine's loopback, with no NAT. It says so.
