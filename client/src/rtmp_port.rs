@@ -9,9 +9,9 @@
 //!
 //! # A slow player
 //!
-//! While the driver holds bytes for a player, its units wait in a [`Queue`], which leaves video out to the next
-//! keyframe once it has waited too long. So a player that cannot keep up sees fewer pictures, not older ones, and
-//! never slows the others down.
+//! While the driver holds bytes for a player, its units wait in a [queue](punchcast::media::pace::Queue), which
+//! leaves video out to the next keyframe once it has waited too long. So a player that cannot keep up sees fewer
+//! pictures, not older ones, and never slows the others down.
 //!
 //! # Strangers
 //!

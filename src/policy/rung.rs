@@ -3,15 +3,19 @@
 use std::fmt;
 
 /// How a link was made, best first: the derived order is the order of preference.
+///
+/// The words tell what stands between, as far as both sides can know it: a host that has the address under which the
+/// other sees it stands behind no NAT. A stateful firewall before such a host is opened by its own SYN and does not
+/// change the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rung {
     /// Both on one host or network; no NAT between.
     Lan,
-    /// The viewer dialled the caster's listener, which stands behind no NAT (the patent's reverse connection).
+    /// The caster stands behind no NAT, and the viewer dialled it (the patent's reverse connection).
     Reverse,
-    /// The caster dialled the viewer's listener, which stands behind no NAT.
+    /// The viewer stands behind no NAT, and the caster dialled it.
     Public,
-    /// Both behind NATs or firewalls; both sides' SYNs opened the way.
+    /// Both stand behind NATs; both sides' SYNs opened the way.
     Punched,
 }
 

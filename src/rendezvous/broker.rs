@@ -26,7 +26,7 @@ use super::limits::{Bucket, Limits, Prefix, Release, Sources, Turned};
 use super::registry::Registry;
 use crate::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
 use crate::endpoint::Endpoint;
-use crate::id::{ClientId, PunchToken};
+use crate::id::{ClientId, PunchToken, RendezvousId};
 use crate::wire::codec::Message;
 use crate::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
 use crate::wire::message::{FromAssist, FromMain, Refusal, ToAssist, ToMain};
@@ -110,7 +110,7 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     /// `ReqConnClient`, for the viewer of this rendezvous.
-    Introduce(crate::id::RendezvousId),
+    Introduce(RendezvousId),
     /// `ReqSrvDisconnect`.
     BeSeen,
 }

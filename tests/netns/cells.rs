@@ -6,8 +6,8 @@ use crate::scene::{END, LINK, caster, daemon, every_time, repeats, text, viewer}
 /// Long enough to show that pictures flow, short enough to be tried often. The cast ends by itself.
 const SECONDS: u32 = 1;
 
-/// One cast through `topology`; it must link by `rung`, bring a picture, and end in order on both sides.
-fn cast_through(topology: &[&str], rung: &str) {
+/// One cast through `topology`; it must link by one of `rungs`, bring a picture, and end in order on both sides.
+fn cast_through(topology: &[&str], rungs: &[&str]) {
     let lab = Lab::up(topology);
     let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
     let server = started.as_ref().map(|(_, addr)| addr.as_str());
@@ -16,8 +16,15 @@ fn cast_through(topology: &[&str], rung: &str) {
     let mut caster = caster(&lab, "caster", &ticket, SECONDS);
 
     let link = caster.event("link", LINK);
-    assert_eq!(text(&link, "rung"), rung, "{topology:?}{}{}", caster.report(), viewer.report());
-    assert_eq!(text(&viewer.event("link", LINK), "rung"), rung, "{topology:?}{}", viewer.report());
+    let told = [text(&link, "rung"), text(&viewer.event("link", LINK), "rung")];
+    for rung in &told {
+        assert!(
+            rungs.contains(&rung.as_str()),
+            "{topology:?}: {told:?}{}{}",
+            caster.report(),
+            viewer.report()
+        );
+    }
     viewer.event("first-frame", LINK);
     caster.succeeds(END);
     viewer.succeeds(END);
@@ -32,7 +39,7 @@ fn two_nats_with_stable_mapping_that_drop_are_punched_every_time() {
     every_time(repeats(), |index| {
         // The order of the hosts is the order of their addresses, by which a program might break a tie.
         let [first, second] = if index % 2 == 0 { homes } else { [homes[1], homes[0]] };
-        cast_through(&["server:public", first, second], "punched");
+        cast_through(&["server:public", first, second], &["punched"]);
     });
 }
 
@@ -43,9 +50,9 @@ fn a_nat_before_one_side_only_leaves_the_other_to_be_dialled_every_time() {
     }
     every_time(repeats(), |index| {
         if index % 2 == 0 {
-            cast_through(&["server:public", "viewer:public", "caster:nat=eim-apdf"], "public");
+            cast_through(&["server:public", "viewer:public", "caster:nat=eim-apdf"], &["public"]);
         } else {
-            cast_through(&["server:public", "viewer:nat=eim-apdf", "caster:public"], "reverse");
+            cast_through(&["server:public", "viewer:nat=eim-apdf", "caster:public"], &["reverse"]);
         }
     });
 }
@@ -56,7 +63,7 @@ fn a_firewall_before_the_viewer_is_passed_by_dialling_back_every_time() {
         return;
     }
     every_time(repeats(), |_| {
-        cast_through(&["server:public", "viewer:firewall", "caster:public"], "reverse")
+        cast_through(&["server:public", "viewer:firewall", "caster:public"], &["reverse"])
     });
 }
 
@@ -71,7 +78,7 @@ fn two_hosts_on_one_lan_meet_there_with_a_daemon_every_time() {
         } else {
             ["caster:nat", "viewer:lan=caster"]
         };
-        cast_through(&["server:public", pair[0], pair[1]], "lan");
+        cast_through(&["server:public", pair[0], pair[1]], &["lan"]);
     });
 }
 
@@ -82,22 +89,25 @@ fn two_hosts_on_one_lan_meet_there_without_any_daemon_every_time() {
     }
     every_time(repeats(), |index| {
         if index % 2 == 0 {
-            cast_through(&["viewer:nat", "caster:lan=viewer"], "lan");
+            cast_through(&["viewer:nat", "caster:lan=viewer"], &["lan"]);
         } else {
             // No way out at all: no default route, nothing that answers.
-            cast_through(&["viewer:lan", "caster:lan=viewer"], "lan");
+            cast_through(&["viewer:lan", "caster:lan=viewer"], &["lan"]);
         }
     });
 }
 
+/// Both sides' SYNs are needed here. Yet an address that nothing translates looks public to its owner and to the
+/// daemon, so the rung may bear the name of the side without a NAT.
 #[test]
-fn a_firewall_on_one_side_and_a_nat_on_the_other_are_punched() {
+fn a_firewall_on_one_side_and_a_nat_on_the_other_are_linked_directly() {
     if !permitted() {
         return;
     }
     every_time(2, |index| {
         let pair = [["viewer:firewall", "caster:nat"], ["viewer:nat", "caster:firewall"]][index as usize];
-        cast_through(&["server:public", pair[0], pair[1]], "punched");
+        let by_address = ["public", "reverse"][index as usize];
+        cast_through(&["server:public", pair[0], pair[1]], &["punched", by_address]);
     });
 }
 
@@ -109,7 +119,10 @@ fn a_nat_behind_a_nat_is_punched_like_one() {
     every_time(2, |index| {
         let double = "nat=eim-apdf,eim-apdf";
         let (viewer, caster) = if index == 0 { (double, "nat") } else { ("nat", double) };
-        cast_through(&["server:public", &format!("viewer:{viewer}"), &format!("caster:{caster}")], "punched");
+        cast_through(
+            &["server:public", &format!("viewer:{viewer}"), &format!("caster:{caster}")],
+            &["punched"],
+        );
     });
 }
 
@@ -120,6 +133,9 @@ fn homes_with_the_same_private_network_do_not_mistake_it_for_one() {
         return;
     }
     every_time(2, |_| {
-        cast_through(&["server:public", "viewer:nat+home=192.168.1", "caster:nat+home=192.168.1"], "punched");
+        cast_through(
+            &["server:public", "viewer:nat+home=192.168.1", "caster:nat+home=192.168.1"],
+            &["punched"],
+        );
     });
 }

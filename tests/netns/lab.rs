@@ -75,14 +75,17 @@ impl Answer {
 
 fn run_inside() {
     let me = env::current_exe().expect("a test has an executable");
-    let status = script()
+    // Not on our own output: its `test result` would be counted beside ours.
+    let output = script()
         .arg("inside")
         .arg(me)
         .args(["--exact", &test_name(), "--nocapture"])
         .env(INSIDE, "1")
-        .status()
+        .output()
         .expect("bash runs");
-    assert!(status.success(), "failed inside the user namespace, see above");
+    let _ = std::io::stderr().write_all(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "inside the user namespace: {said}");
 }
 
 /// The test harness names its threads after the tests.

@@ -13,6 +13,7 @@ mod meet;
 mod net;
 mod oracle;
 mod packet;
+mod product;
 mod replay;
 mod script;
 mod spec;

@@ -205,6 +205,11 @@ impl Net {
         &mut self.walls[place.wall().expect("the Internet has no wall")].live
     }
 
+    /// Every place inside a wall.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        (0..self.walls.len()).map(Place::inside)
+    }
+
     /// Plugs a host in or out.
     pub(crate) fn set_online(&mut self, host: HostId, online: bool) {
         self.hosts[host.0].online = online;

@@ -37,6 +37,8 @@ struct ChunkStream {
     /// Whether the last timestamp field was [`EXTENDED`].
     extended: bool,
     length: usize,
+    /// The header of a chunk that goes on with the message, where one byte is all of it.
+    continuation: Option<u8>,
     /// Whether a message has begun and not ended.
     open: bool,
     payload: Vec<u8>,
@@ -119,18 +121,32 @@ impl Reader {
         self.chunk_size
     }
 
-    /// Copies payload; true when the message is complete.
+    /// Copies payload; true when the message is complete. A chunk is most often followed by the next of the same
+    /// message, whose header is one known byte, so that one is passed over here.
     fn take_payload(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
+        let chunk_size = self.chunk_size as usize;
         let stream = &mut self.streams[self.current];
-        let take = self.left.min(input.len());
-        if stream.payload.capacity() - stream.payload.len() < take {
-            self.in_progress = stream.grow(take, self.in_progress)?;
-        }
-        let (piece, rest) = input.split_at(take);
-        stream.payload.extend_from_slice(piece);
+        let (mut rest, mut left) = (*input, self.left);
+        let missing = loop {
+            let (piece, after) = rest.split_at(left.min(rest.len()));
+            if stream.payload.capacity() - stream.payload.len() < piece.len() {
+                self.in_progress = stream.grow(piece.len(), self.in_progress)?;
+            }
+            stream.payload.extend_from_slice(piece);
+            rest = after;
+            left -= piece.len();
+            let missing = stream.length - stream.payload.len();
+            match (rest.split_first(), stream.continuation) {
+                (Some((&byte, after)), Some(known)) if byte == known && left == 0 && missing > 0 => {
+                    rest = after;
+                    left = chunk_size.min(missing);
+                }
+                _ => break missing,
+            }
+        };
         *input = rest;
-        self.left -= take;
-        Ok(stream.payload.len() == stream.length)
+        self.left = left;
+        Ok(missing == 0)
     }
 
     /// Takes a header as far as it is there; true when it is all of a message.
@@ -270,6 +286,7 @@ impl ChunkStream {
             timestamp: 0,
             delta: 0,
             extended: false,
+            continuation: None,
             length: 0,
             open: false,
             payload: Vec::new(),
@@ -294,6 +311,8 @@ impl ChunkStream {
         }
         // A type 3 header after a type 0 one takes its timestamp for the delta (§5.3.1.2.4).
         (self.delta, self.extended, self.open) = (header.time, header.extended, true);
+        self.continuation =
+            u8::try_from(self.id).ok().filter(|id| *id < 64 && !self.extended).map(|id| 0xc0 | id);
         Ok(())
     }
 

@@ -212,7 +212,7 @@ impl Stream {
             if before(ack, end) {
                 break;
             }
-            if !first.again {
+            if !first.again && !first.early {
                 self.rtt = Some(smooth(self.rtt, now.saturating_sub(first.at)));
             }
             if first.fin {
@@ -235,21 +235,25 @@ impl Stream {
             self.rto_at = None;
             self.arm(now);
         }
-        for sent in &mut self.flight {
-            sent.early |= segment.early.contains(&sent.seq);
+        for sent in self.flight.iter_mut().filter(|sent| !sent.early && segment.early.contains(&sent.seq)) {
+            sent.early = true;
+            if !sent.again {
+                self.rtt = Some(smooth(self.rtt, now.saturating_sub(sent.at)));
+            }
         }
         self.resend_overtaken(now, fx);
     }
 
-    /// Sends again what the peer lacks though it has several later segments (RFC 6675, without its pacing).
+    /// Sends again what the peer lacks though it has a later segment. Links keep the order, so that is proof enough;
+    /// kernels wait a moment longer (RFC 8985).
     fn resend_overtaken(&mut self, now: Duration, fx: &mut Effects) {
         let round_trip = self.rtt.map_or(MIN_RTO, |(mean, _)| mean);
-        let mut overtakers = 0;
+        let mut overtaken = false;
         let mut lost = Vec::new();
         for (index, sent) in self.flight.iter_mut().enumerate().rev() {
             if sent.early {
-                overtakers += 1;
-            } else if overtakers >= OVERTAKERS && (!sent.again || sent.at + round_trip * 2 <= now) {
+                overtaken = true;
+            } else if overtaken && (!sent.again || sent.at + round_trip * 2 <= now) {
                 (sent.at, sent.again) = (now, true);
                 lost.push(index);
             }
@@ -395,5 +399,3 @@ const DATA_TRIES: u32 = 15;
 const ORPHAN_TRIES: u32 = 8;
 /// How long our finished half waits for the peer's (Linux: `tcp_fin_timeout`).
 const FIN_WAIT: Duration = Duration::from_secs(60);
-/// How many later segments the peer must have before an earlier one counts as lost (RFC 6675: DupThresh).
-const OVERTAKERS: u32 = 3;

@@ -1,0 +1,238 @@
+//! The product in the simulator: daemon, viewer and caster as their programs run them, with the [driver's](crate::world)
+//! part of each program played here.
+
+use crate::matrix::{Cast, Contest, Outcome, check, describe, lay, odds_and_ends, random_pair, squares};
+use crate::replay::sweep;
+use crate::spec::{Pair, Refusal, Wall};
+use crate::world::World;
+use punchcast::media::{Kind, Unit};
+use punchcast::policy::Rung;
+use punchcast::rendezvous::agent;
+use punchcast::ticket::{Host, Server, Ticket, ViewerIdentity};
+use punchcast::wire::message::Role;
+use punchcast_client::caster::{self, Caster};
+use punchcast_client::meeting::{self, Secrets};
+use punchcast_client::notice::Notice;
+use punchcast_client::source::SourceEvent;
+use punchcast_client::viewer::{self, Viewer};
+use punchcastd::Daemon;
+use std::time::Duration;
+
+/// Whether there is a daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum With {
+    Daemon,
+    NoDaemon,
+}
+
+/// What the seed of a world makes for its applications.
+fn randomness(world: &World, of: u64) -> fastrand::Rng {
+    fastrand::Rng::with_seed(world.seed() ^ of.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn server(world: &World, cast: Cast) -> agent::Server {
+    let at = |port| world.endpoint(cast.daemon, port);
+    agent::Server { main: at(punchcastd::Config::MAIN_PORT), assist: at(punchcastd::Config::ASSIST_PORT) }
+}
+
+fn start_daemon(world: &mut World, cast: Cast) {
+    let seed = randomness(world, 1).u64(..);
+    world.start(cast.daemon, Daemon::new(punchcastd::Config::default(), seed));
+}
+
+/// Starts a viewer and returns its ticket.
+fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
+    let mut rng = randomness(world, 2);
+    let mut random = [0; ViewerIdentity::RANDOM_LEN];
+    rng.fill(&mut random);
+    let identity = ViewerIdentity::from_random(&random);
+    let at = server(world, cast);
+    let agent = (with == With::Daemon).then(|| agent::Config {
+        room: meeting::RENDEZVOUS,
+        servers: vec![at],
+        role: Role::Viewer,
+        rendezvous: identity.rendezvous(),
+        owner: Some(identity.owner),
+        seed: rng.u64(..),
+    });
+    let named = Server { host: Host::Ip(at.main.ip()), main: at.main.port(), assist: at.assist.port() };
+    let meeting = meeting::Config {
+        secrets: Secrets::Viewer(identity.viewer_secrets()),
+        agent,
+        local_ips: world.addrs(cast.viewer).to_vec(),
+        ticket_addresses: Vec::new(),
+    };
+    let config = viewer::Config {
+        identity,
+        server: (with == With::Daemon).then_some(named),
+        meeting,
+        page: None,
+        rtmp: None,
+        once: false,
+        seed: rng.u64(..),
+    };
+    world.start(cast.viewer, Viewer::new(world.now(), config));
+    let ticket =
+        |notice: &Notice| if let Notice::Ready { ticket, .. } = notice { ticket.clone() } else { None };
+    let found = world.app::<Viewer>(cast.viewer).notices.iter().find_map(|(_, notice)| ticket(notice));
+    found.expect("a viewer shows its ticket at once").parse().expect("a ticket is one")
+}
+
+fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
+    let mut rng = randomness(world, 3);
+    let at = server(world, cast);
+    let agent = ticket.server.is_some().then(|| agent::Config {
+        room: meeting::RENDEZVOUS,
+        servers: vec![at],
+        role: Role::Caster,
+        rendezvous: ticket.rendezvous,
+        owner: None,
+        seed: rng.u64(..),
+    });
+    let meeting = meeting::Config {
+        secrets: Secrets::Caster(ticket.caster_secrets()),
+        agent,
+        local_ips: world.addrs(cast.caster).to_vec(),
+        ticket_addresses: ticket.addresses.clone(),
+    };
+    let config = caster::Config { meeting, rtmp: None, duration: None, seed: rng.u64(..) };
+    world.start(cast.caster, Caster::new(world.now(), config));
+}
+
+/// A unit that carries `number`.
+fn unit(number: u32) -> SourceEvent {
+    let mut payload = vec![0x17, 1, 0, 0, 0];
+    payload.extend(number.to_be_bytes());
+    SourceEvent::Unit(Unit { kind: Kind::Video, timestamp: number * 33, payload: payload.into() })
+}
+
+/// The numbers of the units that the viewer showed.
+fn shown(world: &World, cast: Cast) -> Vec<u32> {
+    let number = |notice: &Notice| {
+        let Notice::Unit(unit) = notice else { return None };
+        Some(u32::from_be_bytes(unit.payload[5..].try_into().expect("a test's unit")))
+    };
+    world.app::<Viewer>(cast.viewer).notices.iter().filter_map(|(_, notice)| number(notice)).collect()
+}
+
+/// The rung of the caster's link, the last if several.
+fn rung(world: &World, cast: Cast) -> Option<Rung> {
+    let rung = |notice: &Notice| if let Notice::Link { link, .. } = notice { Some(link.rung) } else { None };
+    world.app::<Caster>(cast.caster).notices.iter().rev().find_map(|(_, notice)| rung(notice))
+}
+
+/// Casts `count` units, numbered from `first`, one each 33 ms.
+fn cast_units(world: &mut World, cast: Cast, first: u32, count: u32) {
+    for number in first..first + count {
+        world.tell::<Caster>(cast.caster, unit(number));
+        world.run_for(Duration::from_millis(33));
+    }
+}
+
+fn meet(world: &mut World, cast: Cast, with: With) -> Outcome {
+    if with == With::Daemon {
+        start_daemon(world, cast);
+    }
+    let ticket = start_viewer(world, cast, with);
+    // The user carries the ticket over.
+    world.run_for(Duration::from_secs(2));
+    start_caster(world, cast, &ticket);
+    let over = |world: &World| rung(world, cast).is_some() || !world.is_running(cast.caster);
+    world
+        .run_until(PATIENCE, over)
+        .unwrap_or_else(|stuck| panic!("the caster neither links nor ends: {}", stuck.why));
+    let Some(rung) = rung(world, cast) else { return Outcome::NotLinked };
+    world.run_for(Duration::from_secs(1));
+    cast_units(world, cast, 1, 3);
+    let arrived = |world: &World| shown(world, cast).contains(&3);
+    world
+        .run_until(Duration::from_secs(5), arrived)
+        .unwrap_or_else(|stuck| panic!("no picture: {}", stuck.why));
+    Outcome::Linked(Some(rung))
+}
+
+/// With a daemon.
+const INTRODUCED: Contest = |world, cast| meet(world, cast, With::Daemon);
+
+/// Longer than the product tries.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+#[test]
+fn the_product_links_where_the_oracle_says_behind_nats_that_drop() {
+    for pair in squares([Refusal::Drop, Refusal::Drop]) {
+        sweep(&describe(&pair), 1, |seed| check(seed, &pair, INTRODUCED));
+    }
+}
+
+#[test]
+fn the_product_links_where_the_oracle_says_behind_nats_that_reset() {
+    for refusals in [[Refusal::Rst, Refusal::Drop], [Refusal::Drop, Refusal::Rst], [Refusal::Rst; 2]] {
+        for pair in squares(refusals) {
+            sweep(&describe(&pair), 1, |seed| check(seed, &pair, INTRODUCED));
+        }
+    }
+}
+
+#[test]
+fn the_product_links_where_the_oracle_says_elsewhere() {
+    for pair in odds_and_ends() {
+        sweep(&describe(&pair), 1, |seed| check(seed, &pair, INTRODUCED));
+    }
+}
+
+#[test]
+fn the_product_links_where_the_oracle_says_behind_random_walls() {
+    sweep("random walls", 200, |seed| {
+        let pair = random_pair(&mut fastrand::Rng::with_seed(seed));
+        check(seed, &pair, INTRODUCED);
+    });
+}
+
+#[test]
+fn plain_nats_are_punched_through_loss_and_jitter() {
+    sweep("two home NATs, 3% loss a link", 20, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![Wall::home()]));
+        world.weather(0.03, Duration::from_millis(10));
+        assert_eq!(INTRODUCED(&mut world, cast), Outcome::Linked(Some(Rung::Punched)));
+    });
+}
+
+#[test]
+fn one_local_network_needs_no_daemon() {
+    let pair = Pair { caster: Vec::new(), viewer: Vec::new(), shared: vec![Wall::home()] };
+    sweep("no daemon, one network", 5, |seed| {
+        let (mut world, cast) = lay(seed, &pair);
+        assert_eq!(meet(&mut world, cast, With::NoDaemon), Outcome::Linked(Some(Rung::Lan)));
+    });
+}
+
+#[test]
+fn a_cast_outlives_the_daemon_without_a_gap() {
+    sweep("SIGKILL to the daemon during a cast", 5, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![Wall::home()]));
+        assert!(matches!(INTRODUCED(&mut world, cast), Outcome::Linked(_)));
+        cast_units(&mut world, cast, 4, 100);
+        world.kill(cast.daemon);
+        cast_units(&mut world, cast, 104, 1000);
+        world.run_for(Duration::from_secs(2));
+        assert_eq!(shown(&world, cast), (1..=1103).collect::<Vec<u32>>());
+    });
+}
+
+#[test]
+fn a_link_that_its_nats_forgot_is_missed_on_both_sides() {
+    sweep("both NATs restart during a cast", 5, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![Wall::home()]));
+        assert!(matches!(INTRODUCED(&mut world, cast), Outcome::Linked(_)));
+        for place in world.net.places() {
+            world.net.wall(place).forget();
+        }
+        let is_lost = |notice: &Notice| matches!(notice, Notice::Lost { .. });
+        let caster_missed =
+            |world: &World| world.app::<Caster>(cast.caster).notices.iter().any(|(_, n)| is_lost(n));
+        let viewer_missed =
+            |world: &World| world.app::<Viewer>(cast.viewer).notices.iter().any(|(_, n)| is_lost(n));
+        let missed = |world: &World| caster_missed(world) && viewer_missed(world);
+        world.run_until(PATIENCE, missed).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+    });
+}
