@@ -12,6 +12,9 @@ pub(crate) struct Home {
     _daemon: Program,
     pub(crate) viewer: Program,
     pub(crate) caster: Program,
+    ticket: String,
+    /// How often the caster was killed.
+    lost: usize,
     /// Where players find the viewer's picture.
     pub(crate) player_url: String,
     /// Where the caster takes a stream from, if it takes one.
@@ -25,31 +28,31 @@ impl Home {
         let mut viewer = Program::start(
             "viewer",
             Command::new(binary("punchcast"))
-                .args(["view", "--json", "--once", "--page", "none", "--rtmp", "127.0.0.1:0", "--server"])
+                .args(["view", "--json", "--page", "none", "--rtmp", "127.0.0.1:0", "--server"])
                 .args([&server, "--assist", &assist])
                 .arg("--record")
                 .arg(record),
         );
         let ready = viewer.event("ready", START);
-        let mut caster = Program::fed(
-            "caster",
-            Command::new(binary("punchcast"))
-                .args(["cast", &text(&ready, "ticket"), "--json", "--source", source])
-                .args(["--rtmp", "127.0.0.1:0"]),
-            input,
-        );
-        let publisher = caster.event("ready", START)["rtmp"]
-            .as_str()
-            .map(|addr| addr.parse().expect("an address and a port"));
-        caster.event("link", LINK);
+        let ticket = text(&ready, "ticket");
+        let (caster, publisher) = caster(&ticket, source, input);
         viewer.event("link", LINK);
         let player_url = format!("rtmp://{}/punchcast/live", text(&ready, "rtmp"));
-        Self { _daemon: daemon, viewer, caster, player_url, publisher }
+        Self { _daemon: daemon, viewer, caster, ticket, lost: 0, player_url, publisher }
     }
 
     /// A cast of what a program will publish.
     pub(crate) fn for_publisher(record: &Path) -> Self {
         Self::cast("rtmp", Stdio::null(), record)
+    }
+
+    /// Kills the caster, and starts another one with the same ticket for another publisher.
+    pub(crate) fn recast(&mut self) {
+        self.caster.kill();
+        self.viewer.event("lost", LINK);
+        self.lost += 1;
+        (self.caster, self.publisher) = caster(&self.ticket, "rtmp", Stdio::null());
+        self.viewer.event("link", LINK);
     }
 
     /// Where a program publishes to.
@@ -72,11 +75,24 @@ impl Home {
     /// Waits for the cast to end in order.
     pub(crate) fn end(mut self) {
         self.caster.succeeds(END);
+        self.viewer.event("cast-end", END);
+        self.viewer.terminate();
         self.viewer.succeeds(END);
-        assert!(self.viewer.events("lost").is_empty(), "{}", self.viewer.report());
+        assert_eq!(self.viewer.events("lost").len(), self.lost, "{}", self.viewer.report());
         let dropped = self.caster.events("stats").last().map(|stats| stats["dropped"].clone());
         assert_eq!(dropped, Some(0.into()), "{}", self.caster.report());
     }
+}
+
+/// Starts a caster, and waits for its link. Where it takes a stream from comes with it.
+fn caster(ticket: &str, source: &str, input: Stdio) -> (Program, Option<SocketAddr>) {
+    let mut command = Command::new(binary("punchcast"));
+    command.args(["cast", ticket, "--json", "--source", source, "--rtmp", "127.0.0.1:0"]);
+    let mut caster = Program::fed("caster", &mut command, input);
+    let ready = caster.event("ready", START);
+    let publisher = ready["rtmp"].as_str().map(|addr| addr.parse().expect("an address and a port"));
+    caster.event("link", LINK);
+    (caster, publisher)
 }
 
 /// A daemon on free ports. Its main port, and what tells clients of the other one.

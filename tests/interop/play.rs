@@ -150,6 +150,30 @@ fn a_player_sees_one_publisher_after_another_on_one_clock() {
     home.end_after_publisher();
 }
 
+#[test]
+fn a_player_sees_one_caster_after_another_on_one_clock() {
+    if !have(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut home = Home::for_publisher(&scratch.file("recording.flv"));
+    let mut first = publish(&home, "25");
+    home.viewer.event("first-frame", LINK);
+    let mut player = decoder(&home, 100);
+    player.line(PATIENCE, |line| line.starts_with("0,"));
+
+    home.recast();
+    first.end(START);
+    let mut second = publish(&home, "25");
+    player.succeeds(PATIENCE);
+
+    assert!(player.talk().is_empty(), "{}", player.report());
+    assert_rising(&parse_packets(player.said(), 0), "pictures");
+    second.terminate();
+    second.end(START);
+    home.end_after_publisher();
+}
+
 fn is_picture(unit: &Unit) -> bool {
     unit.kind == Kind::Video && !unit.is_sequence_header()
 }
