@@ -81,6 +81,7 @@ pub struct Caster {
     duration: Option<Duration>,
     end_at: Option<Instant>,
     server_trouble: Option<String>,
+    has_daemon: bool,
     seed: u64,
     done: bool,
     outputs: VecDeque<Output<Notice>>,
@@ -91,6 +92,7 @@ impl Caster {
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
         let mut caster = Self {
+            has_daemon: config.meeting.agent.is_some(),
             meeting: Meeting::new(config.meeting),
             port: config.rtmp.map(|addr| {
                 let port =
@@ -319,9 +321,15 @@ impl Caster {
             )
         } else if let Some(trouble) = &self.server_trouble {
             format!("no link: {trouble}, and the viewer's own addresses do not answer from here ({findings})")
+        } else if self.has_daemon {
+            format!(
+                "no link: the viewer is not there; is `punchcast view` still running, and is this its ticket? \
+                 ({findings})"
+            )
         } else {
             format!(
-                "no link: the viewer is not there; is `punchcast view` running, and is this its ticket? ({findings})"
+                "no link: the ticket names no daemon, and the viewer's own addresses do not answer from here; it \
+                 works on the viewer's network only ({findings})"
             )
         };
         self.end(now, false, reason);

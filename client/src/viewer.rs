@@ -318,7 +318,7 @@ impl Viewer {
             phase: if finished { Phase::Ended } else { Phase::Lost },
             frames: self.status.frames,
             message: if finished {
-                "the cast is over; the ticket is still good".into()
+                "the cast is over".into()
             } else {
                 format!("the link was lost ({why}); waiting for the caster to come back")
             },

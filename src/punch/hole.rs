@@ -71,7 +71,7 @@ impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} connects to {} endpoints: {} refused, {} without a route, {} unanswered",
+            "connects: {} to {} addresses, {} refused, {} without a route, {} unanswered",
             self.dials, self.endpoints, self.refused, self.unreachable, self.silent
         )
     }
