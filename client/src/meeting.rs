@@ -21,7 +21,7 @@ use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::id::SessionId;
 use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
 use punchcast::policy::Rung;
-use punchcast::punch::{self, Attempt, Findings, Hole, Open, Origin, Target};
+use punchcast::punch::{self, Approach, Attempt, Duty, Findings, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
 use punchcast::wire::message::{Peer, Role};
 use std::collections::{BTreeMap, VecDeque};
@@ -206,7 +206,7 @@ impl Meeting {
             .map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
-        self.hole.start(now, THE_ATTEMPT, &targets);
+        self.hole.start(now, THE_ATTEMPT, self.approach(), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
         }
@@ -367,11 +367,20 @@ impl Meeting {
         }
         self.sessions.push_back((session, peer));
         match self.role() {
-            Role::Viewer => self.hole.start(now, Attempt(session.0), &targets),
+            Role::Viewer => self.hole.start(now, Attempt(session.0), self.approach(), &targets),
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
-            Role::Caster => self.hole.start(now, THE_ATTEMPT, &targets),
+            Role::Caster => self.hole.start(now, THE_ATTEMPT, self.approach(), &targets),
         }
+    }
+
+    /// The caster dials, the viewer holds: the roles come from the session, so both sides know.
+    const fn approach(&self) -> Approach {
+        let duty = match self.role() {
+            Role::Caster => Duty::Dialler,
+            Role::Viewer => Duty::Holder,
+        };
+        Approach { duty, begin_in: Duration::ZERO, rtt: None }
     }
 
     fn has_link(&self) -> bool {
@@ -414,7 +423,7 @@ impl Meeting {
         if self.role() == Role::Caster {
             let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
             let targets: Vec<Target> = self.ticket_addresses.iter().map(ticket).collect();
-            self.hole.start(now, THE_ATTEMPT, &targets);
+            self.hole.start(now, THE_ATTEMPT, self.approach(), &targets);
         }
     }
 

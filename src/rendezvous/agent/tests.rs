@@ -59,6 +59,8 @@ impl Bench {
         self.ops.iter().rev().find_map(|op| match op {
             NetOp::Connect { conn, from, to: addr } if *addr == to.parse().unwrap() => Some((*conn, *from)),
             NetOp::Connect { .. }
+            | NetOp::Knock { .. }
+            | NetOp::GiveUp { .. }
             | NetOp::Listen { .. }
             | NetOp::StopListening { .. }
             | NetOp::Send { .. }
