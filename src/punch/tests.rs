@@ -24,8 +24,7 @@ impl Bench {
     #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
     fn new(duty: Duty) -> Self {
         let start = Instant::now();
-        let mut bench =
-            Self {
+        let mut bench = Self {
             hole: Hole::new(ROOM),
             start,
             approach: Approach { duty, begin_in: Duration::ZERO, rtt: None },

@@ -97,7 +97,9 @@ impl World {
                 assert_eq!(line.end.replace(how), None, "a connection is closed once");
             }
             NetOp::Read { conn, on } => self.lines.get_mut(&conn).expect("it exists").paused = !on,
-            NetOp::Connect { .. } | NetOp::Knock { .. } | NetOp::GiveUp { .. } => panic!("a daemon opens no connections"),
+            NetOp::Connect { .. } | NetOp::Knock { .. } | NetOp::GiveUp { .. } => {
+                panic!("a daemon opens no connections")
+            }
         }
     }
 
