@@ -224,11 +224,7 @@ impl Meeting {
 
     /// Ends one link with a goodbye. It is not told as lost.
     pub fn end(&mut self, now: Instant, conn: ConnId, bye: Bye) {
-        if let Some(line) = self.lines.get_mut(&conn) {
-            line.channel.end(bye);
-            self.drain_channel(now, conn);
-            self.close(now, conn, Closing::Flush);
-        }
+        self.say_goodbye(now, conn, bye);
         self.settle(now);
     }
 
@@ -394,8 +390,11 @@ impl Meeting {
             punch::Event::Trying { target, .. } => self.trying(target),
             punch::Event::Open(open) => self.formed(now, open),
             punch::Event::Exhausted { attempt: THE_ATTEMPT, findings } if self.role() == Role::Caster => {
-                if !self.has_link() {
+                // A connection whose handshake is under way still has its chance, and its own time-out.
+                if self.lines.is_empty() {
                     self.event(Event::NoLink(findings));
+                } else if !self.has_link() {
+                    self.seek(now);
                 }
             }
             punch::Event::Exhausted { attempt, findings } => {
@@ -447,9 +446,12 @@ impl Meeting {
     fn formed(&mut self, now: Instant, open: Open) {
         let conn = open.conn;
         log::debug!("conn={conn} formed, dialled={}, announced={}", open.dialled, open.attempt.is_some());
-        if self.role() == Role::Caster && self.has_link() || !self.door.admit(open.remote.ip(), now) {
+        let needless = self.role() == Role::Caster && self.has_link();
+        if needless || !self.door.admit(open.remote.ip(), now) {
             self.hole.released(now, conn);
-            self.net(NetOp::Close { conn, how: Closing::Abort });
+            // An RST would close the mapping in a NAT that the link goes through.
+            let how = if needless { Closing::Flush } else { Closing::Abort };
+            self.net(NetOp::Close { conn, how });
             return;
         }
         let channel = match &self.secrets {
@@ -496,8 +498,10 @@ impl Meeting {
                 } else {
                     log::debug!("conn={conn} ended before it was chosen: {reason}");
                 }
-                let stranger = matches!(reason, EndReason::Failed(_) | EndReason::Late);
-                self.close(now, conn, if stranger { Closing::Abort } else { Closing::Flush });
+                // A silent peer takes no FIN, and an orphan that waits for it would hold the 4-tuple which the next try
+                // needs.
+                let gone = matches!(reason, EndReason::Failed(_) | EndReason::Late | EndReason::Silent);
+                self.close(now, conn, if gone { Closing::Abort } else { Closing::Flush });
             }
         }
     }
@@ -520,21 +524,37 @@ impl Meeting {
     }
 
     fn end_spare(&mut self, now: Instant, conn: ConnId) {
-        if let Some(line) = self.lines.get_mut(&conn) {
-            line.channel.end(Bye::NotChosen);
-            self.drain_channel(now, conn);
-            // FIN, never RST: an RST would close the mapping in a NAT that another link goes through.
-            self.close(now, conn, Closing::Flush);
+        // FIN, never RST: an RST would close the mapping in a NAT that another link goes through.
+        self.say_goodbye(now, conn, Bye::NotChosen);
+    }
+
+    /// The last words of a channel, and nothing of what it may still hold for us.
+    fn say_goodbye(&mut self, now: Instant, conn: ConnId, bye: Bye) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        line.channel.end(bye);
+        while let Some(output) = line.channel.poll_output() {
+            if let link::Output::Transmit(bytes) = output {
+                self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes }));
+            }
         }
+        self.close(now, conn, Closing::Flush);
     }
 
     fn linked(&mut self, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
         let (open, theirs, rtt) = (line.open, line.theirs, line.rtt);
-        let attempt = if self.role() == Role::Caster { Some(THE_ATTEMPT) } else { open.attempt };
-        if let Some(attempt) = attempt {
-            self.hole.stop(attempt);
+        match self.role() {
+            Role::Caster => self.hole.stop(THE_ATTEMPT),
+            // Every introduction of the host that the link leads to, even if the link came without any.
+            Role::Viewer => {
+                let of_peer = |(_, peer): &&(SessionId, Peer)| knows(peer, open.remote);
+                let done: Vec<Attempt> =
+                    self.sessions.iter().filter(of_peer).map(|(session, _)| Attempt(session.0)).collect();
+                for attempt in done.into_iter().chain(open.attempt) {
+                    self.hole.stop(attempt);
+                }
+            }
         }
         let rung = self.rung(facts(&open), theirs);
         let link = Link { conn, rung, local: open.local, remote: open.remote, rtt };
