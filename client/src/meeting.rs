@@ -339,8 +339,16 @@ impl Meeting {
     }
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
-        if let agent::Event::Introduced { session, peer } = &event {
-            self.introduced(now, *session, peer.clone());
+        match &event {
+            agent::Event::Introduced { session, peer, .. } => self.introduced(now, *session, peer.clone()),
+            agent::Event::Amended { session, peer } => self.amended(now, *session, peer.clone()),
+            agent::Event::LoggedIn { .. }
+            | agent::Event::Observed { .. }
+            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerLeft { .. }
+            | agent::Event::Filtering { .. }
+            | agent::Event::Refused { .. }
+            | agent::Event::Unreachable { .. } => {}
         }
         self.event(Event::Rendezvous(event));
     }
@@ -369,6 +377,15 @@ impl Meeting {
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
             Role::Caster => self.hole.start(now, THE_ATTEMPT, &targets),
+        }
+    }
+
+    /// More is known of a peer. Endpoints that are new are tried, too; a session that is over stays over.
+    fn amended(&mut self, now: Instant, session: SessionId, peer: Peer) {
+        let Some((_, known)) = self.sessions.iter_mut().find(|(known, _)| *known == session) else { return };
+        let before = std::mem::replace(known, peer.clone());
+        if targets_of(&peer).iter().any(|target| !targets_of(&before).contains(target)) {
+            self.introduced(now, session, peer);
         }
     }
 
@@ -540,7 +557,7 @@ impl Meeting {
         }
         let we_are_public = open.local.reach() == Reach::Global;
         let peer = self.sessions.iter().rev().map(|(_, peer)| peer).find(|peer| {
-            peer.observed.iter().chain(&peer.local).any(|endpoint| endpoint.ip() == open.remote.ip())
+            peer.hole_endpoints().iter().chain(&peer.local).any(|endpoint| endpoint.ip() == open.remote.ip())
         });
         let peer_is_public = peer.is_some_and(|peer| peer.public)
             || self.ticket_addresses.contains(&open.remote) && open.remote.reach() == Reach::Global;
@@ -588,7 +605,8 @@ impl Meeting {
 
 fn targets_of(peer: &Peer) -> Vec<Target> {
     let local = peer.local.iter().map(|&endpoint| Target { endpoint, origin: Origin::Local });
-    let observed = peer.observed.iter().map(|&endpoint| Target { endpoint, origin: Origin::Observed });
+    let observed =
+        peer.hole_endpoints().into_iter().map(|endpoint| Target { endpoint, origin: Origin::Observed });
     local.chain(observed).collect()
 }
 

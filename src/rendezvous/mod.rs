@@ -2,6 +2,9 @@
 
 pub mod agent;
 pub mod broker;
+mod filter;
 mod introduction;
 pub mod limits;
 mod registry;
+mod samples;
+mod timers;

@@ -1,6 +1,8 @@
 //! The agent through its verbs, at chosen times.
 
 use super::*;
+use crate::app::Room;
+use crate::id::OwnerToken;
 
 const ROOM: Room = Room(1);
 const MAIN: &str = "203.0.113.1:4000";
@@ -57,7 +59,12 @@ impl Bench {
 
     fn dialled(&self, to: &str) -> Option<(ConnId, Option<SocketAddr>)> {
         self.ops.iter().rev().find_map(|op| match op {
-            NetOp::Connect { conn, from, to: addr } if *addr == to.parse().unwrap() => Some((*conn, *from)),
+            // The samples go the other way round: from the hole port to the main port.
+            NetOp::Connect { conn, from, to: addr }
+                if *addr == to.parse().unwrap() && from.is_none() == (to == MAIN) =>
+            {
+                Some((*conn, *from))
+            }
             NetOp::Connect { .. }
             | NetOp::Listen { .. }
             | NetOp::StopListening { .. }
@@ -91,13 +98,14 @@ impl Bench {
     fn log_in(&mut self) -> ConnId {
         let main = self.connect(MAIN);
         let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
-        let welcome = FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25 };
+        let welcome =
+            FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate: None };
         self.hear(main, &wire::encode(&welcome));
         main
     }
 
     fn peer() -> Peer {
-        Peer { client: ClientId(4), observed: Vec::new(), local: Vec::new(), public: false }
+        Peer { client: ClientId(4), observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 }
     }
 }
 
@@ -112,13 +120,18 @@ fn both_connections_open_at_once_and_share_a_token() {
     assert_eq!(token, same);
 }
 
+fn make_hole(session: SessionId, start_in_us: u32, rtt_us: u32) -> Vec<u8> {
+    wire::encode(&FromMain::SrvReqMakeHole { session, peer: Bench::peer(), start_in_us, rtt_us })
+}
+
 #[test]
 fn a_viewer_reports_ready_when_it_is_asked_to_make_a_hole() {
     let mut bench = Bench::new(Role::Viewer);
     let main = bench.log_in();
     let session = SessionId(5);
-    bench.hear(main, &wire::encode(&FromMain::SrvReqMakeHole { session, peer: Bench::peer() }));
-    assert!(bench.events.contains(&Event::Introduced { session, peer: Bench::peer() }));
+    bench.hear(main, &make_hole(session, 40_000, 90_000));
+    let (start_in, rtt) = (Duration::from_millis(40), Some(Duration::from_millis(90)));
+    assert!(bench.events.contains(&Event::Introduced { session, peer: Bench::peer(), start_in, rtt }));
     assert!(bench.sent::<ToMain>(main).contains(&ToMain::HoleListenReady { session }));
 }
 
