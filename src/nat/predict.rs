@@ -36,9 +36,8 @@ pub fn next_ports(verdict: &Verdict, observed: &[Observation], local_port: u16, 
 /// The ports that follow the last mapping.
 fn following(made: &[&Observation], step: i32, window: usize) -> Vec<u16> {
     let Some(last) = last_port(made, step) else { return Vec::new() };
-    let direction = step.signum();
     let sequence = (1..).map(|count| after(last, step.saturating_mul(count)));
-    let mut beside = (1..PORTS).filter(|far| far % step != 0).map(|far| after(last, far * direction));
+    let mut beside = between(step).map(|far| after(last, far));
     let mut ports: Vec<u16> = Vec::with_capacity(window);
     for port in sequence.take(PORTS.unsigned_abs() as usize) {
         if ports.len() >= window {
@@ -53,6 +52,19 @@ fn following(made: &[&Observation], step: i32, window: usize) -> Vec<u16> {
     }
     ports
 }
+
+/// What lies between the multiples of `step`, most likely first: those of a half, a third and so on of it, as far as
+/// the next few mappings go, in case other traffic took a port each time that the step was measured.
+fn between(step: i32) -> impl Iterator<Item = i32> {
+    let parts = (2..=step.abs()).filter(move |part| step % part == 0);
+    parts.flat_map(move |part| {
+        let small = step / part;
+        (1..=part * FEW).map(move |count| small * count).filter(move |far| far % step != 0)
+    })
+}
+
+/// How many measured steps ahead the ports between them are named.
+const FEW: i32 = 4;
 
 /// The port of the mapping that is farthest along: the last one, unless mappings that were made at one time are seen in
 /// the wrong order.

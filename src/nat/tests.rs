@@ -1,6 +1,8 @@
 //! NATs that are known, and what is said of them.
 
 use super::*;
+use Allocation::{Preserving, Random, Sequential};
+use SeenBy::{Alternate, Assist, Main};
 use std::net::SocketAddr;
 
 const HOLE: u16 = 700;
@@ -20,9 +22,6 @@ fn verdict(all: &[Observation]) -> (Mapping, Allocation) {
     let verdict = classify(all, Family::V4);
     (verdict.mapping, verdict.allocation)
 }
-
-use Allocation::{Preserving, Random, Sequential};
-use SeenBy::{Alternate, Assist, Main};
 
 #[test]
 fn the_mapping_is_named_for_what_was_measured() {
@@ -141,11 +140,12 @@ fn a_nat_that_preserves_only_the_first_mapping_of_a_port_is_judged_by_the_others
 
 #[test]
 fn the_next_ports_are_named_most_likely_first() {
-    let cases: [(&[(u16, u16)], usize, &[u16]); 8] = [
+    type Case<'a> = (&'a [(u16, u16)], usize, &'a [u16]);
+    let cases: [Case; 8] = [
         (&[(1, 5000), (2, 5001)], 4, &[5002, 5003, 5004, 5005]),
         (&[(1, 5001), (2, 5000)], 3, &[4999, 4998, 4997]),
         (&[(1, 5000), (2, 5002), (3, 5004)], 5, &[5006, 5008, 5005, 5010, 5012]),
-        (&[(1, 5008), (2, 5004), (3, 5000)], 4, &[4996, 4992, 4999, 4988]),
+        (&[(1, 5008), (2, 5004), (3, 5000)], 4, &[4996, 4992, 4998, 4988]),
         (&[(1, 65_533), (2, 65_534)], 4, &[65_535, 1024, 1025, 1026]),
         (&[(1, 1026), (2, 1025)], 3, &[1024, 65_535, 65_534]),
         (&[(5000, 5000), (5001, 5001)], 4, &[HOLE]),

@@ -199,6 +199,11 @@ impl World {
         PunchToken(token)
     }
 
+    /// The port that the last client came from.
+    pub(crate) const fn count_port(&self) -> u16 {
+        20_000 + self.count
+    }
+
     fn port(&mut self) -> u16 {
         self.count += 1;
         20_000 + self.count
@@ -250,7 +255,12 @@ impl World {
 
     /// The client's hole port touches the assist port from `remote`, as its role does it.
     pub(crate) fn touch_from(&mut self, client: &Client, role: Role, remote: &str) -> ConnId {
-        let conn = self.connect(ASSIST, remote);
+        self.touch_at(ASSIST, client, role, remote)
+    }
+
+    /// The same at any listener.
+    pub(crate) fn touch_at(&mut self, at: ListenerId, client: &Client, role: Role, remote: &str) -> ConnId {
+        let conn = self.connect(at, remote);
         let message = request(role, client.room, client.token);
         self.send(conn, &message);
         conn
