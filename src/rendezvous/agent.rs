@@ -16,11 +16,12 @@
 //! choice would cost. A caster asks for the viewer with its first assist message (`ReqConnClient`), so an
 //! introduction needs one round trip from there.
 //!
-//! Beside them, and delaying nothing, [samples](sampler) show the daemon how the NAT works.
+//! Beside them, and delaying nothing, samples show the daemon how the NAT works.
 //!
 //! Every new login has a new token. Lost connections come back after a jittered, growing pause.
 
 mod contract;
+mod ground;
 mod sampler;
 
 pub use contract::{Config, Event, Output, Server};
@@ -28,10 +29,9 @@ pub use contract::{Config, Event, Output, Server};
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, soonest};
 use crate::endpoint::Endpoint;
 use crate::id::{ClientId, PunchToken, SessionId};
-use crate::nat::{Family, classify, is_own};
 use crate::wire::frame::{MAX_FRAME, Reader};
 use crate::wire::message::{
-    FromAssist, FromMain, MAX_OBSERVATIONS, Observation, Peer, Refusal, Role, SeenBy, ToAssist, ToMain,
+    FromAssist, FromMain, Observation, Peer, Refusal, Role, SeenBy, ToAssist, ToMain,
 };
 use crate::wire::{self, WireError};
 use sampler::{Sampler, Sighting};
@@ -51,11 +51,6 @@ const HEARTBEAT: Duration = Duration::from_secs(25);
 /// How long [`Agent::check_alive`] waits for an answer: a round trip and a retransmission on any path that carries a
 /// picture.
 const ALIVE_TIME: Duration = Duration::from_secs(2);
-/// A connect that took this long had its SYN sent again (RFC 6298: after one second), so its time is not a round trip.
-const SYN_SENT_AGAIN: Duration = Duration::from_secs(1);
-/// Samples older than this are taken anew when somebody is introduced: an allocator in sequence has moved on. The
-/// daemon allows as many.
-const SAMPLES_AGE: Duration = Duration::from_secs(60);
 /// The longest that a daemon can make this side wait before it punches.
 const START_IN_MAX: Duration = Duration::from_millis(500);
 /// How many sessions are remembered, to tell an amendment from an introduction. The daemon has at most 16 casters in
@@ -170,19 +165,6 @@ impl Agent {
         self.sample(now);
     }
 
-    /// What the daemon saw of this host since the login began, oldest first; at most
-    /// [`MAX_OBSERVATIONS`].
-    #[must_use]
-    pub fn samples(&self) -> &[Observation] {
-        &self.observed
-    }
-
-    /// The round trip to the daemon, as the time of a connect; `None` until one was measured.
-    #[must_use]
-    pub const fn rtt(&self) -> Option<Duration> {
-        self.rtt
-    }
-
     /// Looks whether the daemon can still be reached, because something else was lost: a heartbeat at once, and a new
     /// connection if it is not answered within two seconds. One that waits for its next try comes sooner.
     pub fn check_alive(&mut self, now: Instant) {
@@ -206,14 +188,6 @@ impl Agent {
             }
             Main::Idle | Main::Dialling { .. } | Main::LoggingIn { .. } | Main::Done => {}
         }
-    }
-
-    /// Asks the daemon to knock at the hole port as a stranger; answered by [`Event::Filtering`], or by
-    /// [`Event::Refused`]. Whether there is a login to ask with.
-    pub fn test_filter(&mut self) -> bool {
-        let Main::LoggedIn { conn, .. } = self.main else { return false };
-        self.net(NetOp::Send { conn, bytes: wire::encode(&ToMain::TestFilter) });
-        true
     }
 
     /// Asks the daemon for another introduction (a caster only).
@@ -404,62 +378,6 @@ impl Agent {
             Role::Caster => ToAssist::ReqConnClient { token, rendezvous: self.config.rendezvous, local_port },
             Role::Viewer => ToAssist::ReqSrvDisconnect { token, local_port },
         }
-    }
-
-    /// Notes how long a connect to the daemon took.
-    fn measured(&mut self, took: Duration) {
-        if took < SYN_SENT_AGAIN {
-            self.rtt = Some(self.rtt.map_or(took, |least| least.min(took)));
-        }
-    }
-
-    /// Takes samples with the token of this login.
-    fn sample(&mut self, now: Instant) {
-        self.sampled_at = Some(now);
-        let servers = &self.config.servers;
-        let holes = self.assists.iter().filter_map(|lane| {
-            let server = servers.iter().find(|server| server.assist == lane.to)?;
-            Some((lane.from, *server))
-        });
-        self.sampler.begin(now, self.token, holes, &mut self.conns);
-        self.drain_sampler();
-    }
-
-    /// Takes samples anew if those there are can be too old to say which port comes next.
-    fn refresh_samples(&mut self, now: Instant) {
-        let old = self.sampled_at.is_none_or(|at| now >= at + SAMPLES_AGE);
-        let moving = |family| {
-            let verdict = classify(&self.observed, family);
-            verdict.public_ip.is_some() && !verdict.mapping.is_stable()
-        };
-        if old && self.sampler.is_idle() && (moving(Family::V4) || moving(Family::V6)) {
-            self.sample(now);
-        }
-    }
-
-    fn stop_sampling(&mut self) {
-        self.sampler.stop();
-        self.drain_sampler();
-    }
-
-    fn drain_sampler(&mut self) {
-        while let Some(op) = self.sampler.poll_op() {
-            self.net(op);
-        }
-    }
-
-    fn observe(&mut self, seen: Sighting, hole: bool) {
-        let Sighting { seen_by, local_port, endpoint } = seen;
-        let own = is_own(&self.local, local_port, endpoint);
-        let observation = Observation { seen_by, local_port, endpoint, hole, own };
-        if !self.observed.contains(&observation) {
-            if self.observed.len() >= MAX_OBSERVATIONS {
-                let oldest = self.observed.iter().position(|seen| !seen.hole).unwrap_or(0);
-                self.observed.remove(oldest);
-            }
-            self.observed.push(observation);
-        }
-        self.event(Event::Observed { observation });
     }
 
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant) {

@@ -6,5 +6,6 @@ mod filter;
 mod introduction;
 pub mod limits;
 mod registry;
+mod requests;
 mod samples;
 mod timers;

@@ -1,5 +1,6 @@
 //! The agent through its verbs, at chosen times.
 
+use super::ground::SAMPLES_AGE;
 use super::*;
 use crate::app::Room;
 use crate::id::OwnerToken;
