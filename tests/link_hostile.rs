@@ -2,14 +2,14 @@
 //! ten thousand mutated exchanges.
 
 use punchcast::link::{
-    Bye, CasterSecrets, Channel, Door, EndReason, Event, HANDSHAKE_TIME, LinkError, Output, PER_SOURCE, RATE,
-    RATE_WINDOW, RESERVED, SOURCES, Secret, TOTAL, ViewerKey,
+    Bye, CasterSecrets, Channel, Door, EndReason, Event, Facts, HANDSHAKE_TIME, LinkError, Output,
+    PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, Secret, TOTAL, ViewerKey,
 };
 use punchcast::ticket::ViewerIdentity;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-const GREETING: usize = 50;
+const GREETING: usize = 51;
 
 fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
@@ -47,8 +47,8 @@ fn assert_shut(viewer: &mut Channel, error: LinkError) {
 /// Asserts that a caster with `secrets` gets no byte out of the viewer of `identity(1)`.
 fn assert_no_answer(secrets: &CasterSecrets) {
     let now = start();
-    let mut caster = Channel::caster(now, secrets);
-    let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets());
+    let mut caster = Channel::caster(now, secrets, Facts::default());
+    let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets(), Facts::default());
     let (greeting, _) = drain(&mut caster);
     assert_eq!(greeting.len(), GREETING);
     assert_eq!(viewer.handle_input(now, &greeting), Err(LinkError::Stranger));
@@ -60,15 +60,15 @@ fn assert_no_answer(secrets: &CasterSecrets) {
 #[test]
 fn the_documented_greeting_is_answered() {
     // The example of `docs/PROTOCOL.md`: pins the suite, the prologue and how the psk is made of the secret.
-    const GREETING_HEX: &str = "00302a81cef38cfba1d8b1b79c32b48ab89580a956c0f9dd44cb22aa04abf866a935f27f\
-                                9253be2cceff61fb1b875496a38e";
+    const GREETING_HEX: &str = "0031ff26f863969255420451f88d519a487e300de2c96f3cbb6e2c80456b1ed4ce056d\
+                                983a2621e3825ad92b285f199e0d8738";
     let greeting: Vec<u8> = (0..GREETING_HEX.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&GREETING_HEX[at..at + 2], 16).unwrap())
         .collect();
     let random: Vec<u8> = (0..64).collect();
     let identity = ViewerIdentity::from_random(random[..].try_into().unwrap());
-    let mut viewer = Channel::viewer(start(), &identity.viewer_secrets());
+    let mut viewer = Channel::viewer(start(), &identity.viewer_secrets(), Facts::default());
     viewer.handle_input(start(), &greeting).unwrap();
     assert_eq!(drain(&mut viewer).0.len(), GREETING);
 }
@@ -96,7 +96,7 @@ fn other_protocols_are_shut_at_their_second_byte() {
         [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x03\0\0\0\0", b"\x16\x03\x01\x02\x00", b"SSH-2.0-x\r\n"]
     {
         let now = start();
-        let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets());
+        let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets(), Facts::default());
         viewer.handle_input(now, &greeting[..1]).unwrap();
         assert_eq!(viewer.handle_input(now, &greeting[1..2]), Err(LinkError::NotALink));
         assert_shut(&mut viewer, LinkError::NotALink);
@@ -109,7 +109,7 @@ fn other_protocols_are_shut_at_their_second_byte() {
 fn any_length_but_one_is_refused_before_its_bytes_are_kept() {
     for length in (0..=u16::MAX).filter(|length| usize::from(*length) != GREETING - 2) {
         let now = start();
-        let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets());
+        let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets(), Facts::default());
         assert_eq!(viewer.handle_input(now, &length.to_be_bytes()), Err(LinkError::NotALink));
     }
 }
@@ -118,8 +118,8 @@ fn any_length_but_one_is_refused_before_its_bytes_are_kept() {
 fn silence_and_half_a_greeting_end_in_time() {
     for sent in [0, 1, 2, GREETING - 1] {
         let now = start();
-        let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets());
-        let (greeting, _) = drain(&mut Channel::caster(now, &caster_secrets(&identity(1))));
+        let mut viewer = Channel::viewer(now, &identity(1).viewer_secrets(), Facts::default());
+        let (greeting, _) = drain(&mut Channel::caster(now, &caster_secrets(&identity(1)), Facts::default()));
         for (n, byte) in greeting[..sent].iter().enumerate() {
             // A byte at a time does not buy more time.
             viewer.handle_input(now + HANDSHAKE_TIME * n as u32 / 60, &[*byte]).unwrap();
@@ -133,8 +133,8 @@ fn silence_and_half_a_greeting_end_in_time() {
 #[test]
 fn a_replayed_exchange_never_establishes() {
     let (now, identity) = (start(), identity(1));
-    let mut caster = Channel::caster(now, &caster_secrets(&identity));
-    let mut first = Channel::viewer(now, &identity.viewer_secrets());
+    let mut caster = Channel::caster(now, &caster_secrets(&identity), Facts::default());
+    let mut first = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     let (greeting, _) = drain(&mut caster);
     first.handle_input(now, &greeting).unwrap();
     caster.handle_input(now, &drain(&mut first).0).unwrap();
@@ -143,7 +143,7 @@ fn a_replayed_exchange_never_establishes() {
     let (records, _) = drain(&mut caster);
 
     // The eavesdropper has every byte that the caster sent.
-    let mut second = Channel::viewer(now, &identity.viewer_secrets());
+    let mut second = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     second.handle_input(now, &greeting).unwrap();
     let (answer, events) = drain(&mut second);
     assert_eq!((answer.len(), events), (GREETING, Vec::new()), "an answer that only its asker could use");
@@ -151,7 +151,7 @@ fn a_replayed_exchange_never_establishes() {
     assert_shut(&mut second, LinkError::Forged);
 
     // Without the records it waits in vain.
-    let mut third = Channel::viewer(now, &identity.viewer_secrets());
+    let mut third = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     third.handle_input(now, &greeting).unwrap();
     drain(&mut third);
     third.handle_timeout(now + HANDSHAKE_TIME);
@@ -167,13 +167,13 @@ fn a_caster_is_not_deceived_by_another_viewer() {
     // One who holds the ticket (secret and rendezvous), but not the viewer's private key.
     let mut secrets = other.viewer_secrets();
     (secrets.secret, secrets.rendezvous) = (mine.secret, mine.rendezvous());
-    let mut caster = Channel::caster(now, &caster_secrets(&mine));
-    let mut viewer = Channel::viewer(now, &secrets);
+    let mut caster = Channel::caster(now, &caster_secrets(&mine), Facts::default());
+    let mut viewer = Channel::viewer(now, &secrets, Facts::default());
     let (greeting, _) = drain(&mut caster);
     assert_eq!(viewer.handle_input(now, &greeting), Err(LinkError::Stranger));
     // And an answer made up, reflected, or too long.
-    for answer in [[&[0, 48][..], &[7; 48]].concat(), greeting, vec![0, 49], vec![3; 1536]] {
-        let mut caster = Channel::caster(now, &caster_secrets(&mine));
+    for answer in [[&[0, 49][..], &[7; 49]].concat(), greeting, vec![0, 50], vec![3; 1536]] {
+        let mut caster = Channel::caster(now, &caster_secrets(&mine), Facts::default());
         drain(&mut caster);
         assert!(caster.handle_input(now, &answer).is_err());
         assert!(caster.is_ended());
@@ -184,7 +184,8 @@ fn a_caster_is_not_deceived_by_another_viewer() {
 #[test]
 fn two_casters_do_not_hear_each_other() {
     let (now, secrets) = (start(), caster_secrets(&identity(1)));
-    let mut casters = [Channel::caster(now, &secrets), Channel::caster(now, &secrets)];
+    let mut casters =
+        [Channel::caster(now, &secrets, Facts::default()), Channel::caster(now, &secrets, Facts::default())];
     let (greeting, _) = drain(&mut casters[0]);
     assert_eq!(casters[1].handle_input(now, &greeting), Err(LinkError::Stranger));
 }
@@ -192,8 +193,8 @@ fn two_casters_do_not_hear_each_other() {
 /// What the caster sends in a whole cast after the handshake, and the viewer's channel that waits for it.
 fn records_of_a_cast(now: Instant) -> (Channel, Vec<u8>) {
     let identity = identity(1);
-    let mut caster = Channel::caster(now, &caster_secrets(&identity));
-    let mut viewer = Channel::viewer(now, &identity.viewer_secrets());
+    let mut caster = Channel::caster(now, &caster_secrets(&identity), Facts::default());
+    let mut viewer = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     viewer.handle_input(now, &drain(&mut caster).0).unwrap();
     caster.handle_input(now, &drain(&mut viewer).0).unwrap();
     caster.nominate().unwrap();
@@ -226,7 +227,7 @@ fn ten_thousand_mutated_greetings_deliver_nothing() {
     let (now, identity) = (start(), identity(1));
     let secrets = identity.viewer_secrets();
     let mut rng = fastrand::Rng::with_seed(0x9e37);
-    let (greeting, _) = drain(&mut Channel::caster(now, &caster_secrets(&identity)));
+    let (greeting, _) = drain(&mut Channel::caster(now, &caster_secrets(&identity), Facts::default()));
     let (_, records) = records_of_a_cast(now);
     for round in 0..10_000 {
         let mut bytes = greeting.clone();
@@ -236,7 +237,7 @@ fn ten_thousand_mutated_greetings_deliver_nothing() {
         mutate(&mut rng, &mut bytes);
         // Mutated behind the greeting it is a replay, which is answered once.
         let replay = bytes.starts_with(&greeting);
-        let mut viewer = Channel::viewer(now, &secrets);
+        let mut viewer = Channel::viewer(now, &secrets, Facts::default());
         let mut sent = 0;
         for part in bytes.chunks(rng.usize(1..=bytes.len().max(1))) {
             let _ = viewer.handle_input(now, part);
@@ -271,7 +272,7 @@ fn thousands_of_mutated_casts_deliver_only_what_was_whole() {
                 match event {
                     Event::Stream(bytes) => stream.extend_from_slice(&bytes),
                     Event::Ended(reason) => finished |= reason == EndReason::Bye(Bye::Finished),
-                    Event::Established | Event::Nominated | Event::Rtt(_) => {}
+                    Event::Established(_) | Event::Nominated | Event::Rtt(_) => {}
                 }
             }
         }
@@ -301,8 +302,8 @@ fn a_record_out_of_order_or_repeated_is_forged() {
 #[test]
 fn what_a_viewer_sent_is_nothing_to_a_viewer() {
     let (now, identity) = (start(), identity(1));
-    let mut caster = Channel::caster(now, &caster_secrets(&identity));
-    let mut viewer = Channel::viewer(now, &identity.viewer_secrets());
+    let mut caster = Channel::caster(now, &caster_secrets(&identity), Facts::default());
+    let mut viewer = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     viewer.handle_input(now, &drain(&mut caster).0).unwrap();
     caster.handle_input(now, &drain(&mut viewer).0).unwrap();
     viewer.handle_input(now, &drain(&mut caster).0).unwrap();
@@ -316,7 +317,7 @@ fn a_stranger_beside_a_running_cast_does_not_disturb_it() {
     let (mut viewer, records) = records_of_a_cast(now);
     let mut rng = fastrand::Rng::with_seed(5);
     for part in records.chunks(7) {
-        let mut beside = Channel::viewer(now, &identity(1).viewer_secrets());
+        let mut beside = Channel::viewer(now, &identity(1).viewer_secrets(), Facts::default());
         let junk: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(GREETING).collect();
         assert!(beside.handle_input(now, &junk).is_err());
         viewer.handle_input(now, part).unwrap();

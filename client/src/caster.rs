@@ -9,6 +9,7 @@
 //! Units come from a thread (as messages) or from the local RTMP port (a room of this application). What the link
 //! does not take at once waits in a [`Queue`] that is bounded by time, so the picture never falls behind.
 
+use crate::clock::Clock;
 use crate::meeting::{self, Link, Meeting};
 use crate::notice::{Notice, Stats};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
@@ -65,6 +66,8 @@ struct Stream {
 pub struct Caster {
     meeting: Meeting,
     port: Option<RtmpPort>,
+    /// Of the programs that publish to the port, one after another.
+    clock: Clock,
     upstream: Upstream,
     cache: Cache,
     queue: Queue,
@@ -78,6 +81,7 @@ pub struct Caster {
     duration: Option<Duration>,
     end_at: Option<Instant>,
     server_trouble: Option<String>,
+    has_daemon: bool,
     seed: u64,
     done: bool,
     outputs: VecDeque<Output<Notice>>,
@@ -88,12 +92,14 @@ impl Caster {
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
         let mut caster = Self {
+            has_daemon: config.meeting.agent.is_some(),
             meeting: Meeting::new(config.meeting),
             port: config.rtmp.map(|addr| {
                 let port =
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            clock: Clock::default(),
             upstream: Upstream::Seeking,
             cache: Cache::new(),
             queue: Queue::new(),
@@ -317,9 +323,15 @@ impl Caster {
             )
         } else if let Some(trouble) = &self.server_trouble {
             format!("no link: {trouble}, and the viewer's own addresses do not answer from here ({findings})")
+        } else if self.has_daemon {
+            format!(
+                "no link: the viewer is not there; is `punchcast view` still running, and is this its ticket? \
+                 ({findings})"
+            )
         } else {
             format!(
-                "no link: the viewer is not there; is `punchcast view` running, and is this its ticket? ({findings})"
+                "no link: the ticket names no daemon, and the viewer's own addresses do not answer from here; it \
+                 works on the viewer's network only ({findings})"
             )
         };
         self.end(now, false, reason);
@@ -364,12 +376,16 @@ impl Caster {
             ),
             rtmp_port::Event::PublisherJoined { remote, .. } => {
                 self.cache = Cache::new();
+                self.clock.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
             rtmp_port::Event::PublisherLeft { remote } => {
                 self.notice(Notice::Publisher { remote, joined: false })
             }
-            rtmp_port::Event::Media(unit) => self.offer(now, unit),
+            rtmp_port::Event::Media(unit) => {
+                let unit = self.clock.place(unit);
+                self.offer(now, unit);
+            }
             rtmp_port::Event::PlayerJoined { .. } | rtmp_port::Event::PlayerLeft { .. } => {}
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod caster;
 pub mod cli;
+mod clock;
 pub mod demo;
 pub mod meeting;
 pub mod notice;

@@ -19,9 +19,9 @@
 use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::id::SessionId;
-use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, ViewerSecrets};
+use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
 use punchcast::policy::Rung;
-use punchcast::punch::{self, Attempt, Findings, Hole, Open, Origin, Target};
+use punchcast::punch::{self, Approach, Attempt, Duty, Findings, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
 use punchcast::wire::message::{Peer, Role};
 use std::collections::{BTreeMap, VecDeque};
@@ -143,6 +143,8 @@ pub struct Link {
 struct Line {
     channel: Channel,
     open: Open,
+    /// What the other end told of the connection; nothing before the proof.
+    theirs: Facts,
     stage: Stage,
     rtt: Option<Duration>,
 }
@@ -204,7 +206,7 @@ impl Meeting {
             .map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
-        self.hole.start(now, THE_ATTEMPT, &targets);
+        self.hole.start(now, THE_ATTEMPT, self.approach(), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
         }
@@ -373,10 +375,10 @@ impl Meeting {
         }
         self.sessions.push_back((session, peer));
         match self.role() {
-            Role::Viewer => self.hole.start(now, Attempt(session.0), &targets),
+            Role::Viewer => self.hole.start(now, Attempt(session.0), self.approach(), &targets),
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
-            Role::Caster => self.hole.start(now, THE_ATTEMPT, &targets),
+            Role::Caster => self.hole.start(now, THE_ATTEMPT, self.approach(), &targets),
         }
     }
 
@@ -389,6 +391,15 @@ impl Meeting {
         }
     }
 
+    /// The caster dials, the viewer holds: the roles come from the session, so both sides know.
+    const fn approach(&self) -> Approach {
+        let duty = match self.role() {
+            Role::Caster => Duty::Dialler,
+            Role::Viewer => Duty::Holder,
+        };
+        Approach { duty, begin_in: Duration::ZERO, rtt: None }
+    }
+
     fn has_link(&self) -> bool {
         self.lines.values().any(|line| line.stage == Stage::Linked)
     }
@@ -397,7 +408,7 @@ impl Meeting {
         match event {
             punch::Event::Opened { locals } => self.opened(now, &locals),
             punch::Event::Failed { addr, error } => self.event(Event::Failed(addr, error)),
-            punch::Event::Trying { attempt, target } => self.trying(attempt, target),
+            punch::Event::Trying { target, .. } => self.trying(target),
             punch::Event::Open(open) => self.formed(now, open),
             punch::Event::Exhausted { attempt: THE_ATTEMPT, findings } if self.role() == Role::Caster => {
                 if !self.has_link() {
@@ -429,11 +440,11 @@ impl Meeting {
         if self.role() == Role::Caster {
             let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
             let targets: Vec<Target> = self.ticket_addresses.iter().map(ticket).collect();
-            self.hole.start(now, THE_ATTEMPT, &targets);
+            self.hole.start(now, THE_ATTEMPT, self.approach(), &targets);
         }
     }
 
-    fn trying(&mut self, attempt: Attempt, target: Target) {
+    fn trying(&mut self, target: Target) {
         let remote = target.endpoint;
         let family = |endpoint: &&Endpoint| endpoint.addr().is_ipv4() == remote.addr().is_ipv4();
         let Some(&bound) = self.hole.locals().iter().find(|local| local.is_ipv4() == remote.addr().is_ipv4())
@@ -441,15 +452,12 @@ impl Meeting {
             return;
         };
         let local = self.own.iter().find(family).map_or(bound, |own| own.addr());
-        let open = Open {
-            conn: ConnId { room: HOLE, serial: 0 },
-            local: local.into(),
-            remote,
-            attempt: Some(attempt),
-            origin: Some(target.origin),
-            dialled: true,
-        };
-        let rung = self.rung(&open);
+        let peer = self.sessions.iter().rev().map(|(_, peer)| peer).find(|peer| knows(peer, remote));
+        let own_ip_of_peer = target.origin != Origin::Observed && remote.reach() == Reach::Global;
+        let theirs =
+            Facts { public: own_ip_of_peer || peer.is_some_and(|peer| peer.public), ..Facts::default() };
+        let ours = Facts { dialled: true, public: Endpoint::new(local).reach() == Reach::Global, lan: false };
+        let rung = if is_lan(local.into(), remote) { Rung::Lan } else { self.rung(ours, theirs) };
         self.event(Event::Trying { rung, local, remote });
     }
 
@@ -462,10 +470,11 @@ impl Meeting {
             return;
         }
         let channel = match &self.secrets {
-            Secrets::Caster(secrets) => Channel::caster(now, secrets),
-            Secrets::Viewer(secrets) => Channel::viewer(now, secrets),
+            Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open)),
+            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open)),
         };
-        self.lines.insert(conn, Line { channel, open, stage: Stage::AtDoor, rtt: None });
+        self.lines
+            .insert(conn, Line { channel, open, theirs: Facts::default(), stage: Stage::AtDoor, rtt: None });
         self.drain_channel(now, conn);
     }
 
@@ -485,8 +494,9 @@ impl Meeting {
     fn channel_event(&mut self, now: Instant, conn: ConnId, event: link::Event) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         match event {
-            link::Event::Established => {
+            link::Event::Established(theirs) => {
                 line.stage = Stage::Spare;
+                line.theirs = theirs;
                 self.door.leave(line.open.remote.ip());
             }
             link::Event::Nominated => self.linked(conn),
@@ -538,36 +548,30 @@ impl Meeting {
     fn linked(&mut self, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
-        let (open, rtt) = (line.open, line.rtt);
+        let (open, theirs, rtt) = (line.open, line.theirs, line.rtt);
         let attempt = if self.role() == Role::Caster { Some(THE_ATTEMPT) } else { open.attempt };
         if let Some(attempt) = attempt {
             self.hole.stop(attempt);
         }
-        let link = Link { conn, rung: self.rung(&open), local: open.local, remote: open.remote, rtt };
+        let rung = self.rung(facts(&open), theirs);
+        let link = Link { conn, rung, local: open.local, remote: open.remote, rtt };
         log::info!("conn={conn} linked rung={}", link.rung);
         // What the channel holds already comes after this: the stream may have arrived with the nomination.
         self.event(Event::Linked(link));
     }
 
-    /// Which rung a connection stands on, from what both sides can know: our own address of it, the peer's, and
-    /// whether each is the host's own.
-    fn rung(&self, open: &Open) -> Rung {
-        if is_lan(open.local, open.remote) {
+    /// Which rung a connection stands on. Both sides have both sides' facts, so they agree.
+    const fn rung(&self, ours: Facts, theirs: Facts) -> Rung {
+        let (caster, viewer) = match self.role() {
+            Role::Caster => (ours, theirs),
+            Role::Viewer => (theirs, ours),
+        };
+        if caster.lan && viewer.lan {
             return Rung::Lan;
         }
-        let we_are_public = open.local.reach() == Reach::Global;
-        let peer = self.sessions.iter().rev().map(|(_, peer)| peer).find(|peer| {
-            peer.hole_endpoints().iter().chain(&peer.local).any(|endpoint| endpoint.ip() == open.remote.ip())
-        });
-        let peer_is_public = peer.is_some_and(|peer| peer.public)
-            || self.ticket_addresses.contains(&open.remote) && open.remote.reach() == Reach::Global;
-        let (caster_public, viewer_public, caster_dialled) = match self.role() {
-            // A SYN of the viewer's may have crossed ours once it was introduced to us.
-            Role::Caster => (we_are_public, peer_is_public, open.dialled && peer.is_none()),
-            Role::Viewer => (peer_is_public, we_are_public, !open.dialled),
-        };
-        match (caster_public, viewer_public) {
-            (true, true) if caster_dialled => Rung::Public,
+        match (caster.public, viewer.public) {
+            // The viewer's listener took it: nothing stood in the caster's way.
+            (true, true) if !viewer.dialled => Rung::Public,
             (true, _) => Rung::Reverse,
             (false, true) => Rung::Public,
             (false, false) => Rung::Punched,
@@ -601,6 +605,20 @@ impl Meeting {
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
+}
+
+/// What we know of a connection that formed.
+fn facts(open: &Open) -> Facts {
+    Facts {
+        dialled: open.dialled,
+        public: open.local.reach() == Reach::Global,
+        lan: is_lan(open.local, open.remote),
+    }
+}
+
+/// Whether `endpoint` is on a host that the daemon named as `peer`.
+fn knows(peer: &Peer, endpoint: Endpoint) -> bool {
+    peer.hole_endpoints().iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
 }
 
 fn targets_of(peer: &Peer) -> Vec<Target> {

@@ -176,7 +176,7 @@ impl Notice {
             Self::Player { remote, joined: true } => format!("{remote} plays"),
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
-            Self::CastEnded => "the cast is over; the ticket is still good".into(),
+            Self::CastEnded => "the cast is over".into(),
             Self::Ready { .. }
             | Self::Peer { .. }
             | Self::StreamStarted

@@ -20,6 +20,7 @@
 
 mod player;
 
+use crate::clock::Clock;
 use player::Player;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
 use punchcast::media::{Cache, Unit};
@@ -132,6 +133,8 @@ pub struct RtmpPort {
     listener: ListenerId,
     conns: BTreeMap<ConnId, Conn>,
     cache: Cache,
+    /// Of the streams that players see, one after another.
+    clock: Clock,
     /// Whether the publisher may be read from.
     reading: bool,
     /// When to go on with players that were given only a part of what waits.
@@ -172,6 +175,7 @@ impl RtmpPort {
             listener,
             conns: BTreeMap::new(),
             cache: Cache::new(),
+            clock: Clock::default(),
             reading: true,
             resume: None,
             outputs: VecDeque::from([RtmpPortOutput::Net(listen)]),
@@ -236,6 +240,7 @@ impl RtmpPort {
 
     /// Sends a unit to every player, and keeps what later ones will need of it.
     pub fn publish(&mut self, now: Instant, unit: &Unit) {
+        let unit = &self.clock.place(unit.clone());
         self.cache.push(unit);
         for conn in self.conns.values_mut() {
             if let Role::Player(player) = &mut conn.role {
@@ -245,9 +250,15 @@ impl RtmpPort {
         self.pump_all(now);
     }
 
+    /// Another stream follows for the same players; it goes on where the one before it ended.
+    pub fn next_stream(&mut self) {
+        self.clock.next_stream();
+    }
+
     /// The stream is over: players are told so and let go. What comes next is another stream.
     pub fn end_stream(&mut self) {
         self.cache = Cache::new();
+        self.clock = Clock::default();
         let players: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
         for id in players {

@@ -273,6 +273,9 @@ impl Viewer {
                 if let Some(page) = &mut self.page {
                     page.stream_started(now);
                 }
+                if let Some(port) = &mut self.port {
+                    port.next_stream();
+                }
                 self.notice(Notice::StreamStarted);
             }
             ServerEvent::Play { stream, .. } => cast.session.refuse(stream, rtmp::Refusal::UnknownKey),
@@ -315,7 +318,7 @@ impl Viewer {
             phase: if finished { Phase::Ended } else { Phase::Lost },
             frames: self.status.frames,
             message: if finished {
-                "the cast is over; the ticket is still good".into()
+                "the cast is over".into()
             } else {
                 format!("the link was lost ({why}); waiting for the caster to come back")
             },

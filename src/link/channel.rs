@@ -5,7 +5,7 @@ use super::noise::{self, MESSAGE_LEN, Pending, Transport};
 use super::record::{
     Bye, CONTROL, Control, LENGTH_LEN, MAX_RECORD, MIN_RECORD, PING_RECORD, STREAM, STREAM_CHUNK,
 };
-use super::{EndReason, Event, LinkError, Output};
+use super::{EndReason, Event, Facts, LinkError, Output};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
@@ -47,11 +47,11 @@ pub struct Channel {
 
 enum State {
     /// Viewer: waits for message 1. Nothing is computed for a connection that sends nothing.
-    Greeting { secrets: Box<ViewerSecrets>, until: Instant },
+    Greeting { secrets: Box<ViewerSecrets>, facts: Facts, until: Instant },
     /// Caster: has sent message 1, waits for message 2.
     Calling { pending: Box<Pending>, sent: Instant, until: Instant },
     /// Viewer: has sent message 2, waits for the record that no replay can make.
-    Proving { transport: Box<Transport>, sent: Instant, until: Instant },
+    Proving { transport: Box<Transport>, theirs: Facts, sent: Instant, until: Instant },
     /// Both ends are proven.
     Open(Box<Open>),
     /// Over; input is ignored.
@@ -79,10 +79,10 @@ enum Stage {
 }
 
 impl Channel {
-    /// The caster's end; message 1 is in the output at once.
+    /// The caster's end; message 1 is in the output at once and tells `facts`.
     #[must_use]
-    pub fn caster(now: Instant, secrets: &CasterSecrets) -> Self {
-        match noise::start(secrets) {
+    pub fn caster(now: Instant, secrets: &CasterSecrets, facts: Facts) -> Self {
+        match noise::start(secrets, facts.to_byte()) {
             Ok((pending, message)) => {
                 let until = now + HANDSHAKE_TIME;
                 let mut channel = Self::new(State::Calling { pending: Box::new(pending), sent: now, until });
@@ -97,10 +97,11 @@ impl Channel {
         }
     }
 
-    /// The viewer's end; silent until the other end has shown the ticket.
+    /// The viewer's end; silent until the other end has shown the ticket, then tells `facts`.
     #[must_use]
-    pub fn viewer(now: Instant, secrets: &ViewerSecrets) -> Self {
-        Self::new(State::Greeting { secrets: Box::new(secrets.clone()), until: now + HANDSHAKE_TIME })
+    pub fn viewer(now: Instant, secrets: &ViewerSecrets, facts: Facts) -> Self {
+        let until = now + HANDSHAKE_TIME;
+        Self::new(State::Greeting { secrets: Box::new(secrets.clone()), facts, until })
     }
 
     fn new(state: State) -> Self {
@@ -300,7 +301,7 @@ impl Channel {
     }
 
     /// Whether a frame may have this length now. Before the proof exactly one length is right, so a stranger is told
-    /// by two bytes, and makes us keep no more than 50.
+    /// by two bytes, and makes us keep no more than 51.
     fn allowed(&self, length: u16) -> Result<usize, LinkError> {
         let length = usize::from(length);
         let (range, error) = match self.state {
@@ -316,20 +317,21 @@ impl Channel {
 
     fn take_frame(&mut self, now: Instant, frame: &[u8]) -> Result<(), LinkError> {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Greeting { secrets, until } => {
-                let (transport, answer) = noise::respond(&secrets, frame)?;
+            State::Greeting { secrets, facts, until } => {
+                let (transport, answer, theirs) = noise::respond(&secrets, frame, facts.to_byte())?;
                 self.send_handshake(&answer);
-                self.state = State::Proving { transport: Box::new(transport), sent: now, until };
+                let theirs = Facts::from_byte(theirs);
+                self.state = State::Proving { transport: Box::new(transport), theirs, sent: now, until };
                 Ok(())
             }
             State::Calling { pending, sent, .. } => {
-                let transport = pending.finish(frame)?;
+                let (transport, theirs) = pending.finish(frame)?;
                 let mut open = Open::new(now, transport, Stage::Deciding);
                 open.ping(now, &mut self.outbox)?;
-                self.open(open, now.saturating_duration_since(sent));
+                self.open(open, Facts::from_byte(theirs), now.saturating_duration_since(sent));
                 Ok(())
             }
-            State::Proving { mut transport, sent, .. } => {
+            State::Proving { mut transport, theirs, sent, .. } => {
                 let mut plain = [0; PING_RECORD];
                 let len = transport.open(frame, &mut plain)?;
                 let [CONTROL, control @ ..] = &plain[..len] else { return Err(LinkError::Malformed) };
@@ -338,7 +340,7 @@ impl Channel {
                 };
                 let mut open = Open::new(now, *transport, Stage::Waiting { until: now + SPARE_TIME });
                 open.pong(now, number, &mut self.outbox)?;
-                self.open(open, now.saturating_duration_since(sent));
+                self.open(open, theirs, now.saturating_duration_since(sent));
                 Ok(())
             }
             State::Open(open) => self.take_record(now, open, frame),
@@ -346,9 +348,9 @@ impl Channel {
         }
     }
 
-    fn open(&mut self, open: Open, rtt: Duration) {
+    fn open(&mut self, open: Open, theirs: Facts, rtt: Duration) {
         self.state = State::Open(Box::new(open));
-        self.events.push_back(Event::Established);
+        self.events.push_back(Event::Established(theirs));
         self.events.push_back(Event::Rtt(rtt));
     }
 

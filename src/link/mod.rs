@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  caster                                           viewer
-//!    │  message 1: e, tag under (secret, es)           │  waits at most HANDSHAKE_TIME, exactly 50 bytes,
+//!    │  message 1: e, tag under (secret, es)           │  waits at most HANDSHAKE_TIME, exactly 51 bytes,
 //!    ├────────────────────────────────────────────────▶│  answers nobody who lacks the ticket
 //!    │                     message 2: e, tag under ee  │
 //!    │◀────────────────────────────────────────────────┤
@@ -82,8 +82,8 @@ pub enum Output {
 /// What happened on a [`Channel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The other end has proven itself. Leave the [`Door`] here.
-    Established,
+    /// The other end has proven itself, and told what it knows of the connection. Leave the [`Door`] here.
+    Established(Facts),
     /// The caster chose this link (told to the viewer only).
     Nominated,
     /// Bytes of the stream, in order, at least one.
@@ -93,6 +93,29 @@ pub enum Event {
     Rtt(Duration),
     /// The channel is over, once, and not by [`Channel::end`].
     Ended(EndReason),
+}
+
+/// What one end knows of how the connection came about. Both ends need both ends' facts to give the link the same
+/// name; they travel encrypted in the handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// Our connecting socket completed, by an answer or by crossing SYNs; our listener did not accept.
+    pub dialled: bool,
+    /// Our address of the connection can be reached from everywhere: no NAT before us.
+    pub public: bool,
+    /// By our view of both addresses, no NAT stands between.
+    pub lan: bool,
+}
+
+impl Facts {
+    const fn to_byte(self) -> u8 {
+        self.dialled as u8 | (self.public as u8) << 1 | (self.lan as u8) << 2
+    }
+
+    /// Bits that this version does not know are ignored.
+    const fn from_byte(byte: u8) -> Self {
+        Self { dialled: byte & 1 != 0, public: byte & 2 != 0, lan: byte & 4 != 0 }
+    }
 }
 
 /// Why a channel ended.

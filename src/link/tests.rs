@@ -39,8 +39,12 @@ impl Pair {
         let (now, identity) = (start(), identity(1));
         Self {
             now,
-            caster: Channel::caster(now, &identity.ticket(None, Vec::new()).caster_secrets()),
-            viewer: Channel::viewer(now, &identity.viewer_secrets()),
+            caster: Channel::caster(
+                now,
+                &identity.ticket(None, Vec::new()).caster_secrets(),
+                Facts::default(),
+            ),
+            viewer: Channel::viewer(now, &identity.viewer_secrets(), Facts::default()),
             caster_events: Vec::new(),
             viewer_events: Vec::new(),
         }
@@ -101,14 +105,14 @@ fn stream(events: &[Event]) -> Vec<u8> {
 
 #[test]
 fn a_link_is_made_and_carries_both_streams_in_any_split() {
-    for piece in [1, 2, 3, 7, 49, 50, 51, 1000, usize::MAX] {
+    for piece in [1, 2, 3, 7, 50, 51, 52, 1000, usize::MAX] {
         let mut pair = Pair::new();
         pair.settle(piece);
         assert_eq!(
             pair.caster_events,
-            [Event::Established, Event::Rtt(Duration::ZERO), Event::Rtt(Duration::ZERO)]
+            [Event::Established(Facts::default()), Event::Rtt(Duration::ZERO), Event::Rtt(Duration::ZERO)]
         );
-        assert_eq!(pair.viewer_events, [Event::Established, Event::Rtt(Duration::ZERO)]);
+        assert_eq!(pair.viewer_events, [Event::Established(Facts::default()), Event::Rtt(Duration::ZERO)]);
         pair.viewer_events.clear();
         pair.caster_events.clear();
         pair.caster.nominate().unwrap();
@@ -131,7 +135,7 @@ fn a_link_is_made_and_carries_both_streams_in_any_split() {
 fn the_first_byte_is_never_that_of_rtmp() {
     let mut pair = Pair::new();
     let (message_1, _) = drain(&mut pair.caster);
-    assert_eq!(message_1.len(), 50);
+    assert_eq!(message_1.len(), 51);
     assert_eq!(message_1[0], 0);
     pair.viewer.handle_input(pair.now, &message_1).unwrap();
     assert_eq!(drain(&mut pair.viewer).0[0], 0);

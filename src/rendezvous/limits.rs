@@ -263,6 +263,7 @@ impl Sources {
     }
 
     /// How many connections are counted, for invariants.
+    #[cfg(debug_assertions)]
     pub(super) fn conns(&self) -> usize {
         self.table.values().map(|source| source.conns as usize).sum()
     }

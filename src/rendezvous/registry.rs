@@ -244,6 +244,7 @@ impl Registry {
         Some((self.logins.get(&a)?, self.logins.get(&b)?))
     }
 
+    #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.tokens.len(), self.logins.len(), "one token a login");
         let members: usize = self.places.values().map(|place| place.members().count()).sum();

@@ -117,6 +117,7 @@ impl World {
                 self.lines.insert(conn, Line::default());
                 self.dials.push((conn, from, to));
             }
+            NetOp::Knock { .. } | NetOp::GiveUp { .. } => panic!("a daemon punches no holes"),
         }
     }
 

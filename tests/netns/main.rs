@@ -11,6 +11,7 @@ mod demo;
 mod hostile;
 mod lab;
 mod outage;
+#[allow(dead_code, reason = "`tests/interop` uses it too, and another part of it")]
 mod program;
 mod recording;
 mod scene;

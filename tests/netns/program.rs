@@ -30,8 +30,13 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        Self::fed(name, command, Stdio::null())
+    }
+
+    /// A program that reads `input`.
+    pub(crate) fn fed(name: &str, command: &mut Command, input: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -78,6 +83,20 @@ impl Program {
         self.events.iter().filter(|event| event["event"] == name).cloned().collect()
     }
 
+    /// The first of all its lines on standard output that `fits`.
+    ///
+    /// # Panics
+    /// When it does not come in time, with everything that the program said.
+    pub(crate) fn line(&mut self, within: Duration, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(line) = self.said.iter().find(|line| fits(line)) {
+                return line.clone();
+            }
+            assert!(self.hear(deadline), "not said within {within:?}{}", self.report());
+        }
+    }
+
     /// Waits until the program has ended by itself.
     pub(crate) fn end(&mut self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
@@ -114,6 +133,11 @@ impl Program {
     /// Every line of its standard output so far.
     pub(crate) fn said(&self) -> &[String] {
         &self.said
+    }
+
+    /// Every line of its standard error so far, which is complete only some moments after its end.
+    pub(crate) fn talk(&self) -> Vec<String> {
+        self.talk.lock().expect("never poisoned").clone()
     }
 
     /// What it said, for a failure's message.

@@ -186,6 +186,17 @@ fn toys(world: &mut World, cast: Cast) -> Outcome {
 /// Longer than the retransmissions of a SYN that a slot or two went by.
 const TOY_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Counted by hand. Both mappings independent: 9 of 9 link. One: 24 of 36 link (the independent side filters by
+/// address at most), 4 hang on timing (the other does not filter), 8 do not. None: 20 of 36 link (one does not filter).
+#[test]
+fn of_81_pairs_that_drop_53_link_for_certain_and_24_never() {
+    let verdicts: Vec<Verdict> = squares([Refusal::Drop; 2]).iter().map(judge).collect();
+    let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    assert_eq!(count(Verdict::Direct(Rung::Punched)), 53);
+    assert_eq!(count(Verdict::Timing(Rung::Punched)), 4);
+    assert_eq!(count(Verdict::Never), 24);
+}
+
 #[test]
 fn toys_link_where_the_oracle_says_behind_nats_that_drop() {
     for pair in squares([Refusal::Drop, Refusal::Drop]) {

@@ -116,10 +116,12 @@ fn passage(from: &Side<'_>, to: &Side<'_>) -> Passage {
 }
 
 /// Whether a SYN that gets in may have its session cut by a RST close behind it: the walls of the side that sends it
-/// answer the other's SYN, that it crosses, with a RST, and some wall there believes any RST.
+/// answer the other's SYN, that it crosses, with a RST. Some wall at the other end believes any RST, or one further
+/// out at this end lets it end the session on its way.
 fn is_cut(from: &Side<'_>, to: &Side<'_>) -> bool {
     let credulous = to.walls.iter().any(|wall| wall.rst_closes && !wall.tracks_window);
-    credulous && is_foreseen(from) && entry(to, from).for_good == Some(Refusal::Rst)
+    let passed_on = from.walls.iter().skip(1).any(|wall| wall.rst_closes);
+    (credulous || passed_on) && is_foreseen(from) && entry(to, from).for_good == Some(Refusal::Rst)
 }
 
 /// What meets a SYN at the walls of the side that it is sent to.
@@ -180,12 +182,10 @@ fn entry(from: &Side<'_>, to: &Side<'_>) -> Entry {
     entry
 }
 
-/// Whether the walls of `side` keep the session that its SYN to `other` made, for longer than a round trip. Where the
-/// other side's walls answer that SYN with a RST, one that believes it loses the session; and one that does not, but
-/// follows sequence numbers, holds it for a socket that is gone: the listener's answer is out of its window.
+/// Whether the walls of `side` keep the session that its SYN to `other` made, for longer than a round trip: those
+/// that believe a RST lose it where the other side's walls answer that SYN with one.
 fn keeps_state(side: &Side<'_>, other: &Side<'_>) -> bool {
-    let harmless = side.walls.iter().all(|wall| !wall.rst_closes && !wall.tracks_window);
-    if harmless || !other.dialable {
+    if !side.walls.iter().any(|wall| wall.rst_closes) || !other.dialable {
         return true;
     }
     let theirs = entry(side, other);
@@ -252,7 +252,7 @@ mod tests {
         let home = Wall::home();
         assert_eq!(apart(&[reset(home)], &[home]), Verdict::Direct(Rung::Punched));
         assert_eq!(apart(&[reset(home)], &[reset(home)]), Verdict::Timing(Rung::Punched));
-        let keeping = Wall { rst_closes: false, tracks_window: false, ..reset(home) };
+        let keeping = Wall { rst_closes: false, ..reset(home) };
         assert_eq!(apart(&[keeping], &[reset(home)]), Verdict::Direct(Rung::Punched));
         let (dependent, restricted) = (Wall::nat(Address, AddressAndPort), Wall::nat(Independent, Address));
         assert_eq!(apart(&[reset(dependent)], &[restricted]), Verdict::Timing(Rung::Punched));

@@ -320,6 +320,8 @@ impl Session {
             return Track::Invalid("refusal out of the window");
         }
         if segment.rst {
+            // A wall that keeps the session knows at least that its socket is gone: the next may be any.
+            self.inside_isn = None;
             return if spec.rst_closes { Track::End } else { Track::Keep(self.state) };
         }
         if segment.syn {

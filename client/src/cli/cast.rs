@@ -55,6 +55,14 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 source = match text.as_str() {
                     "rtmp" => Source::Rtmp,
                     "pattern" => Source::Pattern,
+                    "screen" => {
+                        return Err(Failure::Usage(
+                            "--source screen is not built in yet; capture with ffmpeg or OBS and --source rtmp: \
+                             ffmpeg -f x11grab -framerate 30 -i :0 -c:v libx264 -tune zerolatency -pix_fmt yuv420p \
+                             -f flv rtmp://127.0.0.1:1935/punchcast/cast"
+                                .into(),
+                        ));
+                    }
                     file => Source::Flv(FlvInput::from_arg(file)),
                 };
             }

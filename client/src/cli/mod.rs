@@ -81,7 +81,10 @@ pub fn run() -> Result<i32, Failure> {
 }
 
 fn demo(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let options = crate::demo::Options::parse(parser)?;
+    let Some(options) = crate::demo::Options::parse(parser)? else {
+        output::print_line(crate::demo::HELP);
+        return Ok(DONE);
+    };
     crate::demo::run(options).map_err(Failure::Failed)
 }
 

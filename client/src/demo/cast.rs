@@ -5,7 +5,7 @@ use super::process::{Heard, Process, Programs, Who};
 use super::story::{Story, say};
 use super::{Options, event::Event};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -23,10 +23,41 @@ const END: Duration = Duration::from_secs(5);
 /// How often the demo looks for what does not come as a message.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// The daemon's ports.
+/// The daemon's ports, unless somebody else has them.
 const MAIN_PORT: u16 = 4000;
 /// See [`MAIN_PORT`].
 const ASSIST_PORT: u16 = 8000;
+
+/// Where the daemon listens.
+#[derive(Clone, Copy, Debug)]
+struct Doors {
+    ip: Ipv4Addr,
+    main: u16,
+    assist: u16,
+}
+
+impl Doors {
+    /// Its usual ports, or free ones where a program listens on all addresses at one of them.
+    fn free(ip: Ipv4Addr) -> Result<Self, String> {
+        let port = |wanted| {
+            TcpListener::bind((ip, wanted))
+                .or_else(|_| TcpListener::bind((ip, 0)))
+                .and_then(|listener| listener.local_addr())
+                .map(|addr| addr.port())
+                .map_err(|error| format!("cannot listen on {ip}: {error}"))
+        };
+        Ok(Self { ip, main: port(MAIN_PORT)?, assist: port(ASSIST_PORT)? })
+    }
+
+    const fn main(self) -> SocketAddr {
+        SocketAddr::new(std::net::IpAddr::V4(self.ip), self.main)
+    }
+
+    fn args(self) -> [String; 4] {
+        let Self { ip, main, assist } = self;
+        ["--main".into(), format!("{ip}:{main}"), "--assist".into(), format!("{ip}:{assist}")]
+    }
+}
 
 /// The viewer's page as the host's browser reaches it.
 #[derive(Clone, Debug)]
@@ -59,9 +90,10 @@ pub(super) fn in_lab(
             .arg(&page.socket)
             .arg(page.addr.to_string()),
     )?;
-    show.start(Who::Daemon, daemon_args(&mut lab.command("server", &programs.punchcastd), lab.server))?;
-    let door = SocketAddr::from((lab.server, MAIN_PORT));
-    show.wait_for_daemon(|| {
+    let doors = Doors { ip: lab.server, main: MAIN_PORT, assist: ASSIST_PORT };
+    show.start(Who::Daemon, lab.command("server", &programs.punchcastd).args(doors.args()))?;
+    let door = doors.main();
+    show.wait_for_daemon(doors, || {
         // Asked from a home, so that the whole way is known to work.
         lab.command("caster", "bash")
             .args(["-c", &format!("exec 3<>/dev/tcp/{}/{}", door.ip(), door.port())])
@@ -69,15 +101,15 @@ pub(super) fn in_lab(
             .status()
             .is_ok_and(|status| status.success())
     })?;
-    show.cast(&mut lab.command("viewer", &programs.punchcast), lab.server, page.addr, |ticket| {
+    show.cast(&mut lab.command("viewer", &programs.punchcast), doors, page.addr, |ticket| {
         let mut command = lab.command("caster", &programs.punchcast);
         command.args(["cast", ticket]);
         command
     })
 }
 
-/// The cast on this machine's loopback. An address of its own in 127.0.0.0/8 lets the daemon keep its ports whatever
-/// else runs here.
+/// The cast on this machine's loopback. An address of its own in 127.0.0.0/8 lets the daemon keep its ports beside
+/// most of what else runs here.
 pub(super) fn over_loopback(
     options: &Options,
     programs: &Programs,
@@ -85,19 +117,15 @@ pub(super) fn over_loopback(
 ) -> Result<i32, String> {
     let server = Ipv4Addr::new(127, fastrand::u8(1..=254), fastrand::u8(..), fastrand::u8(1..=254));
     let mut show = Show::new(options, interrupted);
-    show.start(Who::Daemon, daemon_args(&mut Command::new(&programs.punchcastd), server))?;
-    let door = SocketAddr::from((server, MAIN_PORT));
-    show.wait_for_daemon(|| TcpStream::connect_timeout(&door, START).is_ok())?;
+    let doors = Doors::free(server)?;
+    show.start(Who::Daemon, Command::new(&programs.punchcastd).args(doors.args()))?;
+    show.wait_for_daemon(doors, || TcpStream::connect_timeout(&doors.main(), START).is_ok())?;
     let page = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    show.cast(&mut Command::new(&programs.punchcast), server, page, |ticket| {
+    show.cast(&mut Command::new(&programs.punchcast), doors, page, |ticket| {
         let mut command = Command::new(&programs.punchcast);
         command.args(["cast", ticket]);
         command
     })
-}
-
-fn daemon_args(command: &mut Command, addr: Ipv4Addr) -> &mut Command {
-    command.args(["--main", &format!("{addr}:{MAIN_PORT}"), "--assist", &format!("{addr}:{ASSIST_PORT}")])
 }
 
 /// The running demo. Its programs end with it, the newest first.
@@ -160,7 +188,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    fn wait_for_daemon(&mut self, answers: impl Fn() -> bool) -> Result<(), String> {
+    fn wait_for_daemon(&mut self, doors: Doors, answers: impl Fn() -> bool) -> Result<(), String> {
         let deadline = Instant::now() + START;
         while !answers() {
             match self.turn(deadline.min(Instant::now() + GLANCE)) {
@@ -172,7 +200,7 @@ impl<'a> Show<'a> {
                 Turn::TimeUp | Turn::Heard(..) => {}
             }
         }
-        self.story.step("daemon", &format!("answers on ports {MAIN_PORT} and {ASSIST_PORT}"));
+        self.story.step("daemon", &format!("answers on ports {} and {}", doors.main, doors.assist));
         Ok(())
     }
 
@@ -180,7 +208,7 @@ impl<'a> Show<'a> {
     fn cast(
         &mut self,
         viewer: &mut Command,
-        server: Ipv4Addr,
+        doors: Doors,
         page: SocketAddr,
         caster: impl Fn(&str) -> Command,
     ) -> Result<i32, String> {
@@ -188,7 +216,9 @@ impl<'a> Show<'a> {
             "view",
             "--json",
             "--server",
-            &format!("{server}:{MAIN_PORT}"),
+            &doors.main().to_string(),
+            "--assist",
+            &doors.assist.to_string(),
             "--page",
             &page.to_string(),
         ]);

@@ -7,7 +7,7 @@
 //!
 //! - **Root**: in network namespaces that `scripts/lab` lays (the script is part of this program). Nothing is put
 //!   into the machine's own network, so the viewer's page, which listens on the viewer's loopback, is reached through
-//!   a file: see [`bridge`].
+//!   a file: see `bridge`.
 //! - **Anybody else**: the same inside a user namespace. The demo starts itself once more in there (`--within`) and
 //!   stays outside as the page's front.
 //! - **Where namespaces are refused**, or with `--loopback`: on this machine's loopback, with no NAT. It says so.
@@ -51,6 +51,18 @@ const SNAPSHOT: &str = "demo-snapshot.png";
 /// The longest `--seconds` taken: a day. Beyond it, leave `--once` away.
 const MAX_SECONDS: u64 = 86_400;
 
+/// What `punchcast demo --help` tells.
+pub const HELP: &str = "\
+punchcast demo: a daemon, a viewer and a caster on this machine, each side behind a NAT of its own.
+
+  --once           end after some seconds, with a summary and a picture of what the viewer saw
+  --seconds N      how long --once shows the cast (default 8)
+  --snapshot FILE  where the picture goes (with --once: demo-snapshot.png)
+  --loopback       no namespaces, all on 127.0.0.1
+
+The viewer's page is at an address that this machine's browser reaches, until Ctrl-C.
+Exit code 0 only if a direct link formed and pictures arrived.";
+
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -88,7 +100,8 @@ impl Options {
     /// # Errors
     ///
     /// Names the argument that is not understood.
-    pub fn parse(parser: &mut lexopt::Parser) -> Result<Self, lexopt::Error> {
+    /// `None` when only help was asked for.
+    pub fn parse(parser: &mut lexopt::Parser) -> Result<Option<Self>, lexopt::Error> {
         use lexopt::prelude::*;
 
         let mut options =
@@ -113,13 +126,14 @@ impl Options {
                     let socket = PathBuf::from(parser.value()?);
                     options.part = Part::Within { socket, port: parser.value()?.parse()? };
                 }
+                Short('h') | Long("help") => return Ok(None),
                 Short(_) | Long(_) | Value(_) => return Err(arg.unexpected()),
             }
         }
         if options.once && options.snapshot.is_none() {
             options.snapshot = Some(PathBuf::from(SNAPSHOT));
         }
-        Ok(options)
+        Ok(Some(options))
     }
 
     /// The arguments that make another process of this program do the same as this one.

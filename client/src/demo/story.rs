@@ -128,7 +128,10 @@ fn describe(who: Who, event: &Event) -> String {
         "logged-in" => "is logged in at the daemon's main port".to_owned(),
         "observed" => format!("has shown its hole port to the assist port: {}", text("endpoint")),
         "peer" => format!("hears of the other: {}", text("id")),
-        "introduced" => format!("is introduced; the other was observed at {}", text("endpoints")),
+        "introduced" => format!(
+            "is introduced; the other was observed at {}",
+            text("endpoints").replace(['[', ']', '"'], "").replace(',', ", ")
+        ),
         "cast-end" => "hears that the cast is over".to_owned(),
         "attempt" => format!("tries {}: {} → {}", text("rung"), text("local"), text("remote")),
         "link" => format!(

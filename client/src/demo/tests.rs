@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn parse(args: &[&str]) -> Result<Options, lexopt::Error> {
     Options::parse(&mut lexopt::Parser::from_args(args))
+        .map(|options| options.expect("no help was asked for"))
 }
 
 fn event(line: &str) -> Event {
@@ -51,7 +52,7 @@ fn the_arguments_for_the_inner_process_parse_to_the_same_options() {
     assert_eq!(args.remove(0), "demo");
     args.extend(["--within".into(), "/tmp/page".into(), "8080".into()]);
 
-    let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap();
+    let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap().unwrap();
 
     assert_eq!(inner.part, Part::Within { socket: "/tmp/page".into(), port: 8080 });
     assert_eq!(Options { part: Part::Whole, ..inner }, outer);
@@ -76,8 +77,8 @@ fn the_story_succeeds_with_a_direct_link_pictures_and_a_snapshot_only() {
 
     story.hear(Who::Viewer, now, &event(r#"{"event":"link","t_ms":9,"rung":"punched","elapsed_ms":90}"#));
     assert!(!story.succeeded(Some(&png)), "no picture yet");
-    story.hear(Who::Caster, now, &event(r#"{"event":"link","t_ms":8,"rung":"punched","elapsed_ms":84}"#));
-    story.hear(Who::Viewer, now, &event(r#"{"event":"first-frame","t_ms":20,"elapsed_ms":101}"#));
+    story.hear(Who::Caster, now, &event(r#"{"event":"link","t_ms":8,"rung":"punched","elapsed_ms":84.3}"#));
+    story.hear(Who::Viewer, now, &event(r#"{"event":"first-frame","t_ms":20,"elapsed_ms":101.26}"#));
     story.hear(Who::Viewer, now, &event(r#"{"event":"stats","t_ms":1000,"frames":30}"#));
     story.hear(Who::Viewer, now, &event(r#"{"event":"stats","t_ms":2000,"frames":29}"#));
 
@@ -86,7 +87,10 @@ fn the_story_succeeds_with_a_direct_link_pictures_and_a_snapshot_only() {
     assert!(!story.succeeded(Some(Path::new("/nowhere.png"))));
     let summary = story.summary(Some(&png));
     let words: Vec<_> = summary.split_whitespace().collect();
-    assert_eq!(words[..10], ["rung", "punched", "link", "84", "ms", "first", "frame", "101", "ms", "frames"]);
+    assert_eq!(
+        words[..10],
+        ["rung", "punched", "link", "84.3", "ms", "first", "frame", "101.3", "ms", "frames"]
+    );
     assert_eq!(words[10], "59");
 
     story.hear(Who::Viewer, now, &event(r#"{"event":"link","t_ms":9,"rung":"relayed","elapsed_ms":90}"#));

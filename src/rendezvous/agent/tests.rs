@@ -67,6 +67,8 @@ impl Bench {
                 Some((*conn, *from))
             }
             NetOp::Connect { .. }
+            | NetOp::Knock { .. }
+            | NetOp::GiveUp { .. }
             | NetOp::Listen { .. }
             | NetOp::StopListening { .. }
             | NetOp::Send { .. }
