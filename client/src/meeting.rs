@@ -337,8 +337,16 @@ impl Meeting {
     }
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
-        if let agent::Event::Introduced { session, peer } = &event {
-            self.introduced(now, *session, peer.clone());
+        match &event {
+            agent::Event::Introduced { session, peer, .. } => self.introduced(now, *session, peer.clone()),
+            agent::Event::Amended { session, peer } => self.amended(now, *session, peer.clone()),
+            agent::Event::LoggedIn { .. }
+            | agent::Event::Observed { .. }
+            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerLeft { .. }
+            | agent::Event::Filtering { .. }
+            | agent::Event::Refused { .. }
+            | agent::Event::Unreachable { .. } => {}
         }
         self.event(Event::Rendezvous(event));
     }
@@ -367,6 +375,15 @@ impl Meeting {
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
             Role::Caster => self.hole.start(now, THE_ATTEMPT, self.approach(), &targets),
+        }
+    }
+
+    /// More is known of a peer. Endpoints that are new are tried, too; a session that is over stays over.
+    fn amended(&mut self, now: Instant, session: SessionId, peer: Peer) {
+        let Some((_, known)) = self.sessions.iter_mut().find(|(known, _)| *known == session) else { return };
+        let before = std::mem::replace(known, peer.clone());
+        if targets_of(&peer).iter().any(|target| !targets_of(&before).contains(target)) {
+            self.introduced(now, session, peer);
         }
     }
 
@@ -621,12 +638,13 @@ fn facts(open: &Open) -> Facts {
 
 /// Whether `endpoint` is on a host that the daemon named as `peer`.
 fn knows(peer: &Peer, endpoint: Endpoint) -> bool {
-    peer.observed.iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
+    peer.hole_endpoints().iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
 }
 
 fn targets_of(peer: &Peer) -> Vec<Target> {
     let local = peer.local.iter().map(|&endpoint| Target { endpoint, origin: Origin::Local });
-    let observed = peer.observed.iter().map(|&endpoint| Target { endpoint, origin: Origin::Observed });
+    let observed =
+        peer.hole_endpoints().into_iter().map(|endpoint| Target { endpoint, origin: Origin::Observed });
     local.chain(observed).collect()
 }
 
