@@ -20,7 +20,7 @@ use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::id::SessionId;
 use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
-use punchcast::policy::Rung;
+use punchcast::policy::{self, Rung};
 use punchcast::punch::{self, Approach, Attempt, Duty, Findings, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
 use punchcast::wire::message::{Peer, Role};
@@ -206,7 +206,7 @@ impl Meeting {
             .map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
-        self.hole.start(now, THE_ATTEMPT, self.approach(), &targets);
+        self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
         }
@@ -338,10 +338,17 @@ impl Meeting {
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
         match &event {
-            agent::Event::Introduced { session, peer, .. } => self.introduced(now, *session, peer.clone()),
-            agent::Event::Amended { session, peer } => self.amended(now, *session, peer.clone()),
+            agent::Event::Introduced { session, peer, start_in, rtt } => {
+                let approach = self.approach(*start_in, *rtt);
+                self.introduced(now, *session, peer.clone(), approach);
+                self.add_bursts(now);
+            }
+            agent::Event::Amended { session, peer } => {
+                self.amended(now, *session, peer.clone());
+                self.add_bursts(now);
+            }
+            agent::Event::Observed { .. } => self.add_bursts(now),
             agent::Event::LoggedIn { .. }
-            | agent::Event::Observed { .. }
             | agent::Event::PeerJoined { .. }
             | agent::Event::PeerLeft { .. }
             | agent::Event::Filtering { .. }
@@ -351,7 +358,7 @@ impl Meeting {
         self.event(Event::Rendezvous(event));
     }
 
-    fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer) {
+    fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer, approach: Approach) {
         let targets = targets_of(&peer);
         for target in &targets {
             self.door.expect(target.endpoint.ip());
@@ -371,10 +378,10 @@ impl Meeting {
         }
         self.sessions.push_back((session, peer));
         match self.role() {
-            Role::Viewer => self.hole.start(now, Attempt(session.0), self.approach(), &targets),
+            Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
-            Role::Caster => self.hole.start(now, THE_ATTEMPT, self.approach(), &targets),
+            Role::Caster => self.hole.start(now, THE_ATTEMPT, approach, &targets),
         }
     }
 
@@ -383,17 +390,34 @@ impl Meeting {
         let Some((_, known)) = self.sessions.iter_mut().find(|(known, _)| *known == session) else { return };
         let before = std::mem::replace(known, peer.clone());
         if targets_of(&peer).iter().any(|target| !targets_of(&before).contains(target)) {
-            self.introduced(now, session, peer);
+            let approach = self.approach(Duration::ZERO, None);
+            self.introduced(now, session, peer, approach);
         }
     }
 
     /// The caster dials, the viewer holds: the roles come from the session, so both sides know.
-    const fn approach(&self) -> Approach {
+    const fn approach(&self, begin_in: Duration, rtt: Option<Duration>) -> Approach {
         let duty = match self.role() {
             Role::Caster => Duty::Dialler,
             Role::Viewer => Duty::Holder,
         };
-        Approach { duty, begin_in: Duration::ZERO, rtt: None }
+        Approach { duty, begin_in, rtt }
+    }
+
+    /// Adds what may find an endpoint that nobody has seen, as far as the samples tell by now.
+    fn add_bursts(&mut self, now: Instant) {
+        let Some(agent) = &self.agent else { return };
+        for (session, peer) in &self.sessions {
+            let attempt = match self.secrets {
+                Secrets::Caster(_) => THE_ATTEMPT,
+                Secrets::Viewer(_) => Attempt(session.0),
+            };
+            if self.hole.is_trying(attempt)
+                && let Some(aim) = policy::plan::burst(agent.samples(), &peer.observed, session.0)
+            {
+                self.hole.burst(now, attempt, aim);
+            }
+        }
     }
 
     fn has_link(&self) -> bool {
@@ -439,7 +463,7 @@ impl Meeting {
         if self.role() == Role::Caster {
             let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
             let targets: Vec<Target> = self.ticket_addresses.iter().map(ticket).collect();
-            self.hole.start(now, THE_ATTEMPT, self.approach(), &targets);
+            self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
         }
     }
 
@@ -455,7 +479,11 @@ impl Meeting {
         let own_ip_of_peer = target.origin != Origin::Observed && remote.reach() == Reach::Global;
         let theirs =
             Facts { public: own_ip_of_peer || peer.is_some_and(|peer| peer.public), ..Facts::default() };
-        let ours = Facts { dialled: true, public: Endpoint::new(local).reach() == Reach::Global, lan: false };
+        let ours = Facts {
+            dialled: true,
+            public: Endpoint::new(local).reach() == Reach::Global,
+            ..Facts::default()
+        };
         let rung = if is_lan(local.into(), remote) { Rung::Lan } else { self.rung(ours, theirs) };
         self.event(Event::Trying { rung, local, remote });
     }
@@ -594,6 +622,7 @@ impl Meeting {
             (true, true) if !viewer.dialled => Rung::Public,
             (true, _) => Rung::Reverse,
             (false, true) => Rung::Public,
+            (false, false) if caster.predicted || viewer.predicted => Rung::Predicted,
             (false, false) => Rung::Punched,
         }
     }
@@ -633,6 +662,7 @@ fn facts(open: &Open) -> Facts {
         dialled: open.dialled,
         public: open.local.reach() == Reach::Global,
         lan: is_lan(open.local, open.remote),
+        predicted: open.origin == Some(Origin::Predicted),
     }
 }
 

@@ -9,13 +9,16 @@ use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room};
 use crate::endpoint::{Endpoint, Reach as Place};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Endpoints dialled at the same time, over all attempts. A ticket and an introduction give at most 24 together.
 const MAX_LANES: usize = 64;
 
 /// Bursts at the same time. Each holds hundreds of sockets.
-const MAX_BURSTS: usize = 2;
+const MAX_BURSTS: usize = 3;
+
+/// The head start of the endpoints that were seen, unless a round trip is longer.
+const BURST_AFTER: Duration = Duration::from_millis(100);
 
 /// One local port that listens and connects at once. See the [module](super).
 pub struct Hole {
@@ -95,11 +98,12 @@ impl Hole {
         self.event(Event::Trying { attempt, target });
     }
 
-    /// Adds a burst to an attempt that was started, at the moment at which observed endpoints are dialled.
+    /// Adds a burst to an attempt that was started, a little after observed endpoints are dialled: they may do.
     pub fn burst(&mut self, now: Instant, attempt: Attempt, aim: Aim) {
         let again = self.bursts.iter().any(|burst| burst.attempt == attempt && *burst.aim() == aim);
         let Some(effort) = self.effort(attempt) else { return };
-        let begin = now + effort.approach.begin_in;
+        let Approach { begin_in, rtt, .. } = effort.approach;
+        let begin = now + begin_in + BURST_AFTER.max(rtt.unwrap_or_default());
         if again || self.bursts.len() >= MAX_BURSTS {
             return;
         }
