@@ -36,7 +36,6 @@ enum State {
     Open,
     /// The application closed it; what is queued goes out, what comes in is thrown away.
     Flushing {
-        deadline: Instant,
         finished: bool,
     },
     /// The end is noted in `pending` and not delivered yet.
@@ -101,7 +100,9 @@ pub(super) struct Sockets {
     events: Events,
     listeners: HashMap<ListenerId, Listener>,
     conns: HashMap<ConnId, Conn>,
-    flushing: usize,
+    /// Flushing connections by their deadlines, which come in order, for each has the same time.
+    /// Those that are done stay until they come to the front.
+    flushes: VecDeque<(Instant, ConnId)>,
     ready: VecDeque<Ready>,
     pending: VecDeque<Input<'static>>,
     next_accepted: u32,
@@ -116,7 +117,7 @@ impl Sockets {
             events: Events::with_capacity(EVENTS),
             listeners: HashMap::new(),
             conns: HashMap::new(),
-            flushing: 0,
+            flushes: VecDeque::new(),
             ready: VecDeque::new(),
             pending: VecDeque::new(),
             next_accepted: 0,
@@ -204,9 +205,9 @@ impl Sockets {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         let open = matches!(entry.state, State::Open);
         if how == Closing::Flush && open {
-            entry.state = State::Flushing { deadline: now + FLUSH_TIME, finished: false };
+            entry.state = State::Flushing { finished: false };
             entry.reading = true;
-            self.flushing += 1;
+            self.flushes.push_back((now + FLUSH_TIME, conn));
             self.queue_read(conn);
             self.queue_write(conn);
         } else if matches!(self.conns.get(&conn), Some(entry) if !matches!(entry.state, State::Flushing { .. }))
@@ -285,22 +286,23 @@ impl Sockets {
                 }
             }
         }
-        if self.flushing > 0 {
-            self.end_overdue(now);
-        }
+        self.end_overdue(now);
     }
 
     fn end_overdue(&mut self, now: Instant) {
-        let overdue: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, entry)| matches!(entry.state, State::Flushing { deadline, .. } if deadline <= now))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in overdue {
-            log::debug!("conn={conn} its peer does not take its last bytes");
-            self.forget(conn);
+        while let Some(&(deadline, conn)) = self.flushes.front()
+            && deadline <= now
+        {
+            self.flushes.pop_front();
+            if self.is_flushing(conn) {
+                log::debug!("conn={conn} its peer does not take its last bytes");
+                self.forget(conn);
+            }
         }
+    }
+
+    fn is_flushing(&self, conn: ConnId) -> bool {
+        matches!(self.conns.get(&conn), Some(Conn { state: State::Flushing { .. }, .. }))
     }
 
     /// Takes steps of ready sockets until one gives an input.
@@ -395,7 +397,7 @@ impl Sockets {
                     Err(error) => self.fail(conn, &error),
                 }
             }
-            State::Flushing { ref mut finished, .. } => {
+            State::Flushing { ref mut finished } => {
                 let was_finished = std::mem::replace(finished, true);
                 let result = entry.flush();
                 if result.is_err() {
@@ -404,7 +406,7 @@ impl Sockets {
                     if !was_finished && let Some(stream) = &entry.stream {
                         let _ = stream.shutdown(Shutdown::Write);
                     }
-                } else if let State::Flushing { finished, .. } = &mut entry.state {
+                } else if let State::Flushing { finished } = &mut entry.state {
                     *finished = false;
                 }
             }
@@ -482,12 +484,15 @@ impl Sockets {
 
     fn forget(&mut self, conn: ConnId) {
         if let Some(mut entry) = self.conns.remove(&conn) {
-            if matches!(entry.state, State::Flushing { .. }) {
-                self.flushing -= 1;
-            }
             if let Some(mut stream) = entry.stream.take() {
                 let _ = self.poll.registry().deregister(&mut stream);
             }
+        }
+        // Done is done: a deadline at the front would only wake the driver.
+        while let Some(&(_, first)) = self.flushes.front()
+            && !self.is_flushing(first)
+        {
+            self.flushes.pop_front();
         }
         self.retry_accepts();
     }
@@ -532,11 +537,7 @@ impl Sockets {
     /// Waits until something is ready, or `deadline`, or a deadline of the sockets' own.
     pub(super) fn wait(&mut self, deadline: Option<Instant>, now: Instant) -> io::Result<()> {
         let retries = self.listeners.values().filter_map(|listener| listener.retry_at);
-        let flushes = self.conns.values().filter_map(|entry| match entry.state {
-            State::Flushing { deadline, .. } => Some(deadline),
-            State::Connecting | State::Open | State::Failed => None,
-        });
-        let own = if self.flushing > 0 { retries.chain(flushes).min() } else { retries.min() };
+        let own = retries.chain(self.flushes.front().map(|(deadline, _)| *deadline)).min();
         let until = match (deadline, own) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
