@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// repeated, so waiting clients would be forgotten.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Connections that may flush at one time: the application counts them no more, and each holds a descriptor. A quarter
+/// of the descriptors that a process usually has. Beyond it the oldest ends: what the kernel has of its bytes still goes.
+pub(super) const MAX_FLUSHING: usize = 256;
+
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
@@ -103,6 +107,8 @@ pub(super) struct Sockets {
     /// Flushing connections by their deadlines, which come in order, for each has the same time.
     /// Those that are done stay until they come to the front.
     flushes: VecDeque<(Instant, ConnId)>,
+    /// How many of `flushes` are not done.
+    flushing: usize,
     ready: VecDeque<Ready>,
     pending: VecDeque<Input<'static>>,
     next_accepted: u32,
@@ -118,6 +124,7 @@ impl Sockets {
             listeners: HashMap::new(),
             conns: HashMap::new(),
             flushes: VecDeque::new(),
+            flushing: 0,
             ready: VecDeque::new(),
             pending: VecDeque::new(),
             next_accepted: 0,
@@ -208,6 +215,10 @@ impl Sockets {
             entry.state = State::Flushing { finished: false };
             entry.reading = true;
             self.flushes.push_back((now + FLUSH_TIME, conn));
+            self.flushing += 1;
+            if self.flushing > MAX_FLUSHING {
+                self.end_oldest_flush();
+            }
             self.queue_read(conn);
             self.queue_write(conn);
         } else if matches!(self.conns.get(&conn), Some(entry) if !matches!(entry.state, State::Flushing { .. }))
@@ -240,6 +251,11 @@ impl Sockets {
         for conn in names {
             self.close(conn, Closing::Flush, now);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn flushing(&self) -> usize {
+        self.flushing
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -297,6 +313,16 @@ impl Sockets {
             if self.is_flushing(conn) {
                 log::debug!("conn={conn} its peer does not take its last bytes");
                 self.forget(conn);
+            }
+        }
+    }
+
+    fn end_oldest_flush(&mut self) {
+        while let Some((_, conn)) = self.flushes.pop_front() {
+            if self.is_flushing(conn) {
+                log::debug!("conn={conn} ends for {MAX_FLUSHING} younger ones that flush");
+                self.forget(conn);
+                return;
             }
         }
     }
@@ -484,6 +510,9 @@ impl Sockets {
 
     fn forget(&mut self, conn: ConnId) {
         if let Some(mut entry) = self.conns.remove(&conn) {
+            if matches!(entry.state, State::Flushing { .. }) {
+                self.flushing -= 1;
+            }
             if let Some(mut stream) = entry.stream.take() {
                 let _ = self.poll.registry().deregister(&mut stream);
             }
