@@ -1,7 +1,7 @@
 //! All sockets of one driver: readiness in, inputs out.
 
 use super::socket;
-use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp, Room};
+use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetOp, Room};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::{HashMap, VecDeque};
@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// How long a listener waits before it accepts again after the system had no descriptor for it: an edge is not
-/// repeated, so waiting clients would be forgotten.
+/// How long a listener waits before it accepts again after an error that may last, most likely that the system had no
+/// descriptor for it: an edge is not repeated, so waiting clients would be forgotten.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Connections that may flush at one time: the application counts them no more, and each holds a descriptor. A quarter
@@ -387,16 +387,15 @@ impl Sockets {
                 Some(Input::Accepted { listener: name, conn, local, remote })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) if socket::net_error(&error) == NetError::TooManyFiles => {
-                log::warn!("cannot accept: {error}; trying again");
-                listener.retry_at = Some(now + ACCEPT_RETRY);
-                None
-            }
-            Err(error) => {
-                // The connection died in the queue; the next one may be well.
+            Err(error) if is_of_one_connection(&error) => {
                 log::debug!("accept: {error}");
                 listener.queued = true;
                 self.ready.push_back(Ready::Accept(name));
+                None
+            }
+            Err(error) => {
+                log::warn!("cannot accept: {error}; trying again");
+                listener.retry_at = Some(now + ACCEPT_RETRY);
                 None
             }
         }
@@ -608,6 +607,19 @@ impl Sockets {
     }
 }
 
+/// Whether an error of accept(2) took a connection out of the queue, so that the next one may be well: it died there, or
+/// brought an error of the network along. Any other error would come again at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+    )
+}
+
 /// IPv4 peers of a dual-stack listener are IPv4 peers.
 const fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
@@ -631,4 +643,22 @@ const fn listener_of(token: Token) -> Option<ListenerId> {
         return None;
     }
     Some(ListenerId { room: Room((token.0 >> 32) as u8), serial: token.0 as u32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_error_that_would_come_again_at_once_waits() {
+        // EINTR, ENETDOWN, ENETUNREACH, ECONNABORTED, EHOSTUNREACH.
+        for code in [4, 100, 101, 103, 113] {
+            assert!(is_of_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // EBADF, ENOMEM, EINVAL, ENFILE, EMFILE, ENOTSOCK, ENOBUFS, EPERM.
+        for code in [9, 12, 22, 23, 24, 88, 105, 1] {
+            assert!(!is_of_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
 }
