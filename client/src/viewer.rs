@@ -369,8 +369,8 @@ impl Viewer {
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            // A keyframe comes every two seconds at the latest; asking the caster for one sooner needs a message that the
-            // link does not have yet.
+            // The next keyframe comes when its encoder makes one: our own every two seconds at the latest, a published stream as
+            // its program is set. Asking the caster for one sooner needs a message that the link does not have.
             PageEvent::KeyframeWanted => {}
         }
     }
