@@ -5,8 +5,9 @@
 //! together hold [`TOTAL`]. Addresses that an introduction named have [`RESERVED`] places more, so that a crowd
 //! of strangers does not shut out the peer who is awaited. A connection that was established, or ended, leaves.
 
+use crate::endpoint::Prefix;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Connections before the door, all together. Each costs a descriptor and less than a kilobyte for five seconds.
@@ -36,14 +37,10 @@ const EXPECTED: usize = 64;
 /// Bounds the connections that are not established yet. See the module's account.
 #[derive(Debug, Default)]
 pub struct Door {
-    sources: BTreeMap<Source, Visits>,
-    expected: Vec<Source>,
+    sources: BTreeMap<Prefix, Visits>,
+    expected: Vec<Prefix>,
     inside: usize,
 }
-
-/// An IPv4 address, or an IPv6 /64, which is what one subscriber has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Source(IpAddr);
 
 #[derive(Debug)]
 struct Visits {
@@ -61,7 +58,7 @@ impl Door {
 
     /// Awaits connections from `addr`: an introduction, or the ticket, named it.
     pub fn expect(&mut self, addr: IpAddr) {
-        let source = Source::of(addr);
+        let source = Prefix::of(addr);
         self.expected.retain(|&known| known != source);
         if self.expected.len() == EXPECTED {
             self.expected.remove(0);
@@ -72,7 +69,7 @@ impl Door {
     /// Whether a connection from `addr` may come before the door; if so it must [`leave`](Self::leave) once.
     /// Otherwise it is to be closed at once, unread and unanswered.
     pub fn admit(&mut self, addr: IpAddr, now: Instant) -> bool {
-        let source = Source::of(addr);
+        let source = Prefix::of(addr);
         let expected = self.expected.contains(&source);
         let places = if expected { TOTAL + RESERVED } else { TOTAL };
         if self.inside >= places {
@@ -99,7 +96,7 @@ impl Door {
 
     /// An admitted connection from `addr` was established or ended.
     pub fn leave(&mut self, addr: IpAddr) {
-        if let Some(visits) = self.sources.get_mut(&Source::of(addr))
+        if let Some(visits) = self.sources.get_mut(&Prefix::of(addr))
             && visits.waiting > 0
         {
             visits.waiting -= 1;
@@ -117,14 +114,5 @@ impl Door {
 impl Visits {
     fn window_is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.window_began) >= RATE_WINDOW
-    }
-}
-
-impl Source {
-    fn of(addr: IpAddr) -> Self {
-        Self(match addr.to_canonical() {
-            IpAddr::V4(addr) => IpAddr::V4(addr),
-            IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
-        })
     }
 }
