@@ -221,6 +221,29 @@ fn without_webcodecs_the_page_falls_back_to_media_source_extensions() {
 }
 
 #[test]
+fn when_webcodecs_fails_half_way_media_source_extensions_take_over() {
+    let Some(program) = program() else { return };
+    let viewer = Viewer::start("127.0.0.1:0".parse().unwrap(), TICKET);
+    let mut browser = Chromium::start(&program, &scratch(), (1280, 720));
+    browser.prelude(
+        "const decode = VideoDecoder.prototype.decode; \
+         VideoDecoder.prototype.decode = function (chunk) { \
+         if (globalThis.broken) throw new Error('broken'); return decode.call(this, chunk); };",
+    );
+    browser.open(&format!("http://{}/", viewer.local));
+    browser.wait_for("document.body.dataset.socket === 'up'");
+    viewer.cue(Cue::Status(live()));
+    viewer.cue(Cue::Play(stream()));
+    browser.wait_for("punchcast.frames > 10");
+    assert_eq!(browser.evaluate("punchcast.decoder"), "webcodecs");
+    browser.evaluate("globalThis.broken = true");
+    browser.wait_for("punchcast.decoder === 'mse'");
+    let before = browser.evaluate("punchcast.frames").as_u64().expect("a count");
+    browser.wait_for(&format!("punchcast.frames > {before} + 10"));
+    assert_left_half(&mut browser, "#video");
+}
+
+#[test]
 fn without_any_decoder_the_page_tells_other_ways() {
     let Some(program) = program() else { return };
     let viewer = Viewer::start("127.0.0.1:0".parse().unwrap(), TICKET);
