@@ -14,6 +14,7 @@ use crate::notice::{Notice, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::stats::Meter;
+use crate::unread::Unread;
 use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::Unit;
@@ -57,6 +58,7 @@ struct Cast {
     heard: Instant,
     seen_first: bool,
     began: Instant,
+    unread: Unread,
 }
 
 /// What has been bound so far; the ticket is shown when nothing is missing.
@@ -163,7 +165,17 @@ impl Viewer {
                     self.cast_over(now, finished, &loss.to_string());
                 }
             }
-            meeting::Event::Backlogged(_) | meeting::Event::Drained(_) | meeting::Event::NoLink(_) => {}
+            meeting::Event::Backlogged(conn) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.unread.begin();
+                }
+            }
+            meeting::Event::Drained(conn) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.unread.end();
+                }
+            }
+            meeting::Event::NoLink(_) => {}
         }
     }
 
@@ -232,6 +244,7 @@ impl Viewer {
             heard: now,
             seen_first: false,
             began,
+            unread: Unread::default(),
         });
         self.meter.reset(now);
         self.status = Status {
@@ -253,7 +266,14 @@ impl Viewer {
         loop {
             let Some(cast) = self.cast.as_mut() else { return };
             match cast.session.poll_output() {
-                Some(rtmp::Output::Transmit(bytes)) => self.meeting.send(now, conn, &bytes),
+                Some(rtmp::Output::Transmit(bytes)) => {
+                    if !cast.unread.count(bytes.len()) {
+                        self.meeting.end(now, conn, Bye::Leaving);
+                        self.cast_over(now, false, "the caster asks and does not read");
+                        return;
+                    }
+                    self.meeting.send(now, conn, &bytes);
+                }
                 Some(rtmp::Output::Event(event)) => self.session_event(now, event),
                 None => break,
             }
@@ -349,8 +369,8 @@ impl Viewer {
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            // A keyframe comes every two seconds at the latest; asking the caster for one sooner needs a message that the
-            // link does not have yet.
+            // The next keyframe comes when its encoder makes one: our own every two seconds at the latest, a published stream as
+            // its program is set. Asking the caster for one sooner needs a message that the link does not have.
             PageEvent::KeyframeWanted => {}
         }
     }
