@@ -250,10 +250,7 @@ impl Caster {
             Upstream::Opening(stream) => Upstream::Live(stream),
             other @ (Upstream::Seeking | Upstream::Live(_)) => other,
         };
-        let units: Vec<Unit> = self.cache.replay().collect();
-        for unit in units {
-            self.queue.push(now, unit);
-        }
+        self.queue.begin(now, &self.cache);
         self.pump(now);
     }
 
