@@ -23,7 +23,8 @@ punchcast cast TICKET: finds the viewer who made TICKET and sends it a live pict
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
                           OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
   --source pattern      a moving test picture with a clock and frame numbers
-  --source FILE.flv     a file in real time; `-` for FLV on standard input
+  --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
+                        comes and no faster than real time
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
   --duration SECS       end by itself
   --json                one JSON object a line on standard output
