@@ -78,7 +78,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 let text = args::text("ticket", value)?;
                 ticket = Some(text.parse::<Ticket>().map_err(|error| Failure::Usage(error.to_string()))?);
             }
-            other @ (Short(_) | Long(_) | Value(_)) => return Err(other.unexpected().into()),
+            // Not echoed: it may be a ticket, which is a secret.
+            Value(_) => return Err(Failure::Usage("one TICKET only".into())),
+            other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
     }
     let missing =
@@ -185,4 +187,22 @@ fn config(options: &Options) -> Result<Config, Failure> {
     };
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
     Ok(Config { meeting, rtmp, duration: options.duration, seed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::ticket::ViewerIdentity;
+
+    #[test]
+    fn a_second_ticket_is_refused_without_a_word_of_it() {
+        let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
+        let ticket = identity.ticket(None, Vec::new()).to_string();
+        let mut parser = lexopt::Parser::from_args([ticket.as_str(), ticket.as_str()]);
+        match parse(&mut parser) {
+            Err(Failure::Usage(why)) => assert_eq!(why, "one TICKET only"),
+            Err(Failure::Failed(why)) => panic!("{why}"),
+            Ok(_) => panic!("two tickets are taken"),
+        }
+    }
 }
