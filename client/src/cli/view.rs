@@ -149,14 +149,15 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
     }
     let servers = server.as_ref().map(server::resolve).transpose().map_err(Failure::Failed)?;
     let local_ips = own_addresses(server.as_ref());
-    let seed = super::random_u64()?;
+    // Of its own: the one beside it is told to browsers and players, and this one makes what nobody may guess.
+    let (seed, agent_seed) = (super::random_u64()?, super::random_u64()?);
     let agent = servers.map(|servers| agent::Config {
         room: meeting::RENDEZVOUS,
         servers,
         role: Role::Viewer,
         rendezvous: identity.rendezvous(),
         owner: Some(identity.owner),
-        seed,
+        seed: agent_seed,
     });
     let meeting = meeting::Config {
         secrets: meeting::Secrets::Viewer(identity.viewer_secrets()),
