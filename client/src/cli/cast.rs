@@ -1,6 +1,6 @@
 //! `punchcast cast TICKET`.
 
-use super::output::{Printer, print_line};
+use super::output::{Printer, print_line, talk};
 use super::{DONE, Failure, NO_LINK, args, server, view};
 use crate::caster::{Caster, Config};
 use crate::meeting;
@@ -109,7 +109,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
-                eprintln!("publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)");
+                talk(&format!(
+                    "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
+                ));
             }
             Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
             Notice::KeyframeWanted => control.request_keyframe(),
@@ -124,11 +126,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     match outcome {
         (true, reason) => {
-            eprintln!("punchcast: {reason}");
+            talk(&format!("punchcast: {reason}"));
             Ok(DONE)
         }
         (false, reason) => {
-            eprintln!("punchcast: {reason}");
+            talk(&format!("punchcast: {reason}"));
             Ok(NO_LINK)
         }
     }
@@ -165,7 +167,7 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let servers = match ticket.server.as_ref().map(server::resolve).transpose() {
         Ok(servers) => servers,
         Err(why) if !ticket.addresses.is_empty() => {
-            eprintln!("{why}; trying the viewer's own addresses alone");
+            talk(&format!("{why}; trying the viewer's own addresses alone"));
             None
         }
         Err(why) => return Err(Failure::Failed(why)),

@@ -6,6 +6,8 @@ mod output;
 mod server;
 mod view;
 
+pub use output::talk;
+
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt;
 

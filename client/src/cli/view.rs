@@ -1,6 +1,6 @@
 //! `punchcast view`.
 
-use super::output::{Printer, print_line};
+use super::output::{Printer, print_line, talk};
 use super::{DONE, Failure, NO_LINK, args, server};
 use crate::meeting;
 use crate::notice::Notice;
@@ -116,7 +116,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     match outcome {
         (true, _) => Ok(DONE),
         (false, reason) => {
-            eprintln!("punchcast: {reason}");
+            talk(&format!("punchcast: {reason}"));
             Ok(NO_LINK)
         }
     }
@@ -125,20 +125,20 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
 fn show_ready(ticket: Option<&str>, page: Option<&str>, rtmp: Option<SocketAddr>, stdout_is_taken: bool) {
     if let Some(ticket) = ticket {
         if stdout_is_taken {
-            eprintln!("{ticket}");
+            talk(ticket);
         } else {
             print_line(ticket);
         }
         if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-            eprintln!("\n{}", page::terminal_qr(ticket));
+            talk(&format!("\n{}", page::terminal_qr(ticket)));
         }
-        eprintln!("To cast to this machine, run there:\n  punchcast cast '{ticket}'");
+        talk(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
     }
     if let Some(page) = page {
-        eprintln!("The picture will be at {page}");
+        talk(&format!("The picture will be at {page}"));
     }
     if let Some(rtmp) = rtmp {
-        eprintln!("Players find it at rtmp://{rtmp}/punchcast/live");
+        talk(&format!("Players find it at rtmp://{rtmp}/punchcast/live"));
     }
 }
 
