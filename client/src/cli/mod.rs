@@ -4,6 +4,7 @@ mod args;
 mod cast;
 mod output;
 mod server;
+mod sinks;
 mod view;
 
 pub use output::talk;
