@@ -114,6 +114,8 @@ pub enum NetError {
     Denied,
     /// Out of descriptors (`EMFILE`, `ENFILE`).
     TooManyFiles,
+    /// We gave it up ([`NetOp::GiveUp`]); nothing was heard.
+    GivenUp,
     /// Anything else, as the system's error number.
     Other(i32),
 }
@@ -129,6 +131,7 @@ impl fmt::Display for NetError {
             Self::AddrNotAvailable => f.write_str("address not available"),
             Self::Denied => f.write_str("not permitted"),
             Self::TooManyFiles => f.write_str("too many open files"),
+            Self::GivenUp => f.write_str("given up"),
             Self::Other(code) => write!(f, "system error {code}"),
         }
     }
@@ -266,6 +269,25 @@ pub enum NetOp {
         from: Option<SocketAddr>,
         /// The peer.
         to: SocketAddr,
+    },
+    /// As `Connect`, but the first SYN lives for `hops` routers only: it opens the NATs on our side
+    /// and dies before it reaches the peer's, which might answer it with RST. What is sent after it lives as long as
+    /// ever, and the news of its death does not end the connect.
+    Knock {
+        /// Its name, from [`ConnIds`].
+        conn: ConnId,
+        /// The local address to share with a listener; `None` for any.
+        from: Option<SocketAddr>,
+        /// The peer.
+        to: SocketAddr,
+        /// Routers that forward the first SYN, at least one.
+        hops: u8,
+    },
+    /// Give up a connect under way if nothing was heard from the peer; answered by `ConnectFailed` with
+    /// [`NetError::GivenUp`]. One that has heard a SYN goes on, and nothing answers.
+    GiveUp {
+        /// Which connection.
+        conn: ConnId,
     },
     /// Queue bytes on an established connection.
     Send {

@@ -25,7 +25,8 @@ fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
     let token = PunchToken([rng.u8(0..6); 16]);
     let room = rng.u8(0..3);
     let rendezvous = OwnerToken([room; 16]).rendezvous();
-    match rng.u8(0..9) {
+    let local_port = rng.u16(0..4);
+    match rng.u8(0..13) {
         0 | 1 => {
             encode(&login(Role::Viewer, room, token, &["10.0.0.1:9", "[2001:db8::1]:9"][..rng.usize(0..3)]))
         }
@@ -33,8 +34,11 @@ fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
         4 => encode(&ToMain::HoleListenReady { session: SessionId(rng.u64(..)) }),
         5 => encode(&ToMain::Heartbeat { nonce: rng.u64(..) }),
         6 => encode(&ToMain::Logout),
-        7 => encode(&ToAssist::ReqConnClient { token, rendezvous }),
-        _ => encode(&ToAssist::ReqSrvDisconnect { token }),
+        7 => encode(&ToAssist::ReqConnClient { token, rendezvous, local_port }),
+        8 => encode(&ToMain::Sample { token, local_port }),
+        9 => encode(&ToAssist::Sample { token, local_port }),
+        10 => encode(&ToMain::TestFilter),
+        _ => encode(&ToAssist::ReqSrvDisconnect { token, local_port }),
     }
 }
 
@@ -73,8 +77,8 @@ fn introduces(world: &mut World) -> bool {
     at_viewer.len() == 1
         && at_caster.len() == 1
         && at_viewer[0].0 == at_caster[0].0
-        && at_viewer[0].1.observed == [caster_seen]
-        && at_caster[0].1.observed == [viewer_seen]
+        && at_viewer[0].1.hole_endpoints() == [caster_seen]
+        && at_caster[0].1.hole_endpoints() == [viewer_seen]
 }
 
 /// Opens a connection from one of a few addresses of either family.

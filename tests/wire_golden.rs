@@ -4,7 +4,9 @@ use punchcast::endpoint::Endpoint;
 use punchcast::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
 use punchcast::wire::codec::Message;
 use punchcast::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
-use punchcast::wire::message::{FromAssist, FromMain, Peer, Refusal, Role, ToAssist, ToMain};
+use punchcast::wire::message::{
+    FromAssist, FromMain, Observation, Peer, Refusal, Role, SeenBy, ToAssist, ToMain,
+};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -40,34 +42,74 @@ fn endpoint(text: &str) -> Endpoint {
 fn peer(public: bool) -> Peer {
     Peer {
         client: CLIENT,
-        observed: vec![endpoint("203.0.113.9:40000"), endpoint("[2001:db8::9]:50000")],
+        observed: vec![
+            Observation {
+                seen_by: SeenBy::Assist,
+                local_port: 7000,
+                endpoint: endpoint("203.0.113.9:40000"),
+                hole: true,
+                own: false,
+            },
+            Observation {
+                seen_by: SeenBy::Alternate,
+                local_port: 50000,
+                endpoint: endpoint("[2001:db8::9]:50000"),
+                hole: false,
+                own: true,
+            },
+        ],
         local: vec![endpoint("192.168.1.5:7000")],
         public,
+        rtt_us: 30_000,
     }
 }
 
 fn to_main() -> Vec<(&'static str, ToMain)> {
     let rendezvous = RendezvousId(ascending::<0x10>());
     let token = PunchToken(ascending::<0x20>());
+    let local_port = 46_000;
     let owner = Some(OwnerToken(ascending::<0x30>()));
     let local = vec![endpoint("192.168.1.5:7000"), endpoint("[2001:db8::9]:50000")];
     vec![
-        ("login_viewer", ToMain::Login { rendezvous, role: Role::Viewer, token, owner, local }),
-        ("login_caster", ToMain::Login { rendezvous, role: Role::Caster, token, owner: None, local: vec![] }),
+        (
+            "login_viewer",
+            ToMain::Login { rendezvous, role: Role::Viewer, token, owner, local, rtt_us: 80_000, local_port },
+        ),
+        (
+            "login_caster",
+            ToMain::Login {
+                rendezvous,
+                role: Role::Caster,
+                token,
+                owner: None,
+                local: vec![],
+                rtt_us: 0,
+                local_port,
+            },
+        ),
         ("hole_listen_ready", ToMain::HoleListenReady { session: SESSION }),
         ("heartbeat", ToMain::Heartbeat { nonce: 7 }),
         ("logout", ToMain::Logout),
+        ("sample", ToMain::Sample { token, local_port: 7000 }),
+        ("test_filter", ToMain::TestFilter),
     ]
 }
 
 fn from_main() -> Vec<(&'static str, FromMain)> {
     let observed = endpoint("203.0.113.9:40000");
+    let alternate = Some(endpoint("192.0.2.2:8000"));
+    let (session, start_in_us, rtt_us) = (SESSION, 25_000, 110_000);
+    let both = FromMain::FilterResult { from_other_port: Some(true), from_other_address: Some(false) };
     vec![
-        ("welcome", FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25 }),
+        ("welcome", FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25, alternate: None }),
+        ("welcome_alternate", FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25, alternate }),
         ("new_user_login", FromMain::NewUserLogin { client: CLIENT, role: Role::Caster }),
         ("user_logout", FromMain::UserLogout { client: CLIENT }),
-        ("srv_req_make_hole", FromMain::SrvReqMakeHole { session: SESSION, peer: peer(false) }),
-        ("srv_req_direct_connect", FromMain::SrvReqDirectConnect { session: SESSION, peer: peer(true) }),
+        ("srv_req_make_hole", FromMain::SrvReqMakeHole { session, peer: peer(false), start_in_us, rtt_us }),
+        (
+            "srv_req_direct_connect",
+            FromMain::SrvReqDirectConnect { session, peer: peer(true), start_in_us, rtt_us },
+        ),
         ("heartbeat", FromMain::Heartbeat { nonce: 7 }),
         ("refused_bad_request", FromMain::Refused { reason: Refusal::BadRequest }),
         ("refused_version", FromMain::Refused { reason: Refusal::Version }),
@@ -76,6 +118,9 @@ fn from_main() -> Vec<(&'static str, FromMain)> {
         ("refused_full", FromMain::Refused { reason: Refusal::Full }),
         ("refused_replaced", FromMain::Refused { reason: Refusal::Replaced }),
         ("shutdown", FromMain::Shutdown),
+        ("observed", FromMain::Observed { endpoint: observed }),
+        ("filter_result", FromMain::FilterResult { from_other_port: Some(false), from_other_address: None }),
+        ("filter_result_both", both),
     ]
 }
 
@@ -83,9 +128,10 @@ fn to_assist() -> Vec<(&'static str, ToAssist)> {
     let token = PunchToken(ascending::<0x20>());
     let rendezvous = RendezvousId(ascending::<0x10>());
     vec![
-        ("req_conn_client", ToAssist::ReqConnClient { token, rendezvous }),
-        ("req_srv_disconnect", ToAssist::ReqSrvDisconnect { token }),
+        ("req_conn_client", ToAssist::ReqConnClient { token, rendezvous, local_port: 7000 }),
+        ("req_srv_disconnect", ToAssist::ReqSrvDisconnect { token, local_port: 7000 }),
         ("heartbeat", ToAssist::Heartbeat),
+        ("sample", ToAssist::Sample { token, local_port: 7000 }),
     ]
 }
 
@@ -148,6 +194,8 @@ fn no_variant_is_forgotten() {
             ToMain::HoleListenReady { .. } => 1,
             ToMain::Heartbeat { .. } => 2,
             ToMain::Logout => 3,
+            ToMain::Sample { .. } => 4,
+            ToMain::TestFilter => 5,
         })
         .collect();
     let from_main: BTreeSet<u8> = from_main()
@@ -161,6 +209,8 @@ fn no_variant_is_forgotten() {
             FromMain::Heartbeat { .. } => 5,
             FromMain::Refused { .. } => 6,
             FromMain::Shutdown => 7,
+            FromMain::Observed { .. } => 8,
+            FromMain::FilterResult { .. } => 9,
         })
         .collect();
     let to_assist: BTreeSet<u8> = to_assist()
@@ -169,6 +219,7 @@ fn no_variant_is_forgotten() {
             ToAssist::ReqConnClient { .. } => 0,
             ToAssist::ReqSrvDisconnect { .. } => 1,
             ToAssist::Heartbeat => 2,
+            ToAssist::Sample { .. } => 3,
         })
         .collect();
     let from_assist: BTreeSet<u8> = from_assist()
@@ -178,12 +229,12 @@ fn no_variant_is_forgotten() {
             FromAssist::Refused { .. } => 1,
         })
         .collect();
-    assert_eq!((to_main.len(), from_main.len(), to_assist.len(), from_assist.len()), (4, 8, 3, 2));
+    assert_eq!((to_main.len(), from_main.len(), to_assist.len(), from_assist.len()), (6, 10, 4, 2));
 }
 
 #[test]
 fn an_unknown_variant_is_refused() {
-    for tag in [4u32, 0x0100_0000, u32::MAX] {
+    for tag in [6u32, 0x0100_0000, u32::MAX] {
         let mut frame = vec![0, 5, punchcast::wire::message::VERSION];
         frame.extend(tag.to_be_bytes());
         let mut reader = Reader::new(MAX_FRAME_BEFORE_LOGIN);

@@ -191,6 +191,8 @@ impl Caster {
             }
             agent::Event::LoggedIn { .. } => self.server_trouble = None,
             agent::Event::Observed { .. }
+            | agent::Event::Amended { .. }
+            | agent::Event::Filtering { .. }
             | agent::Event::PeerJoined { .. }
             | agent::Event::PeerLeft { .. }
             | agent::Event::Refused { .. } => {}

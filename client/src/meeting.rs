@@ -20,8 +20,8 @@ use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::id::SessionId;
 use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
-use punchcast::policy::Rung;
-use punchcast::punch::{self, Attempt, Findings, Hole, Open, Origin, Target};
+use punchcast::policy::{self, Rung};
+use punchcast::punch::{self, Approach, Attempt, Duty, Findings, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
 use punchcast::wire::message::{Peer, Role};
 use std::collections::{BTreeMap, VecDeque};
@@ -206,7 +206,7 @@ impl Meeting {
             .map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
-        self.hole.start(now, THE_ATTEMPT, &targets);
+        self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
         }
@@ -224,11 +224,7 @@ impl Meeting {
 
     /// Ends one link with a goodbye. It is not told as lost.
     pub fn end(&mut self, now: Instant, conn: ConnId, bye: Bye) {
-        if let Some(line) = self.lines.get_mut(&conn) {
-            line.channel.end(bye);
-            self.drain_channel(now, conn);
-            self.close(now, conn, Closing::Flush);
-        }
+        self.say_goodbye(now, conn, bye);
         self.settle(now);
     }
 
@@ -341,13 +337,28 @@ impl Meeting {
     }
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
-        if let agent::Event::Introduced { session, peer } = &event {
-            self.introduced(now, *session, peer.clone());
+        match &event {
+            agent::Event::Introduced { session, peer, start_in, rtt } => {
+                let approach = self.approach(*start_in, *rtt);
+                self.introduced(now, *session, peer.clone(), approach);
+                self.add_bursts(now);
+            }
+            agent::Event::Amended { session, peer } => {
+                self.amended(now, *session, peer.clone());
+                self.add_bursts(now);
+            }
+            agent::Event::Observed { .. } => self.add_bursts(now),
+            agent::Event::LoggedIn { .. }
+            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerLeft { .. }
+            | agent::Event::Filtering { .. }
+            | agent::Event::Refused { .. }
+            | agent::Event::Unreachable { .. } => {}
         }
         self.event(Event::Rendezvous(event));
     }
 
-    fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer) {
+    fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer, approach: Approach) {
         let targets = targets_of(&peer);
         for target in &targets {
             self.door.expect(target.endpoint.ip());
@@ -367,10 +378,45 @@ impl Meeting {
         }
         self.sessions.push_back((session, peer));
         match self.role() {
-            Role::Viewer => self.hole.start(now, Attempt(session.0), &targets),
+            Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
-            Role::Caster => self.hole.start(now, THE_ATTEMPT, &targets),
+            Role::Caster => self.hole.start(now, THE_ATTEMPT, approach, &targets),
+        }
+    }
+
+    /// More is known of a peer. Endpoints that are new are tried, too; a session that is over stays over.
+    fn amended(&mut self, now: Instant, session: SessionId, peer: Peer) {
+        let Some((_, known)) = self.sessions.iter_mut().find(|(known, _)| *known == session) else { return };
+        let before = std::mem::replace(known, peer.clone());
+        if targets_of(&peer).iter().any(|target| !targets_of(&before).contains(target)) {
+            let approach = self.approach(Duration::ZERO, None);
+            self.introduced(now, session, peer, approach);
+        }
+    }
+
+    /// The caster dials, the viewer holds: the roles come from the session, so both sides know.
+    const fn approach(&self, begin_in: Duration, rtt: Option<Duration>) -> Approach {
+        let duty = match self.role() {
+            Role::Caster => Duty::Dialler,
+            Role::Viewer => Duty::Holder,
+        };
+        Approach { duty, begin_in, rtt }
+    }
+
+    /// Adds what may find an endpoint that nobody has seen, as far as the samples tell by now.
+    fn add_bursts(&mut self, now: Instant) {
+        let Some(agent) = &self.agent else { return };
+        for (session, peer) in &self.sessions {
+            let attempt = match self.secrets {
+                Secrets::Caster(_) => THE_ATTEMPT,
+                Secrets::Viewer(_) => Attempt(session.0),
+            };
+            if self.hole.is_trying(attempt)
+                && let Some(aim) = policy::plan::burst(agent.samples(), &peer.observed, session.0)
+            {
+                self.hole.burst(now, attempt, aim);
+            }
         }
     }
 
@@ -385,8 +431,11 @@ impl Meeting {
             punch::Event::Trying { target, .. } => self.trying(target),
             punch::Event::Open(open) => self.formed(now, open),
             punch::Event::Exhausted { attempt: THE_ATTEMPT, findings } if self.role() == Role::Caster => {
-                if !self.has_link() {
+                // A connection whose handshake is under way still has its chance, and its own time-out.
+                if self.lines.is_empty() {
                     self.event(Event::NoLink(findings));
+                } else if !self.has_link() {
+                    self.seek(now);
                 }
             }
             punch::Event::Exhausted { attempt, findings } => {
@@ -414,7 +463,7 @@ impl Meeting {
         if self.role() == Role::Caster {
             let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
             let targets: Vec<Target> = self.ticket_addresses.iter().map(ticket).collect();
-            self.hole.start(now, THE_ATTEMPT, &targets);
+            self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
         }
     }
 
@@ -430,7 +479,11 @@ impl Meeting {
         let own_ip_of_peer = target.origin != Origin::Observed && remote.reach() == Reach::Global;
         let theirs =
             Facts { public: own_ip_of_peer || peer.is_some_and(|peer| peer.public), ..Facts::default() };
-        let ours = Facts { dialled: true, public: Endpoint::new(local).reach() == Reach::Global, lan: false };
+        let ours = Facts {
+            dialled: true,
+            public: Endpoint::new(local).reach() == Reach::Global,
+            ..Facts::default()
+        };
         let rung = if is_lan(local.into(), remote) { Rung::Lan } else { self.rung(ours, theirs) };
         self.event(Event::Trying { rung, local, remote });
     }
@@ -438,9 +491,12 @@ impl Meeting {
     fn formed(&mut self, now: Instant, open: Open) {
         let conn = open.conn;
         log::debug!("conn={conn} formed, dialled={}, announced={}", open.dialled, open.attempt.is_some());
-        if self.role() == Role::Caster && self.has_link() || !self.door.admit(open.remote.ip(), now) {
+        let needless = self.role() == Role::Caster && self.has_link();
+        if needless || !self.door.admit(open.remote.ip(), now) {
             self.hole.released(now, conn);
-            self.net(NetOp::Close { conn, how: Closing::Abort });
+            // An RST would close the mapping in a NAT that the link goes through.
+            let how = if needless { Closing::Flush } else { Closing::Abort };
+            self.net(NetOp::Close { conn, how });
             return;
         }
         let channel = match &self.secrets {
@@ -487,8 +543,10 @@ impl Meeting {
                 } else {
                     log::debug!("conn={conn} ended before it was chosen: {reason}");
                 }
-                let stranger = matches!(reason, EndReason::Failed(_) | EndReason::Late);
-                self.close(now, conn, if stranger { Closing::Abort } else { Closing::Flush });
+                // A silent peer takes no FIN, and an orphan that waits for it would hold the 4-tuple which the next try
+                // needs.
+                let gone = matches!(reason, EndReason::Failed(_) | EndReason::Late | EndReason::Silent);
+                self.close(now, conn, if gone { Closing::Abort } else { Closing::Flush });
             }
         }
     }
@@ -511,21 +569,37 @@ impl Meeting {
     }
 
     fn end_spare(&mut self, now: Instant, conn: ConnId) {
-        if let Some(line) = self.lines.get_mut(&conn) {
-            line.channel.end(Bye::NotChosen);
-            self.drain_channel(now, conn);
-            // FIN, never RST: an RST would close the mapping in a NAT that another link goes through.
-            self.close(now, conn, Closing::Flush);
+        // FIN, never RST: an RST would close the mapping in a NAT that another link goes through.
+        self.say_goodbye(now, conn, Bye::NotChosen);
+    }
+
+    /// The last words of a channel, and nothing of what it may still hold for us.
+    fn say_goodbye(&mut self, now: Instant, conn: ConnId, bye: Bye) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        line.channel.end(bye);
+        while let Some(output) = line.channel.poll_output() {
+            if let link::Output::Transmit(bytes) = output {
+                self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes }));
+            }
         }
+        self.close(now, conn, Closing::Flush);
     }
 
     fn linked(&mut self, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
         let (open, theirs, rtt) = (line.open, line.theirs, line.rtt);
-        let attempt = if self.role() == Role::Caster { Some(THE_ATTEMPT) } else { open.attempt };
-        if let Some(attempt) = attempt {
-            self.hole.stop(attempt);
+        match self.role() {
+            Role::Caster => self.hole.stop(THE_ATTEMPT),
+            // Every introduction of the host that the link leads to, even if the link came without any.
+            Role::Viewer => {
+                let of_peer = |(_, peer): &&(SessionId, Peer)| knows(peer, open.remote);
+                let done: Vec<Attempt> =
+                    self.sessions.iter().filter(of_peer).map(|(session, _)| Attempt(session.0)).collect();
+                for attempt in done.into_iter().chain(open.attempt) {
+                    self.hole.stop(attempt);
+                }
+            }
         }
         let rung = self.rung(facts(&open), theirs);
         let link = Link { conn, rung, local: open.local, remote: open.remote, rtt };
@@ -548,6 +622,7 @@ impl Meeting {
             (true, true) if !viewer.dialled => Rung::Public,
             (true, _) => Rung::Reverse,
             (false, true) => Rung::Public,
+            (false, false) if caster.predicted || viewer.predicted => Rung::Predicted,
             (false, false) => Rung::Punched,
         }
     }
@@ -587,17 +662,19 @@ fn facts(open: &Open) -> Facts {
         dialled: open.dialled,
         public: open.local.reach() == Reach::Global,
         lan: is_lan(open.local, open.remote),
+        predicted: open.origin == Some(Origin::Predicted),
     }
 }
 
 /// Whether `endpoint` is on a host that the daemon named as `peer`.
 fn knows(peer: &Peer, endpoint: Endpoint) -> bool {
-    peer.observed.iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
+    peer.hole_endpoints().iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
 }
 
 fn targets_of(peer: &Peer) -> Vec<Target> {
     let local = peer.local.iter().map(|&endpoint| Target { endpoint, origin: Origin::Local });
-    let observed = peer.observed.iter().map(|&endpoint| Target { endpoint, origin: Origin::Observed });
+    let observed =
+        peer.hole_endpoints().into_iter().map(|endpoint| Target { endpoint, origin: Origin::Observed });
     local.chain(observed).collect()
 }
 

@@ -196,23 +196,31 @@ fn millis(duration: Duration) -> f64 {
 fn rendezvous_json(event: &agent::Event) -> Option<Value> {
     Some(match event {
         agent::Event::LoggedIn { client } => json!({"event": "logged-in", "client": client.to_string()}),
-        agent::Event::Observed { endpoint } => json!({"event": "observed", "endpoint": endpoint.to_string()}),
-        agent::Event::Introduced { session, peer } => json!({
+        agent::Event::Observed { observation } if observation.hole => {
+            json!({"event": "observed", "endpoint": observation.endpoint.to_string()})
+        }
+        agent::Event::Introduced { session, peer, .. } => json!({
             "event": "introduced", "session": session.to_string(), "peer": peer.client.to_string(),
-            "endpoints": peer.observed.iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
+            "endpoints": peer.hole_endpoints().iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
         }),
         agent::Event::Refused { reason } => json!({"event": "refused", "why": refusal_words(*reason)}),
         agent::Event::Unreachable { server, why, retry_in } => json!({
             "event": "daemon-unreachable", "server": server.to_string(), "why": why, "retry_ms": millis(*retry_in),
         }),
-        agent::Event::PeerJoined { .. } | agent::Event::PeerLeft { .. } => return None,
+        agent::Event::Observed { .. }
+        | agent::Event::Amended { .. }
+        | agent::Event::Filtering { .. }
+        | agent::Event::PeerJoined { .. }
+        | agent::Event::PeerLeft { .. } => return None,
     })
 }
 
 fn rendezvous_talk(event: &agent::Event) -> Option<String> {
     Some(match event {
         agent::Event::LoggedIn { .. } => "logged in at the daemon".into(),
-        agent::Event::Observed { endpoint } => format!("the daemon sees this side as {endpoint}"),
+        agent::Event::Observed { observation } if observation.hole => {
+            format!("the daemon sees this side as {}", observation.endpoint)
+        }
         agent::Event::Introduced { .. } => "introduced to the other side".into(),
         agent::Event::Refused { reason } => format!("the daemon refuses: {}", refusal_words(*reason)),
         agent::Event::Unreachable { server, why, retry_in } => format!(
@@ -221,7 +229,10 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         ),
         agent::Event::PeerJoined { role: Role::Caster, .. } => "a caster has the ticket".into(),
         agent::Event::PeerJoined { role: Role::Viewer, .. } => "the viewer is there".into(),
-        agent::Event::PeerLeft { .. } => return None,
+        agent::Event::Observed { .. }
+        | agent::Event::Amended { .. }
+        | agent::Event::Filtering { .. }
+        | agent::Event::PeerLeft { .. } => return None,
     })
 }
 

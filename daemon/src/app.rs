@@ -1,7 +1,7 @@
-//! The daemon's application: two listeners, one broker.
+//! The daemon's application: two listeners (three with an alternate address), one broker.
 
 use punchcast::app::{App, Input, ListenerId, NetError, NetOp, Output};
-use punchcast::rendezvous::broker::{ASSIST, Broker, MAIN};
+use punchcast::rendezvous::broker::{ALTERNATE, ASSIST, Broker, MAIN};
 use punchcast::rendezvous::limits::Limits;
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +16,9 @@ pub struct Config {
     pub main: SocketAddr,
     /// Where mappings are seen; the same rules.
     pub assist: SocketAddr,
+    /// The second address of this host, where mappings are seen, too, and from where clients' filtering is tested. Not
+    /// "any": it must differ from the address under which clients know the daemon.
+    pub alternate: Option<SocketAddr>,
     /// What is allowed.
     pub limits: Limits,
 }
@@ -33,6 +36,7 @@ impl Default for Config {
         Self {
             main: SocketAddr::new(any, Self::MAIN_PORT),
             assist: SocketAddr::new(any, Self::ASSIST_PORT),
+            alternate: None,
             limits: Limits::default(),
         }
     }
@@ -41,12 +45,14 @@ impl Default for Config {
 /// What a daemon tells the program around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Both listeners are up.
+    /// Every listener is up.
     Ready {
         /// The main listener's bound address.
         main: SocketAddr,
         /// The assist listener's bound address.
         assist: SocketAddr,
+        /// The alternate listener's.
+        alternate: Option<SocketAddr>,
     },
     /// A listener could not be bound; the daemon ends.
     CannotListen(BindFailure),
@@ -104,6 +110,7 @@ pub struct Daemon {
     broker: Broker,
     main: Listener,
     assist: Listener,
+    alternate: Option<Listener>,
     outbox: VecDeque<Output<Notice>>,
     stage: Stage,
 }
@@ -127,12 +134,15 @@ impl Daemon {
     /// A daemon that begins by binding its listeners. Names of clients and sessions are drawn from `seed`.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
-        let Config { main, assist, limits } = config;
+        let Config { main, assist, alternate, limits } = config;
+        let mut outbox = VecDeque::from([listen(MAIN, main), listen(ASSIST, assist)]);
+        outbox.extend(alternate.map(|addr| listen(ALTERNATE, addr)));
         Self {
             broker: Broker::new(limits, seed),
             main: Listener::Asked,
             assist: Listener::Asked,
-            outbox: VecDeque::from([listen(MAIN, main), listen(ASSIST, assist)]),
+            alternate: alternate.map(|_| Listener::Asked),
+            outbox,
             stage: Stage::Starting,
         }
     }
@@ -144,12 +154,22 @@ impl Daemon {
     }
 
     fn listening(&mut self, id: ListenerId, local: SocketAddr) {
-        *self.listener(id) = Listener::Up { addr: local };
+        if let Some(listener) = self.listener(id) {
+            *listener = Listener::Up { addr: local };
+        }
+        if id == ALTERNATE {
+            self.broker.set_alternate(local);
+        }
+        let alternate = match self.alternate {
+            Some(Listener::Asked) => return,
+            Some(Listener::Up { addr }) => Some(addr),
+            None => None,
+        };
         if let (Stage::Starting, &Listener::Up { addr: main }, &Listener::Up { addr: assist }) =
             (self.stage, &self.main, &self.assist)
         {
             self.stage = Stage::Serving;
-            self.outbox.push_back(Output::Notice(Notice::Ready { main, assist }));
+            self.outbox.push_back(Output::Notice(Notice::Ready { main, assist, alternate }));
         }
     }
 
@@ -160,18 +180,25 @@ impl Daemon {
         if no_ipv6(failed, error) {
             let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), failed.port());
             log::info!("no IPv6 here ({error}): listening on {addr}");
-            *self.listener(id) = Listener::Asked;
             self.outbox.push_back(listen(id, addr));
             return;
         }
-        let option = if id == MAIN { "--main" } else { "--assist" };
+        let option = match id {
+            MAIN => "--main",
+            ALTERNATE => "--alternate",
+            _ => "--assist",
+        };
         let failure = BindFailure { option, addr: failed, error };
         self.outbox.push_back(Output::Notice(Notice::CannotListen(failure)));
         self.stage = Stage::Ending;
     }
 
-    fn listener(&mut self, id: ListenerId) -> &mut Listener {
-        if id == MAIN { &mut self.main } else { &mut self.assist }
+    const fn listener(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        match id {
+            MAIN => Some(&mut self.main),
+            ALTERNATE => self.alternate.as_mut(),
+            _ => Some(&mut self.assist),
+        }
     }
 }
 
@@ -185,7 +212,8 @@ impl App for Daemon {
             Input::ListenFailed { listener, addr, error } => self.listen_failed(listener, addr, error),
             Input::Interrupted => {
                 if matches!(self.stage, Stage::Starting | Stage::Serving) {
-                    for listener in [MAIN, ASSIST] {
+                    let alternate = self.alternate.as_ref().map(|_| ALTERNATE);
+                    for listener in [MAIN, ASSIST].into_iter().chain(alternate) {
                         self.outbox.push_back(Output::Net(NetOp::StopListening { listener }));
                     }
                     self.broker.handle_input(now, input);

@@ -16,19 +16,21 @@ Usage: punchcastd [OPTIONS]
 Options:
   --main ADDR[:PORT]      where clients log in            [default: [::]:4000]
   --assist ADDR[:PORT]    where their mappings are seen   [default: [::]:8000]
+  --alternate ADDR[:PORT] a second address of this host, on which mappings are
+                          seen, too: clients learn more of their NATs  [port: 8000]
   --limit NAME=N          change a limit (repeatable); see below
   --help                  print this and end
   --version               print the version and end
 
 [::] takes IPv4 and IPv6, or IPv4 alone where there is no IPv6. Port 0 takes a free port.
-When both listeners are up, one line on stdout says so: ready main=ADDR assist=ADDR
+When the listeners are up, one line on stdout says so: ready main=ADDR assist=ADDR [alternate=ADDR]
 RUST_LOG sets what is logged on stderr (default: info; addresses of clients appear at debug).
 
 Limits, with their defaults:
   connections=100000               in all; never more than 95% of the open files allowed
   logins=50000                     in all
   connections-per-address=256      an IPv6 address counts as its /64
-  accepts-per-address=64           within 3.2 s
+  accepts-per-address=128          within 3.2 s
   introductions-per-address=10     within 1 s, by casters there
   introductions-per-victim=3       within 10 s, to viewers there
   requests-per-caster=5            within 1 s
@@ -84,6 +86,15 @@ where
             Long("main") => config.main = addr("--main", &parser.value()?.string()?, Config::MAIN_PORT)?,
             Long("assist") => {
                 config.assist = addr("--assist", &parser.value()?.string()?, Config::ASSIST_PORT)?;
+            }
+            Long("alternate") => {
+                let text = parser.value()?.string()?;
+                let alternate = addr("--alternate", &text, Config::ASSIST_PORT)?;
+                if alternate.ip().is_unspecified() {
+                    let why = "is every address; name one that differs from the one that clients use";
+                    return Err(UsageError(format!("--alternate: '{text}' {why}")));
+                }
+                config.alternate = Some(alternate);
             }
             Long("limit") => limit(&mut config.limits, &parser.value()?.string()?)?,
             Long("help") | Short('h') => return Ok(Command::Help),
@@ -162,6 +173,17 @@ mod tests {
         assert_eq!(config.assist, "[::1]:8000".parse().unwrap());
         assert_eq!(serve(&["--main", "[::1]:0"]).main, "[::1]:0".parse().unwrap());
         assert_eq!(serve(&["--main", "::1"]).main, "[::1]:4000".parse().unwrap());
+    }
+
+    #[test]
+    fn an_alternate_is_one_address() {
+        assert_eq!(serve(&[]).alternate, None);
+        assert_eq!(serve(&["--alternate", "192.0.2.2"]).alternate, Some("192.0.2.2:8000".parse().unwrap()));
+        assert_eq!(
+            serve(&["--alternate=[2001:db8::2]:9"]).alternate,
+            Some("[2001:db8::2]:9".parse().unwrap())
+        );
+        assert!(refusal(&["--alternate", "[::]"]).contains("every address"));
     }
 
     #[test]

@@ -41,9 +41,10 @@ fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let mut outcome = Ok(());
     loop {
         match driver.run()? {
-            Step::Notice(Notice::Ready { main, assist }) => {
-                log::info!("listening: main={main} assist={assist}");
-                print(&format!("ready main={main} assist={assist}\n"));
+            Step::Notice(Notice::Ready { main, assist, alternate }) => {
+                let alternate = alternate.map(|addr| format!(" alternate={addr}")).unwrap_or_default();
+                log::info!("listening: main={main} assist={assist}{alternate}");
+                print(&format!("ready main={main} assist={assist}{alternate}\n"));
             }
             Step::Notice(Notice::CannotListen(failure)) => outcome = Err(failure.into()),
             Step::Exit => return outcome,

@@ -11,11 +11,12 @@
 //! 2. inputs that carrying out those outputs produced (`Listening`, `ConnectFailed`, `Backlogged`, …);
 //! 3. the application's timer and the driver's own (flush deadlines, accept retries);
 //! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`], or one write;
-//! 5. messages from other threads;
-//! 6. `poll`, when nothing of the above is left.
+//! 5. after each lap of the ready sockets: `poll`, and one message from other threads; waiting, when nothing of the
+//!    above is left.
 //!
 //! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
-//! they would block, so a busy socket cannot starve the others.
+//! they would block. A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
+//! can starve the others.
 
 mod interfaces;
 mod socket;
@@ -90,6 +91,8 @@ pub struct Driver<A: App> {
     inbox: Receiver<Command<A::Message>>,
     handle: Handle<A::Message>,
     buffer: Vec<u8>,
+    /// Steps left in this lap of the ready sockets.
+    lap: usize,
     exiting: bool,
 }
 
@@ -103,7 +106,7 @@ impl<A: App> Driver<A> {
         let (sockets, waker) = Sockets::new()?;
         let (sender, inbox) = channel();
         let handle = Handle { sender, waker: Arc::new(waker) };
-        Ok(Self { app, sockets, inbox, handle, buffer: vec![0; READ_SIZE], exiting: false })
+        Ok(Self { app, sockets, inbox, handle, buffer: vec![0; READ_SIZE], lap: 0, exiting: false })
     }
 
     /// A handle for other threads.
@@ -145,7 +148,11 @@ impl<A: App> Driver<A> {
                 if self.sockets.is_idle() {
                     return Ok(Step::Exit);
                 }
-                self.sockets.wait(None, now())?;
+                if self.sockets.has_work() {
+                    self.sockets.poll_now()?;
+                } else {
+                    self.sockets.wait(None, now())?;
+                }
                 continue;
             }
             self.change()?;
@@ -168,11 +175,15 @@ impl<A: App> Driver<A> {
             return Ok(());
         }
         self.sockets.handle_timeout(now);
-        if let Some(input) = self.sockets.step_ready(&mut self.buffer, now) {
+        if let Some(input) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, now) {
             log::trace!("input {}", Brief(&input));
             self.app.handle_input(now, input);
             return Ok(());
         }
+        if self.sockets.has_work() {
+            self.sockets.poll_now()?;
+        }
+        self.lap = self.sockets.ready();
         match self.inbox.try_recv() {
             Ok(Command::Message(message)) => {
                 self.app.handle_message(now, message);
@@ -186,7 +197,7 @@ impl<A: App> Driver<A> {
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
         }
         if self.sockets.has_work() {
-            return self.sockets.poll_now();
+            return Ok(());
         }
         self.sockets.wait(deadline.map(|(at, _)| at), now)
     }

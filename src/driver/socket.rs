@@ -38,8 +38,8 @@ pub(super) fn listen(addr: SocketAddr, reuse: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A non-blocking socket that has begun to connect.
-pub(super) fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+/// A non-blocking socket that has begun to connect. With `hops`, its first SYN is forwarded by so many routers at most.
+pub(super) fn connect(from: Option<SocketAddr>, to: SocketAddr, hops: Option<u8>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if let Some(from) = from {
@@ -51,12 +51,112 @@ pub(super) fn connect(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Tc
         socket.bind(&from.into())?;
     }
     prepare(&socket)?;
+    let usual = hops.map(|hops| short_lived::begin(&socket, to, hops)).transpose()?;
     match socket.connect(&to.into()) {
         Ok(()) => {}
         Err(error) if is_in_progress(&error) => {}
         Err(error) => return Err(error),
     }
+    if let Some(usual) = usual {
+        // The SYN has left with the short life. What follows it (the answer to a crossing SYN, above all) has to arrive.
+        short_lived::end(&socket, to, usual)?;
+    }
     Ok(socket.into())
+}
+
+/// The first SYN's short life.
+mod short_lived {
+    use super::{Socket, SocketAddr, io, raw};
+
+    /// Shortens it; the usual life, to be given back. The socket ignores the ICMP Time Exceeded that the SYN earns, which
+    /// would end the connect: Linux drops ICMP errors about packets with less life left than the minimum.
+    pub(super) fn begin(socket: &Socket, to: SocketAddr, hops: u8) -> io::Result<u32> {
+        // The host's own hop counts: a life of one ends at the first router.
+        let life = u32::from(hops.max(1)) + 1;
+        let usual = if to.is_ipv4() { socket.ttl_v4()? } else { socket.unicast_hops_v6()? };
+        raw::set_min_life(socket, to.is_ipv4(), 2)?;
+        set(socket, to, life)?;
+        Ok(usual)
+    }
+
+    pub(super) fn end(socket: &Socket, to: SocketAddr, usual: u32) -> io::Result<()> {
+        set(socket, to, usual)
+    }
+
+    fn set(socket: &Socket, to: SocketAddr, life: u32) -> io::Result<()> {
+        if to.is_ipv4() { socket.set_ttl_v4(life) } else { socket.set_unicast_hops_v6(life) }
+    }
+}
+
+/// Whether a connect under way has heard nothing: it is in SYN_SENT. Where the system does not tell, it has not.
+pub(super) fn is_unanswered(stream: &mio::net::TcpStream) -> bool {
+    raw::tcp_state(stream).is_none_or(|state| state == raw::SYN_SENT)
+}
+
+/// The two socket options that no safe library offers, and the only unsafe code of the project.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+mod raw {
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    /// `TCP_SYN_SENT` of the kernel's `tcp_states.h`.
+    pub(super) const SYN_SENT: u8 = 2;
+
+    /// `IPV6_MINHOPCOUNT` of the kernel's `in6.h`.
+    const IPV6_MINHOPCOUNT: libc::c_int = 73;
+
+    /// `IP_MINTTL` (ip(7)) or its IPv6 twin.
+    pub(super) fn set_min_life(socket: &impl AsRawFd, v4: bool, life: libc::c_int) -> io::Result<()> {
+        let (level, name) =
+            if v4 { (libc::IPPROTO_IP, libc::IP_MINTTL) } else { (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT) };
+        // SAFETY: the descriptor is open for the borrow's time; the value is a c_int that outlives the call, and its size
+        // is given.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                name,
+                std::ptr::from_ref(&life).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The first byte of `TCP_INFO` (tcp(7)): the connection's state.
+    pub(super) fn tcp_state(socket: &impl AsRawFd) -> Option<u8> {
+        let mut state = 0_u8;
+        let mut len: libc::socklen_t = 1;
+        // SAFETY: the descriptor is open for the borrow's time; the kernel writes at most `len` bytes to `state`, and the
+        // new length to `len`; both outlive the call.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                std::ptr::from_mut(&mut state).cast(),
+                &raw mut len,
+            )
+        };
+        (result == 0 && len == 1).then_some(state)
+    }
+}
+
+/// Elsewhere a knock is a plain connect whose first SYN may be answered, and a connect is given up blindly.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod raw {
+    use std::io;
+
+    pub(super) const SYN_SENT: u8 = 2;
+
+    pub(super) fn set_min_life<S>(_socket: &S, _v4: bool, _life: i32) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn tcp_state<S>(_socket: &S) -> Option<u8> {
+        None
+    }
 }
 
 /// Sets what every connection has, opened or accepted.

@@ -132,7 +132,11 @@ impl Sockets {
                     let _ = self.poll.registry().deregister(&mut gone.socket);
                 }
             }
-            NetOp::Connect { conn, from, to } => self.connect(conn, from, to),
+            NetOp::Connect { conn, from, to } => self.connect(conn, socket::connect(from, to, None)),
+            NetOp::Knock { conn, from, to, hops } => {
+                self.connect(conn, socket::connect(from, to, Some(hops)));
+            }
+            NetOp::GiveUp { conn } => self.give_up(conn),
             NetOp::Send { conn, bytes } => self.send(conn, bytes),
             NetOp::Close { conn, how } => self.close(conn, how, now),
             NetOp::Read { conn, on } => self.set_reading(conn, on),
@@ -161,8 +165,8 @@ impl Sockets {
         }
     }
 
-    fn connect(&mut self, conn: ConnId, from: Option<SocketAddr>, to: SocketAddr) {
-        let made = socket::connect(from, to).and_then(|stream| {
+    fn connect(&mut self, conn: ConnId, begun: io::Result<std::net::TcpStream>) {
+        let made = begun.and_then(|stream| {
             let mut stream = TcpStream::from_std(stream);
             self.register(conn, &mut stream)?;
             Ok(stream)
@@ -177,6 +181,17 @@ impl Sockets {
         };
         let twice = self.conns.insert(conn, entry);
         debug_assert!(twice.is_none(), "connection {conn} named twice");
+    }
+
+    fn give_up(&mut self, conn: ConnId) {
+        let Some(Conn { state: State::Connecting, stream: Some(stream), .. }) = self.conns.get(&conn) else {
+            return;
+        };
+        // A SYN that crossed ours is being answered: the connect is about to complete.
+        if socket::is_unanswered(stream) {
+            self.retire(conn);
+            self.pending.push_back(Input::ConnectFailed { conn, error: NetError::GivenUp });
+        }
     }
 
     fn register(&self, conn: ConnId, stream: &mut TcpStream) -> io::Result<()> {
@@ -303,10 +318,20 @@ impl Sockets {
         }
     }
 
-    /// Takes steps of ready sockets until one gives an input.
-    pub(super) fn step_ready<'b>(&mut self, buffer: &'b mut [u8], now: Instant) -> Option<Input<'b>> {
-        // Bounded by what is queued at the start, so that timers and messages have their turn.
-        for _ in 0..self.ready.len() {
+    /// How many sockets are ready: a lap's length.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes steps of ready sockets until one gives an input or the lap is over.
+    pub(super) fn step_ready<'b>(
+        &mut self,
+        lap: &mut usize,
+        buffer: &'b mut [u8],
+        now: Instant,
+    ) -> Option<Input<'b>> {
+        while *lap > 0 {
+            *lap -= 1;
             match self.ready.pop_front()? {
                 Ready::Accept(listener) => {
                     if let Some(input) = self.accept(listener, now) {
@@ -335,7 +360,8 @@ impl Sockets {
     /// Steps for a driver whose application is done: only flushing connections are left.
     pub(super) fn step_flushing(&mut self, now: Instant) {
         let mut buffer = [0; 4096];
-        while self.step_ready(&mut buffer, now).is_some() {}
+        let mut lap = self.ready();
+        while self.step_ready(&mut lap, &mut buffer, now).is_some() {}
         self.pending.clear();
         self.end_overdue(now);
     }

@@ -206,3 +206,74 @@ fn an_aborted_connection_is_reset_and_names_no_further_input() {
     let error = peer.read(&mut [0; 8]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
+
+#[test]
+fn a_socket_that_is_always_ready_starves_neither_others_nor_an_interrupt() {
+    let mut driver = driver();
+    let addr = listening(&mut driver, false);
+    let mut busy = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(_) = next(&mut driver) else { panic!() };
+    let mut quiet = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(quiet_conn) = next(&mut driver) else { panic!() };
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let flood = std::thread::spawn(move || {
+        let piece = vec![7; 1 << 20];
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) && busy.write_all(&piece).is_ok() {}
+    });
+    quiet.write_all(b"here").unwrap();
+    driver.handle().interrupt();
+    let (mut heard, mut interrupted) = (false, false);
+    // A flood of a gigabyte would have to pass if the others waited for its end.
+    for _ in 0..16_384 {
+        match next(&mut driver) {
+            Seen::Received(conn, _) if conn == quiet_conn => heard = true,
+            Seen::Interrupted => interrupted = true,
+            other => assert!(matches!(other, Seen::Received(..)), "{other:?}"),
+        }
+        if heard && interrupted {
+            break;
+        }
+    }
+    assert!(heard && interrupted);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    drop(driver);
+    flood.join().unwrap();
+}
+
+#[test]
+fn a_connect_that_heard_nothing_is_given_up_and_an_open_one_is_not() {
+    let mut driver = driver();
+    // A listener whose queue is full drops further SYNs.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let full: SocketAddr = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut conns = ConnIds::new(ROOM);
+    let (first, second) = (conns.allocate(), conns.allocate());
+    driver.app_mut().ask(NetOp::Connect { conn: first, from: None, to: full });
+    assert_eq!(next(&mut driver), Seen::Connected(first));
+    driver.app_mut().ask(NetOp::Connect { conn: second, from: None, to: full });
+    driver.app_mut().ask(NetOp::GiveUp { conn: first });
+    driver.app_mut().ask(NetOp::GiveUp { conn: second });
+    assert_eq!(next(&mut driver), Seen::ConnectFailed(NetError::GivenUp));
+    driver.app_mut().ask(NetOp::Send { conn: first, bytes: b"still open".to_vec() });
+    let mut got = [0; 10];
+    let (mut stream, _) = TcpListener::from(socket).accept().unwrap();
+    driver.app_mut().deadline = Some(now());
+    assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"still open");
+}
+
+#[test]
+fn a_knock_has_a_full_life_after_its_first_syn() {
+    let mut driver = driver();
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let conn = ConnIds::new(ROOM).allocate();
+    // Loopback has no router, so even a SYN of the shortest life arrives, and the connection must carry bytes.
+    driver.app_mut().ask(NetOp::Knock { conn, from: None, to: peer.local_addr().unwrap(), hops: 1 });
+    assert_eq!(next(&mut driver), Seen::Connected(conn));
+    let (stream, _) = peer.accept().unwrap();
+    assert_eq!(socket2::SockRef::from(&stream).ttl_v4().unwrap(), 64);
+}

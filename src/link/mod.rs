@@ -105,16 +105,18 @@ pub struct Facts {
     pub public: bool,
     /// By our view of both addresses, no NAT stands between.
     pub lan: bool,
+    /// Nobody had seen the endpoint that we dialled.
+    pub predicted: bool,
 }
 
 impl Facts {
     const fn to_byte(self) -> u8 {
-        self.dialled as u8 | (self.public as u8) << 1 | (self.lan as u8) << 2
+        self.dialled as u8 | (self.public as u8) << 1 | (self.lan as u8) << 2 | (self.predicted as u8) << 3
     }
 
     /// Bits that this version does not know are ignored.
     const fn from_byte(byte: u8) -> Self {
-        Self { dialled: byte & 1 != 0, public: byte & 2 != 0, lan: byte & 4 != 0 }
+        Self { dialled: byte & 1 != 0, public: byte & 2 != 0, lan: byte & 4 != 0, predicted: byte & 8 != 0 }
     }
 }
 

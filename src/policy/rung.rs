@@ -17,6 +17,8 @@ pub enum Rung {
     Public,
     /// Both stand behind NATs; both sides' SYNs opened the way.
     Punched,
+    /// As `Punched`, on a port that nobody had seen: it was predicted, or one of many was hit.
+    Predicted,
 }
 
 impl fmt::Display for Rung {
@@ -26,6 +28,7 @@ impl fmt::Display for Rung {
             Self::Reverse => "reverse",
             Self::Public => "public",
             Self::Punched => "punched",
+            Self::Predicted => "predicted",
         })
     }
 }

@@ -1,173 +1,34 @@
 //! One local port that listens and connects at once.
 
-use super::schedule::{self, ATTEMPT_TIME, SYN_BUDGET};
-use crate::app::{Closing, ConnId, ConnIds, Input, ListenerId, NetError, NetOp, Room};
-use crate::endpoint::Endpoint;
+use super::burst::{Aim, Burst};
+use super::lane::{Effort, Lane, State, first_dial};
+use super::port::{Port, Step};
+use super::schedule::{ATTEMPT_TIME, Reach, SYN_BUDGET};
+use super::types::{Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
+use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room};
+use crate::endpoint::{Endpoint, Reach as Place};
 use std::collections::VecDeque;
-use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// Endpoints dialled at the same time, over all attempts. A ticket and an introduction give at most 24 together.
 const MAX_LANES: usize = 64;
 
-/// One effort to reach one peer. The owner numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attempt(pub u64);
+/// Bursts at the same time. Each holds hundreds of sockets.
+const MAX_BURSTS: usize = 3;
 
-/// Where an endpoint was learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
-    /// The peer's own address, from the ticket.
-    Ticket,
-    /// The peer's own address, passed on by the daemon.
-    Local,
-    /// What the daemon saw.
-    Observed,
-}
-
-/// An endpoint to dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Where.
-    pub endpoint: Endpoint,
-    /// Learned from whom.
-    pub origin: Origin,
-}
-
-/// A connection that formed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open {
-    /// The connection; the owner has it from here on.
-    pub conn: ConnId,
-    /// Our address of it.
-    pub local: Endpoint,
-    /// The peer's.
-    pub remote: Endpoint,
-    /// The attempt that names the remote endpoint; `None` for a caller whom nobody announced.
-    pub attempt: Option<Attempt>,
-    /// Where the endpoint was learned; `None` as above.
-    pub origin: Option<Origin>,
-    /// Whether our connecting socket completed (by an answer or by crossing SYNs), not our listener.
-    pub dialled: bool,
-}
-
-/// What an attempt met, for the report when it came to nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// Connects begun.
-    pub dials: u32,
-    /// Connects answered by RST.
-    pub refused: u32,
-    /// Connects without a route.
-    pub unreachable: u32,
-    /// Connects that nobody answered.
-    pub silent: u32,
-    /// Endpoints tried.
-    pub endpoints: u32,
-}
-
-impl fmt::Display for Findings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "connects: {} to {} addresses, {} refused, {} without a route, {} unanswered",
-            self.dials, self.endpoints, self.refused, self.unreachable, self.silent
-        )
-    }
-}
-
-/// What the hole tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The port is bound; one address a family.
-    Opened {
-        /// The bound addresses, unspecified IPs with the hole port.
-        locals: Vec<SocketAddr>,
-    },
-    /// The port cannot be had.
-    Failed {
-        /// What was asked for.
-        addr: SocketAddr,
-        /// Why.
-        error: NetError,
-    },
-    /// The first SYN to an endpoint goes out.
-    Trying {
-        /// For which attempt.
-        attempt: Attempt,
-        /// Where to.
-        target: Target,
-    },
-    /// A connection formed.
-    Open(Open),
-    /// The attempt's time is over; nothing is dialled for it any more.
-    Exhausted {
-        /// Which.
-        attempt: Attempt,
-        /// What it met.
-        findings: Findings,
-    },
-}
-
-/// What the hole asks for and tells.
-#[derive(Debug)]
-pub enum Output {
-    /// For the network.
-    Net(NetOp),
-    /// For the application.
-    Event(Event),
-}
-
-enum Listening {
-    Closed,
-    /// The IPv4 listener is asked for; `retry` is set when the wanted port was taken and any other will do.
-    OpeningV4 {
-        port: u16,
-    },
-    OpeningV6 {
-        v4: Option<SocketAddr>,
-    },
-    Open {
-        locals: Vec<SocketAddr>,
-    },
-}
-
-enum LaneState {
-    Waiting {
-        until: Instant,
-    },
-    Dialling {
-        conn: ConnId,
-    },
-    /// A connection to this endpoint exists.
-    Connected {
-        conn: ConnId,
-    },
-}
-
-/// One endpoint of one attempt.
-struct Lane {
-    attempt: Attempt,
-    target: Target,
-    state: LaneState,
-    dials: u32,
-}
-
-struct Effort {
-    attempt: Attempt,
-    start: Instant,
-    findings: Findings,
-}
+/// The head start of the endpoints that were seen, unless a round trip is longer.
+const BURST_AFTER: Duration = Duration::from_millis(100);
 
 /// One local port that listens and connects at once. See the [module](super).
 pub struct Hole {
     room: Room,
     conns: ConnIds,
-    listening: Listening,
+    port: Port,
     own: Vec<Endpoint>,
     efforts: Vec<Effort>,
     lanes: Vec<Lane>,
+    bursts: Vec<Burst>,
     outputs: VecDeque<Output>,
 }
 
@@ -178,19 +39,19 @@ impl Hole {
         Self {
             room,
             conns: ConnIds::new(room),
-            listening: Listening::Closed,
+            port: Port::Closed,
             own: Vec::new(),
             efforts: Vec::new(),
             lanes: Vec::new(),
+            bursts: Vec::new(),
             outputs: VecDeque::new(),
         }
     }
 
     /// Binds `port` (0: any) for IPv4, then the same one for IPv6. One family is enough.
     pub fn open(&mut self, port: u16) {
-        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        self.listening = Listening::OpeningV4 { port };
-        self.listen(V4, addr);
+        let op = self.port.open(self.room, port);
+        self.net(op);
     }
 
     /// Tells which endpoints are our own, so that none of them is dialled: connecting a port to itself succeeds.
@@ -201,19 +62,16 @@ impl Hole {
     /// The bound addresses.
     #[must_use]
     pub fn locals(&self) -> &[SocketAddr] {
-        match &self.listening {
-            Listening::Open { locals } => locals,
-            Listening::Closed | Listening::OpeningV4 { .. } | Listening::OpeningV6 { .. } => &[],
-        }
+        self.port.locals()
     }
 
-    /// Dials `targets` for `attempt`, at once. Targets known to the attempt go on as they are; a repeated start
-    /// renews the attempt's time.
-    pub fn start(&mut self, now: Instant, attempt: Attempt, targets: &[Target]) {
-        match self.efforts.iter_mut().find(|effort| effort.attempt == attempt) {
-            Some(effort) => effort.start = now,
-            None => self.efforts.push(Effort { attempt, start: now, findings: Findings::default() }),
-        }
+    /// Dials `targets` for `attempt`: the peer's own addresses at once, observed ones when the approach says. Targets
+    /// known to the attempt go on as they are; a repeated start renews the attempt's time and budget.
+    pub fn start(&mut self, now: Instant, attempt: Attempt, approach: Approach, targets: &[Target]) {
+        let known = self.efforts.iter().position(|effort| effort.attempt == attempt);
+        let endpoints = known.map_or(0, |index| self.efforts.swap_remove(index).findings.endpoints);
+        let findings = Findings { endpoints, ..Findings::default() };
+        self.efforts.push(Effort { attempt, approach, start: now, findings });
         for &target in targets {
             self.add(now, attempt, target);
         }
@@ -221,11 +79,10 @@ impl Hole {
     }
 
     fn add(&mut self, now: Instant, attempt: Attempt, target: Target) {
-        let dialable =
-            target.endpoint.port() != 0 && target.endpoint.reach() > crate::endpoint::Reach::Nowhere;
-        let bound = self.locals().iter().any(|local| local.is_ipv4() == target.endpoint.addr().is_ipv4());
-        let known =
-            self.lanes.iter().any(|lane| lane.attempt == attempt && lane.target.endpoint == target.endpoint);
+        let dialable = target.endpoint.port() != 0 && target.endpoint.reach() > Place::Nowhere;
+        let bound = self.port.local_for(target.endpoint.addr()).is_some();
+        let same = |lane: &Lane| lane.attempt == attempt && lane.target.endpoint == target.endpoint;
+        let known = self.lanes.iter().any(same);
         if !dialable
             || !bound
             || known
@@ -234,25 +91,37 @@ impl Hole {
         {
             return;
         }
-        if let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == attempt) {
-            effort.findings.endpoints += 1;
-        }
-        self.lanes.push(Lane { attempt, target, state: LaneState::Waiting { until: now }, dials: 0 });
+        let Some(effort) = self.effort(attempt) else { return };
+        effort.findings.endpoints += 1;
+        let until = first_dial(now, effort.approach, target);
+        self.lanes.push(Lane::new(attempt, target, until));
         self.event(Event::Trying { attempt, target });
+    }
+
+    /// Adds a burst to an attempt that was started, a little after observed endpoints are dialled: they may do.
+    pub fn burst(&mut self, now: Instant, attempt: Attempt, aim: Aim) {
+        let again = self.bursts.iter().any(|burst| burst.attempt == attempt && *burst.aim() == aim);
+        let Some(effort) = self.effort(attempt) else { return };
+        let Approach { begin_in, rtt, .. } = effort.approach;
+        let begin = now + begin_in + BURST_AFTER.max(rtt.unwrap_or_default());
+        if again || self.bursts.len() >= MAX_BURSTS {
+            return;
+        }
+        log::info!("attempt={} {}", attempt.0, describe(&aim));
+        self.bursts.push(Burst::new(attempt, aim, begin));
+        self.handle_timeout(now);
     }
 
     /// Gives up what is being dialled for `attempt`. Connections that formed stay.
     pub fn stop(&mut self, attempt: Attempt) {
         self.efforts.retain(|effort| effort.attempt != attempt);
-        let outputs = &mut self.outputs;
-        self.lanes.retain(|lane| {
-            if lane.attempt == attempt
-                && let LaneState::Dialling { conn } = lane.state
-            {
-                outputs.push_back(Output::Net(NetOp::Close { conn, how: Closing::Abort }));
-            }
-            lane.attempt != attempt
-        });
+        let of_lanes = self.lanes.iter().filter(|lane| lane.attempt == attempt).filter_map(Lane::dialling);
+        let of_bursts = self.bursts.iter().filter(|burst| burst.attempt == attempt).flat_map(Burst::open);
+        for conn in of_lanes.chain(of_bursts) {
+            self.outputs.push_back(Output::Net(NetOp::Close { conn, how: Closing::Abort }));
+        }
+        self.lanes.retain(|lane| lane.attempt != attempt);
+        self.bursts.retain(|burst| burst.attempt != attempt);
     }
 
     /// Whether `attempt` is going on.
@@ -264,11 +133,10 @@ impl Hole {
     /// Tells that the owner closed `conn`, or that it ended: its endpoint may be dialled again.
     pub fn released(&mut self, now: Instant, conn: ConnId) {
         for lane in &mut self.lanes {
-            if matches!(lane.state, LaneState::Connected { conn: ours } if ours == conn) {
+            if matches!(lane.state, State::Connected { conn: ours } if ours == conn) {
                 let start =
                     self.efforts.iter().find(|effort| effort.attempt == lane.attempt).map(|e| e.start);
-                let until = schedule::retry_at(start.unwrap_or(now), now, NetError::Reset, lane.dials);
-                lane.state = LaneState::Waiting { until };
+                lane.released(now, start.unwrap_or(now));
             }
         }
     }
@@ -277,8 +145,14 @@ impl Hole {
     /// the owner's.
     pub fn handle_input(&mut self, now: Instant, input: &Input<'_>) {
         match *input {
-            Input::Listening { local, .. } => self.bound(local),
-            Input::ListenFailed { addr, error, .. } => self.not_bound(addr, error),
+            Input::Listening { local, .. } => {
+                let step = self.port.bound(self.room, local);
+                self.take_step(step);
+            }
+            Input::ListenFailed { addr, error, .. } => {
+                let step = self.port.not_bound(self.room, addr, error);
+                self.take_step(step);
+            }
             Input::Accepted { conn, local, remote, .. } => self.formed(conn, local, remote, false),
             Input::Connected { conn, local, remote } => self.formed(conn, local, remote, true),
             Input::ConnectFailed { conn, error } => self.failed(now, conn, error),
@@ -292,18 +166,44 @@ impl Hole {
 
     /// Takes the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let over = |effort: &Effort| effort.start + ATTEMPT_TIME <= now;
-        while let Some(effort) = self.efforts.iter().find(|effort| over(effort)) {
+        let over = |effort: &&Effort| effort.start + ATTEMPT_TIME <= now;
+        while let Some(effort) = self.efforts.iter().find(over) {
             let (attempt, mut findings) = (effort.attempt, effort.findings);
             let dialling =
-                |lane: &&Lane| lane.attempt == attempt && matches!(lane.state, LaneState::Dialling { .. });
-            findings.silent += u32::try_from(self.lanes.iter().filter(dialling).count()).unwrap_or(u32::MAX);
+                self.lanes.iter().filter(|lane| lane.attempt == attempt && lane.dialling().is_some());
+            findings.silent += u32::try_from(dialling.count()).unwrap_or(u32::MAX);
             self.stop(attempt);
             self.event(Event::Exhausted { attempt, findings });
         }
         for index in 0..self.lanes.len() {
-            if matches!(self.lanes[index].state, LaneState::Waiting { until } if until <= now) {
-                self.dial(now, index);
+            match &mut self.lanes[index].state {
+                State::Waiting { until, reach } if *until <= now => {
+                    let reach = *reach;
+                    self.dial(now, index, reach);
+                }
+                State::Dialling { conn, renew_at, .. } if renew_at.is_some_and(|at| at <= now) => {
+                    *renew_at = None;
+                    let conn = *conn;
+                    self.net(NetOp::GiveUp { conn });
+                }
+                State::Waiting { .. } | State::Dialling { .. } | State::Connected { .. } => {}
+            }
+        }
+        self.advance_bursts(now);
+    }
+
+    fn advance_bursts(&mut self, now: Instant) {
+        for burst in &mut self.bursts {
+            let toward = match burst.aim() {
+                Aim::Sweep { ip, .. } => SocketAddr::new(*ip, 0),
+                Aim::Fan { to } => *to,
+            };
+            let Some(from) = self.port.local_for(toward) else { continue };
+            let outputs = &mut self.outputs;
+            let ask = |op| outputs.push_back(Output::Net(op));
+            let sent = burst.handle_timeout(now, from, &mut self.conns, ask);
+            if let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == burst.attempt) {
+                effort.findings.dials += sent;
             }
         }
     }
@@ -317,111 +217,90 @@ impl Hole {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let lanes = self.lanes.iter().filter_map(|lane| match lane.state {
-            LaneState::Waiting { until } if self.may_dial(lane) => Some((until, "the next SYN")),
-            LaneState::Waiting { .. } | LaneState::Dialling { .. } | LaneState::Connected { .. } => None,
+            State::Waiting { until, .. } if self.may_dial(lane) => Some((until, "the next SYN")),
+            State::Dialling { renew_at, .. } => renew_at.map(|at| (at, "a fresh SYN into silence")),
+            State::Waiting { .. } | State::Connected { .. } => None,
+        });
+        let bursts = self.bursts.iter().filter_map(|burst| {
+            let toward = match burst.aim() {
+                Aim::Sweep { ip, .. } => SocketAddr::new(*ip, 0),
+                Aim::Fan { to } => *to,
+            };
+            self.port.local_for(toward)?;
+            burst.poll_timeout().map(|at| (at, "the next SYNs of a burst"))
         });
         let ends = self.efforts.iter().map(|effort| (effort.start + ATTEMPT_TIME, "the end of a punch"));
-        lanes.chain(ends).min_by_key(|(at, _)| *at)
+        lanes.chain(bursts).chain(ends).min_by_key(|(at, _)| *at)
     }
 
-    fn listen(&mut self, serial: u32, addr: SocketAddr) {
-        let listener = ListenerId { room: self.room, serial };
-        self.net(NetOp::Listen { listener, addr, reuse: true });
-    }
-
-    fn bound(&mut self, local: SocketAddr) {
-        match std::mem::replace(&mut self.listening, Listening::Closed) {
-            Listening::OpeningV4 { .. } => {
-                self.listening = Listening::OpeningV6 { v4: Some(local) };
-                self.listen(V6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, local.port())));
-            }
-            Listening::OpeningV6 { v4 } => self.opened(v4.into_iter().chain([local]).collect()),
-            other @ (Listening::Closed | Listening::Open { .. }) => self.listening = other,
+    fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Ask(op) => self.net(op),
+            Step::Opened(locals) => self.event(Event::Opened { locals }),
+            Step::Failed(addr, error) => self.event(Event::Failed { addr, error }),
+            Step::Nothing => {}
         }
     }
 
-    fn not_bound(&mut self, addr: SocketAddr, error: NetError) {
-        match std::mem::replace(&mut self.listening, Listening::Closed) {
-            // A host without IPv4, if anything: IPv6 has its chance before we give up.
-            Listening::OpeningV4 { port } if error != NetError::AddrInUse => {
-                self.listening = Listening::OpeningV6 { v4: None };
-                self.listen(V6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-            }
-            Listening::OpeningV6 { v4: Some(v4) } => self.opened(vec![v4]),
-            Listening::OpeningV4 { .. } | Listening::OpeningV6 { v4: None } => {
-                self.event(Event::Failed { addr, error });
-            }
-            other @ (Listening::Closed | Listening::Open { .. }) => self.listening = other,
-        }
-    }
-
-    fn opened(&mut self, locals: Vec<SocketAddr>) {
-        self.listening = Listening::Open { locals: locals.clone() };
-        self.event(Event::Opened { locals });
+    fn effort(&mut self, attempt: Attempt) -> Option<&mut Effort> {
+        self.efforts.iter_mut().find(|effort| effort.attempt == attempt)
     }
 
     fn may_dial(&self, lane: &Lane) -> bool {
-        let effort = self.efforts.iter().find(|effort| effort.attempt == lane.attempt);
-        effort.is_some_and(|effort| effort.findings.dials < SYN_BUDGET)
+        lane.dials < SYN_BUDGET && self.is_trying(lane.attempt)
     }
 
-    fn dial(&mut self, now: Instant, index: usize) {
+    fn dial(&mut self, now: Instant, index: usize, reach: Reach) {
         if !self.may_dial(&self.lanes[index]) {
             return;
         }
-        let endpoint = self.lanes[index].target.endpoint;
-        let same = |lane: &Lane| lane.target.endpoint == endpoint;
-        let taken =
-            self.lanes.iter().any(|lane| same(lane) && !matches!(lane.state, LaneState::Waiting { .. }));
-        let from = self.locals().iter().find(|local| local.is_ipv4() == endpoint.addr().is_ipv4()).copied();
-        let (Some(from), false) = (from, taken) else {
-            // Another attempt is at it already.
-            self.lanes[index].state = LaneState::Waiting { until: now + schedule::LONG_PAUSE };
+        let (attempt, to) = (self.lanes[index].attempt, self.lanes[index].target.endpoint.addr());
+        let same = |lane: &Lane| lane.target.endpoint.addr() == to;
+        let taken = self.lanes.iter().any(|lane| same(lane) && !lane.is_waiting());
+        let (Some(from), false) = (self.port.local_for(to), taken) else {
+            self.lanes[index].postpone(now, reach);
             return;
         };
+        let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == attempt) else { return };
+        effort.findings.dials += 1;
         let conn = self.conns.allocate();
-        let lane = &mut self.lanes[index];
-        lane.dials += 1;
-        lane.state = LaneState::Dialling { conn };
-        let attempt = lane.attempt;
-        if let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == attempt) {
-            effort.findings.dials += 1;
-        }
-        self.net(NetOp::Connect { conn, from: Some(from), to: endpoint.addr() });
+        self.lanes[index].dialled(now, effort.approach, conn, reach);
+        let from = Some(from);
+        self.net(match reach {
+            Reach::Full => NetOp::Connect { conn, from, to },
+            Reach::Hops(hops) => NetOp::Knock { conn, from, to, hops },
+        });
     }
 
     fn formed(&mut self, conn: ConnId, local: SocketAddr, remote: SocketAddr, dialled: bool) {
         let (local, remote) = (Endpoint::new(local), Endpoint::new(remote));
-        let lane = self.lanes.iter_mut().find(|lane| lane.target.endpoint == remote);
-        let (attempt, origin) =
-            lane.as_ref().map_or((None, None), |lane| (Some(lane.attempt), Some(lane.target.origin)));
-        if let Some(lane) = lane {
+        let of_burst = self.bursts.iter_mut().find_map(|burst| burst.formed(conn).then_some(burst.attempt));
+        let at = |lane: &&Lane| lane.target.endpoint == remote;
+        // Two attempts may name one endpoint; the one whose socket this is goes first.
+        let lane =
+            self.lanes.iter().find(|lane| lane.dialling() == Some(conn)).or(self.lanes.iter().find(at));
+        let (attempt, origin) = match (of_burst, lane) {
+            (Some(attempt), _) => (Some(attempt), Some(Origin::Predicted)),
+            (None, Some(lane)) => (Some(lane.attempt), Some(lane.target.origin)),
+            (None, None) => (None, None),
+        };
+        for lane in self.lanes.iter_mut().filter(|lane| lane.target.endpoint == remote) {
             // A connect of ours on the same 4-tuple, if there is one, fails by itself.
-            lane.state = LaneState::Connected { conn };
+            lane.state = State::Connected { conn };
         }
         self.event(Event::Open(Open { conn, local, remote, attempt, origin, dialled }));
     }
 
     fn failed(&mut self, now: Instant, conn: ConnId, error: NetError) {
-        let ours =
-            |lane: &&mut Lane| matches!(lane.state, LaneState::Dialling { conn: ours } if ours == conn);
-        let Some(lane) = self.lanes.iter_mut().find(ours) else { return };
-        let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == lane.attempt) else {
-            return;
-        };
-        match error {
-            NetError::Refused | NetError::Reset => effort.findings.refused += 1,
-            NetError::Unreachable | NetError::Denied => effort.findings.unreachable += 1,
-            NetError::TimedOut => effort.findings.silent += 1,
-            // The peer's SYN reached our listener first: the accepted connection is on its way to us.
-            NetError::AddrNotAvailable
-            | NetError::AddrInUse
-            | NetError::TooManyFiles
-            | NetError::Other(_) => {}
+        let of_burst =
+            self.bursts.iter_mut().find_map(|burst| burst.failed(now, conn, error).then_some(burst.attempt));
+        let lane = self.lanes.iter_mut().find(|lane| lane.dialling() == Some(conn));
+        let Some(attempt) = of_burst.or(lane.as_ref().map(|lane| lane.attempt)) else { return };
+        let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == attempt) else { return };
+        effort.findings.count(error);
+        if let Some(lane) = lane {
+            lane.failed(now, effort, error);
         }
-        let until = schedule::retry_at(effort.start, now, error, lane.dials);
-        log::debug!("attempt={} to {}: {error}", effort.attempt.0, lane.target.endpoint);
-        lane.state = LaneState::Waiting { until };
     }
 
     fn net(&mut self, op: NetOp) {
@@ -433,5 +312,10 @@ impl Hole {
     }
 }
 
-const V4: u32 = 4;
-const V6: u32 = 6;
+/// For the log: bursts are many SYNs, and whoever runs the network may wonder.
+fn describe(aim: &Aim) -> String {
+    match aim {
+        Aim::Sweep { ports, rounds, .. } => format!("sweeping {} ports, {rounds} times at most", ports.len()),
+        Aim::Fan { .. } => format!("opening {} ports towards one", super::burst::FAN),
+    }
+}

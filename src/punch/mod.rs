@@ -22,10 +22,17 @@
 //! - The same endpoint is dialled by one connect at a time, whatever number of attempts name it.
 //! - SYNs are counted: no attempt sends more than [`schedule::SYN_BUDGET`].
 
+pub mod burst;
 mod hole;
+mod lane;
+mod port;
 pub mod schedule;
+mod types;
 
-pub use hole::{Attempt, Event, Findings, Hole, Open, Origin, Output, Target};
+pub use burst::Aim;
+pub use hole::Hole;
+pub use schedule::Duty;
+pub use types::{Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
 
 #[cfg(test)]
 mod tests;

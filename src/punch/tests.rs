@@ -1,6 +1,7 @@
 //! The hole through its verbs, at chosen times.
 
-use super::schedule::{ATTEMPT_TIME, SLOT, SYN_BUDGET};
+use super::burst::{FAN, SWEEP_BUDGET};
+use super::schedule::{ATTEMPT_TIME, FRESH, FRESH_SYNS, SLOT, SYN_BUDGET};
 use super::*;
 use crate::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
 use crate::endpoint::Endpoint;
@@ -13,6 +14,7 @@ const A: Attempt = Attempt(1);
 struct Bench {
     hole: Hole,
     start: Instant,
+    approach: Approach,
     now: Instant,
     ops: Vec<NetOp>,
     events: Vec<Event>,
@@ -20,10 +22,16 @@ struct Bench {
 
 impl Bench {
     #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
-    fn new() -> Self {
+    fn new(duty: Duty) -> Self {
         let start = Instant::now();
-        let mut bench =
-            Self { hole: Hole::new(ROOM), start, now: start, ops: Vec::new(), events: Vec::new() };
+        let mut bench = Self {
+            hole: Hole::new(ROOM),
+            start,
+            approach: Approach { duty, begin_in: Duration::ZERO, rtt: None },
+            now: start,
+            ops: Vec::new(),
+            events: Vec::new(),
+        };
         bench.hole.open(0);
         bench.drain();
         let listener = ListenerId { room: ROOM, serial: 4 };
@@ -52,7 +60,7 @@ impl Bench {
             .iter()
             .map(|to| Target { endpoint: Endpoint::new(addr(to)), origin: Origin::Observed })
             .collect();
-        self.hole.start(self.now, attempt, &targets);
+        self.hole.start(self.now, attempt, self.approach, &targets);
         self.drain();
     }
 
@@ -69,7 +77,7 @@ impl Bench {
 
     fn dials(&self) -> Vec<(ConnId, SocketAddr)> {
         let dial = |op: &NetOp| {
-            if let NetOp::Connect { conn, from, to } = op {
+            if let NetOp::Connect { conn, from, to } | NetOp::Knock { conn, from, to, .. } = op {
                 assert_eq!(*from, Some(addr("0.0.0.0:700")));
                 return Some((*conn, *to));
             }
@@ -85,7 +93,7 @@ fn addr(text: &str) -> SocketAddr {
 
 #[test]
 fn every_target_is_dialled_at_once_from_the_hole_port() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Duty::Holder);
     assert_eq!(bench.events, [Event::Opened { locals: vec![addr("0.0.0.0:700")] }]);
     bench.start(A, &["203.0.113.5:9", "192.168.1.5:700", "203.0.113.5:9"]);
     let to: Vec<SocketAddr> = bench.dials().iter().map(|dial| dial.1).collect();
@@ -94,7 +102,7 @@ fn every_target_is_dialled_at_once_from_the_hole_port() {
 
 #[test]
 fn our_own_port_other_families_and_nowhere_are_not_dialled() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Duty::Holder);
     bench.hole.set_own(vec![Endpoint::new(addr("192.168.1.2:700"))]);
     bench.start(A, &["192.168.1.2:700", "[2001:db8::1]:700", "0.0.0.0:700", "203.0.113.5:0"]);
     assert!(bench.dials().is_empty());
@@ -102,7 +110,7 @@ fn our_own_port_other_families_and_nowhere_are_not_dialled() {
 
 #[test]
 fn silence_leaves_the_socket_in_syn_sent_until_the_attempt_is_over() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &["203.0.113.5:9"]);
     bench.wait_for_timeout();
     assert_eq!(bench.now - bench.start, ATTEMPT_TIME);
@@ -114,8 +122,8 @@ fn silence_leaves_the_socket_in_syn_sent_until_the_attempt_is_over() {
 }
 
 #[test]
-fn a_refusal_is_tried_again_at_the_next_slot_within_the_budget() {
-    let mut bench = Bench::new();
+fn a_dialler_sends_a_full_syn_in_each_slot_after_refusals_within_the_budget() {
+    let mut bench = Bench::new(Duty::Dialler);
     bench.start(A, &["203.0.113.5:9"]);
     bench.now += Duration::from_millis(30);
     bench.fail(NetError::Refused);
@@ -123,20 +131,159 @@ fn a_refusal_is_tried_again_at_the_next_slot_within_the_budget() {
     assert_eq!(bench.now - bench.start, SLOT);
     assert_eq!(bench.dials().len(), 2);
     while bench.hole.is_trying(A) {
-        if bench.hole.poll_timeout().unwrap().0 == bench.now {
-            panic!("the hole spins");
-        }
+        assert!(bench.hole.poll_timeout().unwrap().0 > bench.now, "the hole spins");
         bench.now += Duration::from_millis(30);
         bench.fail(NetError::Refused);
         bench.wait_for_timeout();
     }
     assert!(bench.dials().len() <= SYN_BUDGET as usize);
-    assert!(bench.dials().len() > 20);
+    assert!(bench.dials().len() > 40);
+    assert!(!bench.ops.iter().any(|op| matches!(op, NetOp::Knock { .. })));
+}
+
+/// How far the last connect was to go; `None` for a full SYN.
+fn last_hops(bench: &Bench) -> Option<u8> {
+    bench.ops.iter().rev().find_map(|op| match op {
+        NetOp::Knock { hops, .. } => Some(Some(*hops)),
+        NetOp::Connect { .. } => Some(None),
+        NetOp::Listen { .. }
+        | NetOp::StopListening { .. }
+        | NetOp::GiveUp { .. }
+        | NetOp::Send { .. }
+        | NetOp::Close { .. }
+        | NetOp::Read { .. } => None,
+    })?
+}
+
+#[test]
+fn a_holder_knocks_after_a_refusal_and_learns_how_far() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &["203.0.113.5:9"]);
+    assert_eq!(last_hops(&bench), None);
+    bench.fail(NetError::Refused);
+    bench.wait_for_timeout();
+    assert_eq!((last_hops(&bench), bench.now), (Some(1), bench.start), "the hole opens again at once");
+    // The kernel's retransmission of a second later was refused: perhaps a NAT further out stayed closed.
+    bench.now += Duration::from_millis(1010);
+    bench.fail(NetError::Refused);
+    bench.wait_for_timeout();
+    assert_eq!(last_hops(&bench), Some(2));
+    // Refused at once: that went as far as the peer's NAT.
+    bench.now += Duration::from_millis(40);
+    bench.fail(NetError::Refused);
+    bench.wait_for_timeout();
+    assert_eq!(last_hops(&bench), Some(1));
+    bench.now += Duration::from_millis(40);
+    bench.fail(NetError::Refused);
+    bench.wait_for_timeout();
+    assert_eq!(last_hops(&bench), None, "no router stands between");
+}
+
+#[test]
+fn a_dialler_sends_fresh_syns_into_silence_and_then_leaves_it_to_the_kernel() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &["203.0.113.5:9"]);
+    for fresh in 1..=FRESH_SYNS {
+        bench.wait_for_timeout();
+        assert_eq!(bench.now - bench.start, FRESH * fresh);
+        let conn = bench.dials().last().unwrap().0;
+        assert_eq!(bench.ops.last(), Some(&NetOp::GiveUp { conn }));
+        bench.fail(NetError::GivenUp);
+        bench.wait_for_timeout();
+        assert_eq!(bench.dials().len(), 1 + fresh as usize);
+    }
+    bench.wait_for_timeout();
+    assert_eq!(bench.now - bench.start, ATTEMPT_TIME);
+}
+
+#[test]
+fn addresses_that_lead_nowhere_take_nothing_from_the_others() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &["192.168.7.1:9"]);
+    for _ in 0..SYN_BUDGET {
+        bench.fail(NetError::Refused);
+        bench.now += SLOT;
+        bench.hole.handle_timeout(bench.now);
+        bench.drain();
+    }
+    bench.start(A, &["203.0.113.5:9"]);
+    assert_eq!(bench.dials().last().unwrap().1, addr("203.0.113.5:9"));
+}
+
+#[test]
+fn observed_endpoints_wait_for_the_moment_that_the_daemon_names() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.approach.begin_in = Duration::from_millis(70);
+    bench.start(A, &["203.0.113.5:9"]);
+    assert!(bench.dials().is_empty());
+    bench.wait_for_timeout();
+    assert_eq!(bench.now - bench.start, Duration::from_millis(70));
+    assert_eq!(bench.dials().len(), 1);
+}
+
+#[test]
+fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &[]);
+    let ports = (1024..=u16::MAX).collect();
+    bench.hole.burst(bench.now, A, Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports, rounds: 1 });
+    bench.drain();
+    while bench.dials().len() < SWEEP_BUDGET {
+        let before = bench.dials().len();
+        bench.wait_for_timeout();
+        assert!(bench.dials().len() - before <= 32);
+    }
+    assert!(bench.now - bench.start >= Duration::from_millis(600));
+    let given_up = bench.ops.iter().filter(|op| matches!(op, NetOp::GiveUp { .. })).count();
+    assert!(SWEEP_BUDGET - given_up <= 640, "what is under way is bounded");
+    let (conn, remote) = *bench.dials().last().unwrap();
+    bench.input(Input::Connected { conn, local: addr("192.168.1.2:700"), remote });
+    let Some(Event::Open(open)) = bench.events.last() else { panic!("a hit is a connection") };
+    assert_eq!((open.attempt, open.origin), (Some(A), Some(Origin::Predicted)));
+    bench.wait_for_timeout();
+    assert_eq!(bench.now - bench.start, ATTEMPT_TIME, "no port is tried twice");
+}
+
+#[test]
+fn a_fan_knocks_from_fresh_ports_and_renews_what_was_refused() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &[]);
+    let to = addr("203.0.113.5:9");
+    bench.hole.burst(bench.now, A, Aim::Fan { to });
+    bench.drain();
+    let knocks = |bench: &Bench| {
+        let fresh = |op: &&NetOp| matches!(op, NetOp::Knock { from: None, to: at, hops: 1, .. } if *at == to);
+        bench.ops.iter().filter(fresh).count()
+    };
+    while knocks(&bench) < FAN {
+        bench.wait_for_timeout();
+    }
+    let Some(NetOp::Knock { conn, .. }) = bench.ops.last().cloned() else { panic!() };
+    bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
+    bench.wait_for_timeout();
+    assert_eq!(knocks(&bench), FAN + 1);
+    bench.hole.stop(A);
+    bench.drain();
+    let closed = bench.ops.iter().filter(|op| matches!(op, NetOp::Close { .. })).count();
+    assert_eq!(closed, FAN);
+}
+
+#[test]
+fn one_socket_that_two_attempts_wait_for_is_open_for_both() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &["203.0.113.5:9"]);
+    bench.start(Attempt(2), &["203.0.113.5:9"]);
+    let (conn, remote) = bench.dials()[0];
+    bench.input(Input::Connected { conn, local: addr("192.168.1.2:700"), remote });
+    bench.hole.stop(A);
+    bench.hole.stop(Attempt(2));
+    bench.drain();
+    assert!(!bench.ops.iter().any(|op| matches!(op, NetOp::Close { .. })), "the connection is the owner's");
 }
 
 #[test]
 fn a_taken_four_tuple_is_no_failure_when_the_accept_follows() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &["203.0.113.5:9"]);
     bench.fail(NetError::AddrNotAvailable);
     let conn = ConnId { room: ROOM, serial: ConnId::ACCEPTED };
@@ -151,7 +298,7 @@ fn a_taken_four_tuple_is_no_failure_when_the_accept_follows() {
 
 #[test]
 fn two_attempts_share_one_connect_to_one_endpoint() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &["203.0.113.5:9"]);
     bench.start(Attempt(2), &["203.0.113.5:9"]);
     assert_eq!(bench.dials().len(), 1);
@@ -160,7 +307,7 @@ fn two_attempts_share_one_connect_to_one_endpoint() {
 
 #[test]
 fn a_stopped_attempt_closes_its_connects_and_keeps_its_connections() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &["203.0.113.5:9", "203.0.113.6:9"]);
     let dials = bench.dials();
     bench.input(Input::Connected { conn: dials[0].0, local: addr("192.168.1.2:700"), remote: dials[0].1 });

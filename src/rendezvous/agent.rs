@@ -16,14 +16,25 @@
 //! choice would cost. A caster asks for the viewer with its first assist message (`ReqConnClient`), so an
 //! introduction needs one round trip from there.
 //!
+//! Beside them, and delaying nothing, samples show the daemon how the NAT works.
+//!
 //! Every new login has a new token. Lost connections come back after a jittered, growing pause.
 
-use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room, soonest};
+mod contract;
+mod ground;
+mod sampler;
+
+pub use contract::{Config, Event, Output, Server};
+
+use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, soonest};
 use crate::endpoint::Endpoint;
-use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
+use crate::id::{ClientId, PunchToken, SessionId};
 use crate::wire::frame::{MAX_FRAME, Reader};
-use crate::wire::message::{FromAssist, FromMain, Peer, Refusal, Role, ToAssist, ToMain};
+use crate::wire::message::{
+    FromAssist, FromMain, Observation, Peer, Refusal, Role, SeenBy, ToAssist, ToMain,
+};
 use crate::wire::{self, WireError};
+use sampler::{Sampler, Sighting};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -37,91 +48,14 @@ pub const RETRY_MAX: Duration = Duration::from_secs(60);
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 /// Heartbeats until `Welcome` says otherwise; below the 30 s after which home routers forget.
 const HEARTBEAT: Duration = Duration::from_secs(25);
-
-/// What an agent is made with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The room that owns its connections.
-    pub room: Room,
-    /// The daemon's main and assist addresses, in the order of preference.
-    pub servers: Vec<Server>,
-    /// Viewer or caster.
-    pub role: Role,
-    /// The meeting place.
-    pub rendezvous: RendezvousId,
-    /// A viewer's proof of having made it.
-    pub owner: Option<OwnerToken>,
-    /// Feeds jitter and tokens. Tokens only tie two connections of one client together at the daemon; still they
-    /// must not be guessed, so the seed comes from the system's randomness.
-    pub seed: u64,
-}
-
-/// One address of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Where the main connections go, port 4000 by default.
-    pub main: SocketAddr,
-    /// Where the assist connections go, port 8000 by default.
-    pub assist: SocketAddr,
-}
-
-/// What the agent asks for and tells.
-#[derive(Debug)]
-pub enum Output {
-    /// For the network.
-    Net(NetOp),
-    /// For the application.
-    Event(Event),
-}
-
-/// What the agent tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The daemon took the login.
-    LoggedIn {
-        /// Our name there.
-        client: ClientId,
-    },
-    /// The daemon's view of the hole port.
-    Observed {
-        /// What the NAT made of it.
-        endpoint: Endpoint,
-    },
-    /// Somebody with the same ticket is there.
-    PeerJoined {
-        /// Who.
-        client: ClientId,
-        /// As what.
-        role: Role,
-    },
-    /// Somebody with the same ticket left.
-    PeerLeft {
-        /// Who.
-        client: ClientId,
-    },
-    /// Punch towards `peer`.
-    Introduced {
-        /// Which introduction; the same on both sides.
-        session: SessionId,
-        /// Whom to punch towards.
-        peer: Peer,
-    },
-    /// The daemon refuses something. The agent stays away for good after [`Refusal::Replaced`],
-    /// [`Refusal::NotOwner`] and [`Refusal::Version`].
-    Refused {
-        /// Why.
-        reason: Refusal,
-    },
-    /// The main connection could not be made, or broke.
-    Unreachable {
-        /// Whom we tried.
-        server: SocketAddr,
-        /// What went wrong, in words.
-        why: String,
-        /// When the agent tries again.
-        retry_in: Duration,
-    },
-}
+/// How long [`Agent::check_alive`] waits for an answer: a round trip and a retransmission on any path that carries a
+/// picture.
+const ALIVE_TIME: Duration = Duration::from_secs(2);
+/// The longest that a daemon can make this side wait before it punches.
+const START_IN_MAX: Duration = Duration::from_millis(500);
+/// How many sessions are remembered, to tell an amendment from an introduction. The daemon has at most 16 casters in
+/// a rendezvous.
+const MAX_SESSIONS: usize = 32;
 
 enum Main {
     Idle,
@@ -130,10 +64,12 @@ enum Main {
     },
     Dialling {
         conn: ConnId,
+        since: Instant,
         deadline: Instant,
     },
     LoggingIn {
         conn: ConnId,
+        local_port: u16,
         deadline: Instant,
         reader: Reader,
     },
@@ -156,7 +92,7 @@ struct Beat {
 
 enum Assist {
     Waiting { until: Instant },
-    Dialling { conn: ConnId, deadline: Instant },
+    Dialling { conn: ConnId, since: Instant, deadline: Instant },
     Open { conn: ConnId, reader: Reader, beat_at: Instant },
 }
 
@@ -178,6 +114,12 @@ pub struct Agent {
     main: Main,
     failures: u32,
     assists: Vec<AssistLane>,
+    sampler: Sampler,
+    sampled_at: Option<Instant>,
+    observed: Vec<Observation>,
+    /// The shortest time that a connect to the daemon took since the last login began.
+    rtt: Option<Duration>,
+    sessions: VecDeque<SessionId>,
     outputs: VecDeque<Output>,
 }
 
@@ -196,6 +138,11 @@ impl Agent {
             main: Main::Idle,
             failures: 0,
             assists: Vec::new(),
+            sampler: Sampler::default(),
+            sampled_at: None,
+            observed: Vec::new(),
+            rtt: None,
+            sessions: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -215,13 +162,39 @@ impl Agent {
         for index in 0..self.assists.len() {
             self.dial_assist(index, now);
         }
+        self.sample(now);
+    }
+
+    /// Looks whether the daemon can still be reached, because something else was lost: a heartbeat at once, and a new
+    /// connection if it is not answered within two seconds. One that waits for its next try comes sooner.
+    pub fn check_alive(&mut self, now: Instant) {
+        let soon = now + self.pause(0);
+        match &mut self.main {
+            Main::LoggedIn { conn, beat, .. } if beat.answered => {
+                beat.answered = false;
+                beat.next = now + ALIVE_TIME;
+                let conn = *conn;
+                let nonce = self.rng.u64(..);
+                self.net(NetOp::Send { conn, bytes: wire::encode(&ToMain::Heartbeat { nonce }) });
+            }
+            Main::LoggedIn { beat, .. } => beat.next = beat.next.min(now + ALIVE_TIME),
+            Main::Waiting { until } => {
+                *until = soon.min(*until);
+                for lane in &mut self.assists {
+                    if let Assist::Waiting { until } = &mut lane.state {
+                        *until = soon.min(*until);
+                    }
+                }
+            }
+            Main::Idle | Main::Dialling { .. } | Main::LoggingIn { .. } | Main::Done => {}
+        }
     }
 
     /// Asks the daemon for another introduction (a caster only).
     pub fn request_again(&mut self) {
-        let request = self.assist_request();
         for lane in &self.assists {
             if let Assist::Open { conn, .. } = lane.state {
+                let request = self.assist_request(lane.from.port());
                 self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes: wire::encode(&request) }));
             }
         }
@@ -238,6 +211,7 @@ impl Agent {
         }
         self.main = Main::Done;
         self.close_assists();
+        self.stop_sampling();
     }
 
     /// Whether the login stands.
@@ -249,7 +223,7 @@ impl Agent {
     /// Takes an input of the agent's room.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected { conn, .. } => self.connected(conn, now),
+            Input::Connected { conn, local, .. } => self.connected(conn, local, now),
             Input::ConnectFailed { conn, error } => self.ended(conn, Some(error), now),
             Input::Closed { conn, error } => self.ended(conn, error, now),
             Input::Received { conn, bytes } => self.received(conn, bytes, now),
@@ -264,8 +238,12 @@ impl Agent {
 
     /// Takes the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let mut again = false;
         match &mut self.main {
-            Main::Waiting { until } if *until <= now => self.dial_main(now),
+            Main::Waiting { until } if *until <= now => {
+                self.dial_main(now);
+                again = true;
+            }
             Main::Dialling { deadline, .. } | Main::LoggingIn { deadline, .. } if *deadline <= now => {
                 self.lose_main("nothing answered", now);
             }
@@ -290,12 +268,17 @@ impl Agent {
         for index in 0..self.assists.len() {
             self.assist_timeout(index, now);
         }
+        self.sampler.handle_timeout(now);
+        if again {
+            self.sample(now);
+        }
+        self.drain_sampler();
     }
 
     fn assist_timeout(&mut self, index: usize, now: Instant) {
         match &mut self.assists[index].state {
             Assist::Waiting { until } if *until <= now => self.dial_assist(index, now),
-            Assist::Dialling { conn, deadline } if *deadline <= now => {
+            Assist::Dialling { conn, deadline, .. } if *deadline <= now => {
                 let conn = *conn;
                 self.net(NetOp::Close { conn, how: Closing::Abort });
                 self.lose_assist(index, now);
@@ -324,7 +307,8 @@ impl Agent {
             Main::LoggingIn { deadline, .. } => Some((*deadline, "log in")),
             Main::LoggedIn { beat, .. } => Some((beat.next, "heartbeat of the main connection")),
         };
-        self.assists.iter().fold(main, |earliest, lane| {
+        let samples = self.sampler.poll_timeout().map(|at| (at, "sample"));
+        self.assists.iter().fold(soonest(main, samples), |earliest, lane| {
             soonest(
                 earliest,
                 Some(match lane.state {
@@ -341,45 +325,58 @@ impl Agent {
         let conn = self.conns.allocate();
         let to = server.main;
         self.net(NetOp::Connect { conn, from: None, to });
-        self.main = Main::Dialling { conn, deadline: now + LOGIN_TIME };
+        self.main = Main::Dialling { conn, since: now, deadline: now + LOGIN_TIME };
     }
 
     fn dial_assist(&mut self, index: usize, now: Instant) {
         let conn = self.conns.allocate();
         let lane = &mut self.assists[index];
-        lane.state = Assist::Dialling { conn, deadline: now + LOGIN_TIME };
+        lane.state = Assist::Dialling { conn, since: now, deadline: now + LOGIN_TIME };
         let op = NetOp::Connect { conn, from: Some(lane.from), to: lane.to };
         self.net(op);
     }
 
-    fn connected(&mut self, conn: ConnId, now: Instant) {
-        if let Main::Dialling { conn: ours, deadline } = self.main
+    fn connected(&mut self, conn: ConnId, local: SocketAddr, now: Instant) {
+        if let Main::Dialling { conn: ours, since, deadline } = self.main
             && ours == conn
         {
+            self.measured(now.saturating_duration_since(since));
             let login = ToMain::Login {
                 rendezvous: self.config.rendezvous,
                 role: self.config.role,
                 token: self.token,
                 owner: self.config.owner,
                 local: self.local.clone(),
+                rtt_us: self.rtt.map_or(0, micros),
+                local_port: local.port(),
             };
             self.net(NetOp::Send { conn, bytes: wire::encode(&login) });
-            self.main = Main::LoggingIn { conn, deadline, reader: Reader::new(MAX_FRAME) };
+            let reader = Reader::new(MAX_FRAME);
+            self.main = Main::LoggingIn { conn, local_port: local.port(), deadline, reader };
             return;
         }
-        let request = self.assist_request();
-        let dialling = |lane: &&mut AssistLane| matches!(lane.state, Assist::Dialling { conn: ours, .. } if ours == conn);
-        if let Some(lane) = self.assists.iter_mut().find(dialling) {
+        let dialling = self.assists.iter().enumerate().find_map(|(index, lane)| match lane.state {
+            Assist::Dialling { conn: ours, since, .. } if ours == conn => Some((index, since)),
+            Assist::Dialling { .. } | Assist::Waiting { .. } | Assist::Open { .. } => None,
+        });
+        if let Some((index, since)) = dialling {
+            self.measured(now.saturating_duration_since(since));
+            let lane = &mut self.assists[index];
             lane.failures = 0;
             lane.state = Assist::Open { conn, reader: Reader::new(MAX_FRAME), beat_at: now + HEARTBEAT };
+            let request = self.assist_request(self.assists[index].from.port());
             self.net(NetOp::Send { conn, bytes: wire::encode(&request) });
+            return;
         }
+        self.sampler.connected(now, conn, local, &mut self.conns);
+        self.drain_sampler();
     }
 
-    const fn assist_request(&self) -> ToAssist {
+    const fn assist_request(&self, local_port: u16) -> ToAssist {
+        let token = self.token;
         match self.config.role {
-            Role::Caster => ToAssist::ReqConnClient { token: self.token, rendezvous: self.config.rendezvous },
-            Role::Viewer => ToAssist::ReqSrvDisconnect { token: self.token },
+            Role::Caster => ToAssist::ReqConnClient { token, rendezvous: self.config.rendezvous, local_port },
+            Role::Viewer => ToAssist::ReqSrvDisconnect { token, local_port },
         }
     }
 
@@ -398,7 +395,14 @@ impl Agent {
             | Main::LoggedIn { .. }
             | Main::Done => {}
         }
-        let Some(index) = self.assist_index(conn) else { return };
+        let Some(index) = self.assist_index(conn) else {
+            let sighting = self.sampler.received(now, conn, bytes, &mut self.conns);
+            self.drain_sampler();
+            if let Some(seen) = sighting {
+                self.observe(seen, false);
+            }
+            return;
+        };
         if let Assist::Open { reader, .. } = &mut self.assists[index].state {
             reader.push(bytes);
             self.read_assist(index, now);
@@ -420,39 +424,31 @@ impl Agent {
 
     fn main_message(&mut self, message: FromMain, now: Instant) {
         match message {
-            FromMain::Welcome { client, heartbeat_secs, .. } => {
-                let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
-                self.main = match std::mem::replace(&mut self.main, Main::Done) {
-                    Main::LoggingIn { conn, reader, .. } => {
-                        self.failures = 0;
-                        self.event(Event::LoggedIn { client });
-                        let beat = Beat { every, next: now + every, answered: true };
-                        Main::LoggedIn { conn, reader, beat }
-                    }
-                    other @ (Main::Idle
-                    | Main::Waiting { .. }
-                    | Main::Dialling { .. }
-                    | Main::LoggedIn { .. }
-                    | Main::Done) => other,
-                };
+            FromMain::Welcome { client, observed, heartbeat_secs, alternate } => {
+                self.sampler.set_alternate(alternate.map(Endpoint::addr));
+                self.welcome(client, observed, heartbeat_secs, now);
             }
             FromMain::NewUserLogin { client, role } => self.event(Event::PeerJoined { client, role }),
             FromMain::UserLogout { client } => self.event(Event::PeerLeft { client }),
-            FromMain::SrvReqMakeHole { session, peer } => {
+            FromMain::SrvReqMakeHole { session, peer, start_in_us, rtt_us } => {
                 // Assist connections that were lost come back at once: the daemon waits for the mapping.
                 for index in 0..self.assists.len() {
                     if matches!(self.assists[index].state, Assist::Waiting { .. }) {
                         self.dial_assist(index, now);
                     }
                 }
-                self.event(Event::Introduced { session, peer });
-                if let Main::LoggedIn { conn, .. } = self.main {
+                if self.introduced(session, peer, start_in_us, rtt_us)
+                    && let Main::LoggedIn { conn, .. } = self.main
+                {
                     let ready = ToMain::HoleListenReady { session };
                     self.net(NetOp::Send { conn, bytes: wire::encode(&ready) });
+                    self.refresh_samples(now);
                 }
             }
-            FromMain::SrvReqDirectConnect { session, peer } => {
-                self.event(Event::Introduced { session, peer });
+            FromMain::SrvReqDirectConnect { session, peer, start_in_us, rtt_us } => {
+                if self.introduced(session, peer, start_in_us, rtt_us) {
+                    self.refresh_samples(now);
+                }
             }
             FromMain::Heartbeat { .. } => {
                 if let Main::LoggedIn { beat, .. } = &mut self.main {
@@ -461,7 +457,46 @@ impl Agent {
             }
             FromMain::Refused { reason } => self.refused(reason),
             FromMain::Shutdown => self.lose_main("the daemon ends", now),
+            FromMain::FilterResult { from_other_port, from_other_address } => {
+                self.event(Event::Filtering { from_other_port, from_other_address });
+            }
+            // An answer to a sample, which this connection is not.
+            FromMain::Observed { .. } => {}
         }
+    }
+
+    fn welcome(&mut self, client: ClientId, observed: Endpoint, heartbeat_secs: u16, now: Instant) {
+        let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
+        self.main = match std::mem::replace(&mut self.main, Main::Done) {
+            Main::LoggingIn { conn, local_port, reader, .. } => {
+                self.failures = 0;
+                self.event(Event::LoggedIn { client });
+                self.observe(Sighting { seen_by: SeenBy::Main, local_port, endpoint: observed }, false);
+                let beat = Beat { every, next: now + every, answered: true };
+                Main::LoggedIn { conn, reader, beat }
+            }
+            other @ (Main::Idle
+            | Main::Waiting { .. }
+            | Main::Dialling { .. }
+            | Main::LoggedIn { .. }
+            | Main::Done) => other,
+        };
+    }
+
+    /// Tells of an introduction, or of an amendment to one. Whether it is new.
+    fn introduced(&mut self, session: SessionId, peer: Peer, start_in_us: u32, rtt_us: u32) -> bool {
+        if self.sessions.contains(&session) {
+            self.event(Event::Amended { session, peer });
+            return false;
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            self.sessions.pop_front();
+        }
+        self.sessions.push_back(session);
+        let start_in = Duration::from_micros(u64::from(start_in_us)).min(START_IN_MAX);
+        let rtt = (rtt_us != 0).then(|| Duration::from_micros(u64::from(rtt_us)));
+        self.event(Event::Introduced { session, peer, start_in, rtt });
+        true
     }
 
     fn refused(&mut self, reason: Refusal) {
@@ -471,6 +506,7 @@ impl Agent {
                 self.close_main();
                 self.main = Main::Done;
                 self.close_assists();
+                self.stop_sampling();
             }
             // The daemon closes where it has to; losing the connection starts the next try.
             Refusal::BadRequest | Refusal::TooMany | Refusal::Full => {}
@@ -479,14 +515,14 @@ impl Agent {
 
     fn read_assist(&mut self, index: usize, now: Instant) {
         loop {
-            let Some(Assist::Open { conn, reader, .. }) =
-                self.assists.get_mut(index).map(|lane| &mut lane.state)
-            else {
-                return;
-            };
+            let Some(lane) = self.assists.get_mut(index) else { return };
+            let local_port = lane.from.port();
+            let Assist::Open { conn, reader, .. } = &mut lane.state else { return };
             let conn = *conn;
             match reader.next::<FromAssist>() {
-                Ok(Some(FromAssist::Observed { endpoint })) => self.event(Event::Observed { endpoint }),
+                Ok(Some(FromAssist::Observed { endpoint })) => {
+                    self.observe(Sighting { seen_by: SeenBy::Assist, local_port, endpoint }, true);
+                }
                 Ok(Some(FromAssist::Refused { reason })) => self.event(Event::Refused { reason }),
                 Ok(None) => return,
                 Err(error) => {
@@ -520,6 +556,7 @@ impl Agent {
         if let Some(index) = self.assist_index(conn) {
             self.lose_assist(index, now);
         }
+        self.sampler.ended(conn);
     }
 
     fn assist_index(&self, conn: ConnId) -> Option<usize> {
@@ -544,6 +581,10 @@ impl Agent {
         self.server = (self.server + 1) % self.config.servers.len();
         self.token = PunchToken(self.rng.u128(..).to_be_bytes());
         self.close_assists_for(now, retry_in);
+        self.stop_sampling();
+        self.sampled_at = None;
+        self.observed.clear();
+        self.rtt = None;
         self.main = Main::Waiting { until: now + retry_in };
         self.event(Event::Unreachable { server, why, retry_in });
     }
@@ -596,6 +637,11 @@ impl Agent {
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
+}
+
+/// In microseconds, and not zero, which stands for unknown.
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX).max(1)
 }
 
 fn wire_trouble(error: &WireError) -> String {

@@ -10,6 +10,7 @@
 //!  main 4000     accept ─▶ New ── Login ─────────────────────────▶ LoggedIn ─▶ end (Logout, idle, replaced, gone)
 //!  assist 8000   accept ─▶ New ── request, token logged in ──────▶ Bound ────▶ end (with its login, idle, gone)
 //!                           └──── request, token unknown ─▶ Held ──┘ on Login
+//!  any port      accept ─▶ New ── Sample (or Held first) ─▶ seen, end
 //! ```
 //!
 //! `New` and `Held` end after a few seconds. A client opens both connections at once, so either may be first. A
@@ -18,13 +19,14 @@
 //!
 //! # Driving it
 //!
-//! The four verbs of [`app`](crate::app), for everything on the listeners [`MAIN`] and [`ASSIST`]. Whoever owns the broker binds
-//! them. Deadlines are kept lazily: each connection has one entry in the agenda, looked at when it comes up and put
-//! back if the connection was heard meanwhile, so that a heartbeat costs no reordering.
+//! The four verbs of [`app`](crate::app), for everything on the listeners [`MAIN`], [`ASSIST`] and [`ALTERNATE`], and for the connections
+//! that the broker opens itself to test a client's filtering. Whoever owns the broker binds the listeners.
 
+use super::filter::Dial;
 use super::limits::{Bucket, Limits, Prefix, Release, Sources, Turned};
 use super::registry::Registry;
-use crate::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
+use super::timers::Due;
+use crate::app::{Closing, ConnId, ConnIds, Input, ListenerId, NetOp, Room};
 use crate::endpoint::Endpoint;
 use crate::id::{ClientId, PunchToken, RendezvousId};
 use crate::wire::codec::Message;
@@ -32,6 +34,7 @@ use crate::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
 use crate::wire::message::{FromAssist, FromMain, Refusal, ToAssist, ToMain};
 use crate::wire::{WireError, encode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 /// The listener of the main connections (port 4000).
@@ -39,6 +42,9 @@ pub const MAIN: ListenerId = ListenerId { room: Room(0), serial: 0 };
 
 /// The listener of the assist connections (port 8000).
 pub const ASSIST: ListenerId = ListenerId { room: Room(0), serial: 1 };
+
+/// The listener for samples on the daemon's second address, if it has one.
+pub const ALTERNATE: ListenerId = ListenerId { room: Room(0), serial: 2 };
 
 /// The broker. See the [module](self).
 #[derive(Debug)]
@@ -52,10 +58,17 @@ pub struct Broker {
     pub(super) sources: Sources,
     /// Assist connections whose token nobody has logged in with yet.
     pub(super) held: BTreeMap<PunchToken, Vec<ConnId>>,
-    agenda: BTreeSet<(Instant, Due)>,
+    /// The daemon's second address.
+    pub(super) alternate: Option<Endpoint>,
+    pub(super) conn_ids: ConnIds,
+    /// Connects under way towards clients whose filtering is tested.
+    pub(super) dials: BTreeMap<ConnId, Dial>,
+    pub(super) agenda: BTreeSet<(Instant, Due)>,
+    /// How many connections were accepted.
+    accepted: u64,
     /// Connections that read too slowly, to be ended before the verb returns.
     overrun: Vec<ConnId>,
-    outbox: VecDeque<NetOp>,
+    pub(super) outbox: VecDeque<NetOp>,
     stage: Stage,
 }
 
@@ -66,33 +79,32 @@ enum Stage {
     Ended,
 }
 
-/// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Conn(ConnId),
-    Source(Prefix),
-}
-
-/// One of the two ports.
+/// One of the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Port {
     Main,
     Assist,
+    Alternate,
 }
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    port: Port,
+    pub(super) port: Port,
     pub(super) remote: Endpoint,
+    /// Our address of it.
+    pub(super) local: IpAddr,
+    /// Its place among all that were accepted: the order in which clients' NATs made their mappings, as far as the
+    /// daemon can know it.
+    pub(super) born: u64,
     pub(super) reader: Reader,
     messages: Bucket,
     pub(super) phase: Phase,
-    flow: Flow,
+    pub(super) flow: Flow,
     /// When this phase began (`New`, `Held`), or when the last whole message came (the others). Single bytes do not
     /// count: they would let a trickle of half a message hold a connection for ever.
     pub(super) since: Instant,
     /// Its entry in the agenda.
-    armed: Instant,
+    pub(super) armed: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,23 +112,32 @@ pub(super) enum Phase {
     New,
     /// Main only.
     LoggedIn(ClientId),
-    /// Assist only: the token has no login yet.
-    Held(PunchToken, Wish),
+    /// An assist connection or a sample: the token has no login yet.
+    Held(PunchToken, Shown),
     /// Assist only.
     Bound(ClientId, PunchToken),
 }
 
-/// What an assist connection asked for first.
+/// The first request of a connection that is not a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) wish: Wish,
+    pub(super) local_port: u16,
+}
+
+/// What it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     /// `ReqConnClient`, for the viewer of this rendezvous.
     Introduce(RendezvousId),
     /// `ReqSrvDisconnect`.
     BeSeen,
+    /// `Sample`: to be seen once.
+    BeSampled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Open,
     /// The socket is full; so many bytes were queued since.
     Backlogged {
@@ -141,12 +162,14 @@ pub(super) enum Ending {
 /// How much the broker holds, for logs and tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
-    /// Connections on both ports.
+    /// Connections on all ports.
     pub connections: usize,
     /// Logged-in clients.
     pub logins: usize,
-    /// Assist connections that wait for their login.
+    /// Assist connections and samples that wait for their login.
     pub held: usize,
+    /// Connects under way to test clients' filtering.
+    pub dials: usize,
     /// Source addresses remembered.
     pub sources: usize,
     /// Entries in the agenda.
@@ -166,23 +189,36 @@ impl Broker {
             registry: Registry::default(),
             sources: Sources::default(),
             held: BTreeMap::new(),
+            alternate: None,
+            conn_ids: ConnIds::new(MAIN.room),
+            dials: BTreeMap::new(),
             agenda: BTreeSet::new(),
+            accepted: 0,
             overrun: Vec::new(),
             outbox: VecDeque::new(),
             stage: Stage::Open,
         }
     }
 
-    /// Takes one network event of [`MAIN`] or [`ASSIST`]. After `Interrupted` every client is told and nothing is
+    /// Tells where [`ALTERNATE`] is bound, so that clients sample it and their filtering is tested from there.
+    pub fn set_alternate(&mut self, addr: SocketAddr) {
+        self.alternate = Some(Endpoint::new(addr));
+    }
+
+    /// Takes one network event of its listeners' rooms. After `Interrupted` every client is told and nothing is
     /// taken any more.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         if self.stage == Stage::Ended {
             return;
         }
         match input {
-            Input::Accepted { listener, conn, remote, .. } => {
-                let port = if listener == MAIN { Port::Main } else { Port::Assist };
-                self.accepted(now, port, conn, Endpoint::new(remote));
+            Input::Accepted { listener, conn, local, remote } => {
+                let port = match listener {
+                    MAIN => Port::Main,
+                    ALTERNATE => Port::Alternate,
+                    _ => Port::Assist,
+                };
+                self.accepted(now, port, conn, local.ip().to_canonical(), Endpoint::new(remote));
             }
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::Backlogged { conn } => self.backlogged(now, conn),
@@ -194,25 +230,13 @@ impl Broker {
                 self.end(now, conn, Ending::Gone);
             }
             Input::Interrupted => self.shut_down(),
-            // The broker opens no connections, and its listeners are bound by its owner.
-            Input::Listening { .. }
-            | Input::ListenFailed { .. }
-            | Input::Connected { .. }
-            | Input::ConnectFailed { .. } => {}
-        }
-        self.settle(now);
-    }
-
-    /// Ends what is overdue at `now`.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(at, due)) = self.agenda.first()
-            && at <= now
-        {
-            self.agenda.pop_first();
-            match due {
-                Due::Conn(id) => self.look_at(now, id),
-                Due::Source(prefix) => self.sources.forget(now, prefix),
+            Input::Connected { conn, .. } => self.dialled(now, conn, true),
+            Input::ConnectFailed { conn, error } => {
+                log::debug!("conn={conn} did not reach the client: {error}");
+                self.dialled(now, conn, false);
             }
+            // The listeners are bound by the broker's owner.
+            Input::Listening { .. } | Input::ListenFailed { .. } => {}
         }
         self.settle(now);
     }
@@ -222,17 +246,6 @@ impl Broker {
         self.outbox.pop_front()
     }
 
-    /// When `handle_timeout` has something to look at.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let &(at, due) = self.agenda.first()?;
-        let why = match due {
-            Due::Conn(id) => self.conns.get(&id).map_or("connection", |conn| self.deadline(conn).1),
-            Due::Source(_) => "forget a source address",
-        };
-        Some((at, why))
-    }
-
     /// How much the broker holds.
     #[must_use]
     pub fn census(&self) -> Census {
@@ -240,13 +253,14 @@ impl Broker {
             connections: self.conns.len(),
             logins: self.registry.len(),
             held: self.held.values().map(Vec::len).sum(),
+            dials: self.dials.len(),
             sources: self.sources.len(),
             deadlines: self.agenda.len(),
             buffered: self.conns.values().map(|conn| conn.reader.buffered()).sum(),
         }
     }
 
-    fn accepted(&mut self, now: Instant, port: Port, id: ConnId, remote: Endpoint) {
+    fn accepted(&mut self, now: Instant, port: Port, id: ConnId, local: IpAddr, remote: Endpoint) {
         let prefix = Prefix::of(remote.ip());
         let admission = if self.conns.len() >= self.limits.connections {
             Err(Turned::Full)
@@ -265,9 +279,12 @@ impl Broker {
             return;
         }
         log::debug!("conn={id} accepted on the {port:?} port from {remote}");
+        self.accepted += 1;
         let conn = Conn {
             port,
             remote,
+            local,
+            born: self.accepted,
             reader: Reader::new(MAX_FRAME_BEFORE_LOGIN),
             messages: Bucket::default(),
             phase: Phase::New,
@@ -290,7 +307,7 @@ impl Broker {
                     let message = conn.reader.next::<ToMain>();
                     self.take(now, id, message, Self::on_main)
                 }
-                Port::Assist => {
+                Port::Assist | Port::Alternate => {
                     let message = conn.reader.next::<ToAssist>();
                     self.take(now, id, message, Self::on_assist)
                 }
@@ -341,129 +358,6 @@ impl Broker {
             Phase::New | Phase::Held(..) => {}
         }
         conn.messages.take(now, self.limits.messages)
-    }
-
-    fn on_main(&mut self, now: Instant, id: ConnId, message: ToMain) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        match (conn.phase, message) {
-            (Phase::New, ToMain::Login { rendezvous, role, token, owner, local }) => {
-                self.log_in(now, id, rendezvous, role, token, owner, local);
-            }
-            (Phase::LoggedIn(client), ToMain::HoleListenReady { session }) => {
-                self.hole_ready(now, id, client, session);
-            }
-            (Phase::LoggedIn(_), ToMain::Heartbeat { nonce }) => {
-                self.send(now, id, &FromMain::Heartbeat { nonce });
-            }
-            (Phase::LoggedIn(_), ToMain::Logout) => self.end(now, id, Ending::Flush),
-            (Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..), _) => {
-                self.end(now, id, Ending::Refuse(Refusal::BadRequest));
-            }
-        }
-    }
-
-    fn on_assist(&mut self, now: Instant, id: ConnId, message: ToAssist) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (phase, endpoint) = (conn.phase, conn.remote);
-        let (token, wish) = match message {
-            ToAssist::ReqConnClient { token, rendezvous } => (token, Wish::Introduce(rendezvous)),
-            ToAssist::ReqSrvDisconnect { token } => (token, Wish::BeSeen),
-            ToAssist::Heartbeat => {
-                if phase == Phase::New {
-                    self.end(now, id, Ending::Refuse(Refusal::BadRequest));
-                }
-                return;
-            }
-        };
-        match phase {
-            Phase::New => {
-                self.send(now, id, &FromAssist::Observed { endpoint });
-                match self.registry.by_token(token) {
-                    Some(client) => self.bind(now, id, client, token, wish),
-                    None => self.hold(now, id, token, wish),
-                }
-            }
-            Phase::Held(held, first) if held == token && first == wish => {
-                self.send(now, id, &FromAssist::Observed { endpoint });
-            }
-            Phase::Bound(client, bound) if bound == token => {
-                self.send(now, id, &FromAssist::Observed { endpoint });
-                self.ask_again(now, id, client, wish);
-            }
-            Phase::Held(..) | Phase::Bound(..) | Phase::LoggedIn(_) => {
-                self.end(now, id, Ending::Refuse(Refusal::BadRequest));
-            }
-        }
-    }
-
-    /// Keeps an assist connection that came before the login of its token.
-    fn hold(&mut self, now: Instant, id: ConnId, token: PunchToken, wish: Wish) {
-        let waiting = self.held.entry(token).or_default();
-        if waiting.len() >= self.limits.assists {
-            self.end(now, id, Ending::Refuse(Refusal::TooMany));
-            return;
-        }
-        waiting.push(id);
-        self.enter(now, id, Phase::Held(token, wish));
-    }
-
-    /// Moves a connection to `phase`, from which moment its new deadline counts.
-    pub(super) fn enter(&mut self, now: Instant, id: ConnId, phase: Phase) {
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.phase = phase;
-            conn.since = now;
-            self.arm(id);
-        }
-    }
-
-    /// When `conn` is overdue, and for what.
-    fn deadline(&self, conn: &Conn) -> (Instant, &'static str) {
-        let limits = &self.limits;
-        let phase = match conn.phase {
-            Phase::New => (conn.since + limits.first_message, "first message"),
-            Phase::Held(..) => (conn.since + limits.held, "login of an assist connection's token"),
-            Phase::LoggedIn(_) | Phase::Bound(..) => (conn.since + limits.idle, "idle connection"),
-        };
-        match conn.flow {
-            Flow::Open => phase,
-            Flow::Backlogged { since, .. } => phase.min((since + limits.backlog, "unread bytes")),
-        }
-    }
-
-    /// Brings a connection's entry in the agenda forward. One that is too early stays, and is put back when it comes
-    /// up.
-    fn arm(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (at, _) = self.deadline(conn);
-        let armed = conn.armed;
-        if at < armed {
-            self.agenda.remove(&(armed, Due::Conn(id)));
-            self.rearm(id, at);
-        }
-    }
-
-    fn rearm(&mut self, id: ConnId, at: Instant) {
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.armed = at;
-            self.agenda.insert((at, Due::Conn(id)));
-        }
-    }
-
-    /// A connection's entry came up: ends it, or puts the entry where it belongs.
-    fn look_at(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (at, why) = self.deadline(conn);
-        if at > now {
-            self.rearm(id, at);
-            return;
-        }
-        log::debug!("conn={id} ended: {why} overdue");
-        let ending = match (conn.flow, conn.phase) {
-            (Flow::Backlogged { .. }, _) => Ending::Abort,
-            (Flow::Open, Phase::Held(..)) => Ending::Refuse(Refusal::BadRequest),
-            (Flow::Open, Phase::New | Phase::LoggedIn(_) | Phase::Bound(..)) => Ending::Flush,
-        };
-        self.end(now, id, ending);
     }
 
     fn backlogged(&mut self, now: Instant, id: ConnId) {
@@ -538,12 +432,12 @@ impl Broker {
         log::debug!("conn={id} refused: {reason:?}");
         match conn.port {
             Port::Main => self.send(now, id, &FromMain::Refused { reason }),
-            Port::Assist => self.send(now, id, &FromAssist::Refused { reason }),
+            Port::Assist | Port::Alternate => self.send(now, id, &FromAssist::Refused { reason }),
         }
     }
 
     /// Ends the connections that `send` doomed. Each end may tell others, and so doom others.
-    fn settle(&mut self, now: Instant) {
+    pub(super) fn settle(&mut self, now: Instant) {
         while let Some(id) = self.overrun.pop() {
             log::debug!("conn={id} ended: too many unread bytes");
             self.end(now, id, Ending::Abort);
@@ -562,6 +456,10 @@ impl Broker {
             }
             self.outbox.push_back(NetOp::Close { conn, how: Closing::Flush });
         }
+        for &conn in self.dials.keys() {
+            self.outbox.push_back(NetOp::Close { conn, how: Closing::Abort });
+        }
+        self.dials.clear();
         self.conns.clear();
         self.held.clear();
         self.agenda.clear();
@@ -582,6 +480,10 @@ impl Broker {
             self.agenda.iter().filter(|(_, due)| matches!(due, Due::Conn(_))).count(),
             self.conns.len()
         );
+        for dial in self.dials.values() {
+            let login = self.registry.login(dial.client).expect("it ends with its login");
+            assert!(login.filter.is_running());
+        }
         for (id, conn) in &self.conns {
             assert!(conn.armed <= self.deadline(conn).0, "no deadline is missed");
             match conn.phase {
@@ -604,6 +506,6 @@ impl Broker {
 fn refusal(port: Port, reason: Refusal) -> Vec<u8> {
     match port {
         Port::Main => encode(&FromMain::Refused { reason }),
-        Port::Assist => encode(&FromAssist::Refused { reason }),
+        Port::Assist | Port::Alternate => encode(&FromAssist::Refused { reason }),
     }
 }

@@ -1,27 +1,30 @@
 //! The broker's decisions about clients: logins, assist connections, and the introduction of a caster to a viewer.
 
-use super::broker::{Broker, Ending, Phase, Wish};
+use super::broker::{Broker, Ending, Phase, Shown, Wish};
+use super::filter::FilterTests;
 use super::limits::{Bucket, Prefix};
-use super::registry::{Ask, Assist, Login};
+use super::registry::{Ask, Assist, Login, Seen};
 use crate::app::ConnId;
 use crate::endpoint::Endpoint;
 use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
 use crate::wire::frame::MAX_FRAME;
-use crate::wire::message::{FromMain, Refusal, Role};
-use std::time::Instant;
+use crate::wire::message::{FromMain, Refusal, Role, SeenBy};
+use std::time::{Duration, Instant};
+
+/// The fields of a login.
+pub(super) struct Entry {
+    pub(super) rendezvous: RendezvousId,
+    pub(super) role: Role,
+    pub(super) token: PunchToken,
+    pub(super) owner: Option<OwnerToken>,
+    pub(super) local: Vec<Endpoint>,
+    pub(super) rtt_us: u32,
+    pub(super) local_port: u16,
+}
 
 impl Broker {
-    #[expect(clippy::too_many_arguments, reason = "the fields of the message, unpacked once")]
-    pub(super) fn log_in(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        rendezvous: RendezvousId,
-        role: Role,
-        token: PunchToken,
-        owner: Option<OwnerToken>,
-        local: Vec<Endpoint>,
-    ) {
+    pub(super) fn log_in(&mut self, now: Instant, conn: ConnId, entry: Entry) {
+        let Entry { rendezvous, role, token, owner, local, rtt_us, local_port } = entry;
         if let Err(reason) = self.may_log_in(rendezvous, role, token, owner) {
             self.end(now, conn, Ending::Refuse(reason));
             return;
@@ -33,11 +36,16 @@ impl Broker {
         }
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.reader.set_limit(MAX_FRAME);
-        let main = state.remote;
+        let main = Seen { born: state.born, by: SeenBy::Main, local_port, endpoint: state.remote };
         let client = self.name_client();
         self.enter(now, conn, Phase::LoggedIn(client));
         let heartbeat_secs = u16::try_from(self.limits.heartbeat.as_secs()).unwrap_or(u16::MAX);
-        self.send(now, conn, &FromMain::Welcome { client, observed: main, heartbeat_secs });
+        let alternate = self.alternate;
+        self.send(
+            now,
+            conn,
+            &FromMain::Welcome { client, observed: main.endpoint, heartbeat_secs, alternate },
+        );
         self.registry.insert(Login {
             client,
             conn,
@@ -47,6 +55,10 @@ impl Broker {
             token,
             local: local.into_boxed_slice(),
             assists: Vec::new(),
+            samples: Vec::new(),
+            sampling: Bucket::default(),
+            rtt_us,
+            filter: FilterTests::default(),
             ask: Ask::Nothing,
             requests: Bucket::default(),
         });
@@ -55,11 +67,11 @@ impl Broker {
             self.send(now, conn, &FromMain::NewUserLogin { client: other, role: its_role });
             self.send(now, its_conn, &FromMain::NewUserLogin { client, role });
         }
-        for assist in self.held.remove(&token).unwrap_or_default() {
-            if let Some(Phase::Held(_, wish)) = self.conns.get(&assist).map(|state| state.phase) {
+        for held in self.held.remove(&token).unwrap_or_default() {
+            if let Some(Phase::Held(_, shown)) = self.conns.get(&held).map(|state| state.phase) {
                 // Out of the table of held ones by now, and so must be its phase, however binding ends.
-                self.enter(now, assist, Phase::New);
-                self.bind(now, assist, client, token, wish);
+                self.enter(now, held, Phase::New);
+                self.take_up(now, held, client, token, shown);
             }
         }
     }
@@ -103,6 +115,7 @@ impl Broker {
     pub(super) fn log_out(&mut self, now: Instant, client: ClientId) {
         let Some(login) = self.registry.remove(client) else { return };
         log::info!("conn={} client={client} logged out", login.conn);
+        self.drop_dials(client);
         // The daemon closes first, so that TIME-WAIT is here and not on the client's hole port.
         for assist in &login.assists {
             self.end(now, assist.conn, Ending::Flush);
@@ -122,15 +135,24 @@ impl Broker {
     }
 
     /// Ties an assist connection to its login and carries out what it asked for.
-    pub(super) fn bind(&mut self, now: Instant, id: ConnId, client: ClientId, token: PunchToken, wish: Wish) {
-        let Some(endpoint) = self.conns.get(&id).map(|conn| conn.remote) else { return };
+    pub(super) fn bind(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        client: ClientId,
+        token: PunchToken,
+        shown: Shown,
+    ) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (endpoint, local, wish) = (conn.remote, conn.local, shown.wish);
+        let seen = Seen { born: conn.born, by: SeenBy::Assist, local_port: shown.local_port, endpoint };
         if !self.fits(client, wish) {
             self.end(now, id, Ending::Refuse(Refusal::BadRequest));
             return;
         }
         let Some(login) = self.registry.login_mut(client) else { return };
         let spare = (login.assists.len() >= self.limits.assists).then(|| login.assists[0].conn);
-        login.assists.push(Assist { conn: id, endpoint });
+        login.assists.push(Assist { conn: id, local, seen });
         if let Some(oldest) = spare {
             self.end(now, oldest, Ending::Flush);
         }
@@ -140,6 +162,7 @@ impl Broker {
             Wish::Introduce(_) if self.joins(now, id, client, endpoint) => self.amend_for_viewer(now, client),
             Wish::Introduce(_) => self.request(now, id, client),
             Wish::BeSeen => self.viewer_seen(now, client),
+            Wish::BeSampled => {}
         }
     }
 
@@ -162,7 +185,7 @@ impl Broker {
         match wish {
             Wish::Introduce(_) => self.request(now, id, client),
             // It was seen already, and is still where it was.
-            Wish::BeSeen => {}
+            Wish::BeSeen | Wish::BeSampled => {}
         }
     }
 
@@ -171,6 +194,8 @@ impl Broker {
         self.registry.login(client).is_some_and(|login| match wish {
             Wish::Introduce(rendezvous) => login.role == Role::Caster && login.rendezvous == rendezvous,
             Wish::BeSeen => login.role == Role::Viewer,
+            // A connection that was bound does something else already.
+            Wish::BeSampled => false,
         })
     }
 
@@ -208,7 +233,7 @@ impl Broker {
     /// to show it.
     fn introduce(&mut self, now: Instant, caster: ClientId, viewer: ClientId) {
         let Some((a, b)) = self.registry.pair(caster, viewer) else { return };
-        let (from, to) = (Prefix::of(a.main.ip()), Prefix::of(b.main.ip()));
+        let (from, to) = (Prefix::of(a.main.endpoint.ip()), Prefix::of(b.main.endpoint.ip()));
         let (a_conn, b_conn, b_seen) = (a.conn, b.conn, !b.assists.is_empty());
         if !self.sources.introduce(now, from, to, &self.limits) {
             self.refuse_ask(now, caster);
@@ -217,14 +242,23 @@ impl Broker {
         let Some((a, b)) = self.registry.pair(caster, viewer) else { return };
         let session = SessionId(self.rng.u64(..));
         let (for_b, for_a) = (a.as_peer_for(b), b.as_peer_for(a));
+        let timing = Timing::of(a.rtt_us, b.rtt_us, self.limits.start_in);
         log::info!(
             "session={session} conn={a_conn} client={caster} introduced to conn={b_conn} client={viewer}{}",
             if b_seen { "" } else { ", which is asked to show its mapping" }
         );
         log::debug!("session={session} caster {for_b:?} viewer {for_a:?}");
-        self.send(now, b_conn, &FromMain::SrvReqMakeHole { session, peer: for_b });
+        let rtt_us = timing.rtt_us;
+        // Who is told before the other waits for nobody.
+        let start_in_us = if b_seen { timing.b_start_in_us } else { 0 };
+        self.send(now, b_conn, &FromMain::SrvReqMakeHole { session, peer: for_b, start_in_us, rtt_us });
         let ask = if b_seen {
-            self.send(now, a_conn, &FromMain::SrvReqDirectConnect { session, peer: for_a });
+            let start_in_us = timing.a_start_in_us;
+            self.send(
+                now,
+                a_conn,
+                &FromMain::SrvReqDirectConnect { session, peer: for_a, start_in_us, rtt_us },
+            );
             Ask::Told { session, since: now }
         } else {
             Ask::Asked { session, since: now }
@@ -248,7 +282,7 @@ impl Broker {
     }
 
     /// A mapping of the viewer became known: what waited for it goes on, and what was told is completed.
-    fn viewer_seen(&mut self, now: Instant, viewer: ClientId) {
+    pub(super) fn viewer_seen(&mut self, now: Instant, viewer: ClientId) {
         let Some(rendezvous) = self.registry.login(viewer).map(|login| login.rendezvous) else { return };
         let fresh = |since: Instant, limit| now < since + limit;
         let limit = self.limits.introduction;
@@ -307,15 +341,23 @@ impl Broker {
         log::debug!("session={session} conn={id} is ready for a session that is over");
     }
 
-    fn tell_caster(&mut self, now: Instant, caster: ClientId, viewer: ClientId, session: SessionId) {
+    /// Tells the caster of a viewer that began before it, so at once.
+    pub(super) fn tell_caster(
+        &mut self,
+        now: Instant,
+        caster: ClientId,
+        viewer: ClientId,
+        session: SessionId,
+    ) {
         let Some((a, b)) = self.registry.pair(caster, viewer) else { return };
         let (conn, peer) = (a.conn, b.as_peer_for(a));
+        let Timing { rtt_us, .. } = Timing::of(a.rtt_us, b.rtt_us, self.limits.start_in);
         log::debug!("session={session} conn={conn} viewer {peer:?}");
-        self.send(now, conn, &FromMain::SrvReqDirectConnect { session, peer });
+        self.send(now, conn, &FromMain::SrvReqDirectConnect { session, peer, start_in_us: 0, rtt_us });
     }
 
-    /// The caster was seen over its other family: the viewer hears the whole list under the same session.
-    fn amend_for_viewer(&mut self, now: Instant, caster: ClientId) {
+    /// More of the caster was seen: the viewer hears the whole list under the same session.
+    pub(super) fn amend_for_viewer(&mut self, now: Instant, caster: ClientId) {
         let Some(a) = self.registry.login(caster) else { return };
         let (Ask::Asked { session, .. } | Ask::Ready { session, .. } | Ask::Told { session, .. }) = a.ask
         else {
@@ -326,7 +368,59 @@ impl Broker {
             return;
         };
         let (conn, peer) = (b.conn, a.as_peer_for(b));
+        let Timing { rtt_us, .. } = Timing::of(a.rtt_us, b.rtt_us, self.limits.start_in);
         log::debug!("session={session} conn={conn} caster {peer:?}");
-        self.send(now, conn, &FromMain::SrvReqMakeHole { session, peer });
+        self.send(now, conn, &FromMain::SrvReqMakeHole { session, peer, start_in_us: 0, rtt_us });
+    }
+}
+
+/// When the two sides of an introduction begin, if both are told at one moment. A message takes half a round trip, so
+/// the nearer side waits by half of what its round trip is shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Timing {
+    a_start_in_us: u32,
+    b_start_in_us: u32,
+    /// Between the two, at most; 0: unknown.
+    rtt_us: u32,
+}
+
+impl Timing {
+    fn of(a_rtt_us: u32, b_rtt_us: u32, longest: Duration) -> Self {
+        if a_rtt_us == 0 || b_rtt_us == 0 {
+            return Self { a_start_in_us: 0, b_start_in_us: 0, rtt_us: 0 };
+        }
+        let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+        let behind = |ours: u32, theirs: u32| (theirs.saturating_sub(ours) / 2).min(longest);
+        Self {
+            a_start_in_us: behind(a_rtt_us, b_rtt_us),
+            b_start_in_us: behind(b_rtt_us, a_rtt_us),
+            rtt_us: a_rtt_us.saturating_add(b_rtt_us),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearer_side_waits_until_the_farther_one_has_heard() {
+        let longest = Duration::from_millis(500);
+        for (a, b) in [(80_000, 20_000), (1, 400_001), (30_000, 30_000), (900_000, 1)] {
+            let Timing { a_start_in_us, b_start_in_us, rtt_us } = Timing::of(a, b, longest);
+            assert!(a_start_in_us == 0 || b_start_in_us == 0, "somebody begins at once");
+            assert!((a / 2 + a_start_in_us).abs_diff(b / 2 + b_start_in_us) <= 1, "{a} {b}");
+            assert_eq!(rtt_us, a + b);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_unknown_or_for_long() {
+        let longest = Duration::from_millis(500);
+        let nothing = Timing { a_start_in_us: 0, b_start_in_us: 0, rtt_us: 0 };
+        assert_eq!(Timing::of(0, 80_000, longest), nothing);
+        assert_eq!(Timing::of(80_000, 0, longest), nothing);
+        let absurd = Timing::of(u32::MAX, 1000, longest);
+        assert_eq!((absurd.a_start_in_us, absurd.b_start_in_us, absurd.rtt_us), (0, 500_000, u32::MAX));
     }
 }

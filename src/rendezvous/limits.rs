@@ -12,10 +12,11 @@ pub struct Limits {
     pub connections: usize,
     /// Logins in all. Each has a main and usually an assist connection.
     pub logins: usize,
-    /// Connections from one address (IPv6: one /64), both ports together. A large household, or a small office behind
-    /// one NAT, at two connections a client.
+    /// Connections from one address (IPv6: one /64), all ports together. A large household, or a small office behind
+    /// one NAT, at two connections a client that last and a few that show mappings.
     pub connections_per_address: u32,
-    /// Connections accepted from one address. A few dozen at once when such an office comes back, then a trickle.
+    /// Connections accepted from one address. A few dozen clients at once when such an office comes back, each with its
+    /// main and assist connections and some samples, then a trickle.
     pub accepts_per_address: Rate,
     /// Introductions begun by casters of one address.
     pub introductions_per_address: Rate,
@@ -31,6 +32,20 @@ pub struct Limits {
     /// Assist connections of one login: two address families, twice, so that a new one can replace a dead one. One
     /// more takes the place of the oldest.
     pub assists: usize,
+    /// Samples of one login. A client takes up to seven at its login and a few more when an introduction finds those
+    /// old.
+    pub samples: Rate,
+    /// How many samples of a login are remembered, the latest.
+    pub samples_kept: usize,
+    /// Tests of its filtering that a login may ask for.
+    pub filter_tests: u32,
+    /// Connects under way at one time to test clients' filtering, of all logins. Each is a descriptor and a SYN or two.
+    pub filter_dials: usize,
+    /// How long such a connect may take: a SYN lost once has its chance.
+    pub filter_time: Duration,
+    /// The longest that one side of an introduction is asked to wait for the other. What is more is no round trip but a
+    /// client that lies, or a path on which punching has no moment to be aligned to.
+    pub start_in: Duration,
     /// From accept to the first message. Several round trips on the slowest path, and a SYN retransmitted or two.
     pub first_message: Duration,
     /// How long an assist connection waits for the login of its token. Both are opened at one moment; only a
@@ -54,13 +69,19 @@ impl Default for Limits {
             connections: 100_000,
             logins: 50_000,
             connections_per_address: 256,
-            accepts_per_address: Rate { burst: 64, every: Duration::from_millis(50) },
+            accepts_per_address: Rate { burst: 128, every: Duration::from_millis(25) },
             introductions_per_address: Rate { burst: 10, every: Duration::from_millis(100) },
             introductions_per_victim: Rate { burst: 3, every: Duration::from_millis(3333) },
             requests_per_caster: Rate { burst: 5, every: Duration::from_millis(200) },
             messages: Rate { burst: 100, every: Duration::from_millis(100) },
             casters: 16,
             assists: 4,
+            samples: Rate { burst: 8, every: Duration::from_millis(7500) },
+            samples_kept: 8,
+            filter_tests: 3,
+            filter_dials: 64,
+            filter_time: Duration::from_secs(2),
+            start_in: Duration::from_millis(500),
             first_message: Duration::from_secs(5),
             held: Duration::from_secs(5),
             idle: Duration::from_secs(90),

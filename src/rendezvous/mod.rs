@@ -2,6 +2,10 @@
 
 pub mod agent;
 pub mod broker;
+mod filter;
 mod introduction;
 pub mod limits;
 mod registry;
+mod requests;
+mod samples;
+mod timers;

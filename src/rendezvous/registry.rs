@@ -2,12 +2,15 @@
 //!
 //! Values and look-ups; what follows from them is the [`broker`](super::broker)'s to decide.
 
+use super::filter::FilterTests;
 use super::limits::{Bucket, Prefix};
 use crate::app::ConnId;
 use crate::endpoint::{Endpoint, Reach};
 use crate::id::{ClientId, PunchToken, RendezvousId, SessionId};
-use crate::wire::message::{MAX_ENDPOINTS, Peer, Role};
+use crate::nat::is_own;
+use crate::wire::message::{MAX_OBSERVATIONS, Observation, Peer, Role, SeenBy};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// One logged-in client.
@@ -17,7 +20,7 @@ pub(super) struct Login {
     /// Its main connection.
     pub(super) conn: ConnId,
     /// Where that one comes from.
-    pub(super) main: Endpoint,
+    pub(super) main: Seen,
     pub(super) rendezvous: RendezvousId,
     pub(super) role: Role,
     pub(super) token: PunchToken,
@@ -25,6 +28,12 @@ pub(super) struct Login {
     pub(super) local: Box<[Endpoint]>,
     /// Its assist connections, oldest first.
     pub(super) assists: Vec<Assist>,
+    /// The latest of its samples, oldest first.
+    pub(super) samples: Vec<Seen>,
+    pub(super) sampling: Bucket,
+    /// Its round trip to the daemon in microseconds, as it says; 0: unknown.
+    pub(super) rtt_us: u32,
+    pub(super) filter: FilterTests,
     /// A caster's introduction; a viewer's stays `Nothing`.
     pub(super) ask: Ask,
     pub(super) requests: Bucket,
@@ -34,7 +43,19 @@ pub(super) struct Login {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assist {
     pub(super) conn: ConnId,
+    /// Our address of it.
+    pub(super) local: IpAddr,
     /// The hole port's mapping, seen on this connection.
+    pub(super) seen: Seen,
+}
+
+/// A mapping that was seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Where the connection stood in the order of all.
+    pub(super) born: u64,
+    pub(super) by: SeenBy,
+    pub(super) local_port: u16,
     pub(super) endpoint: Endpoint,
 }
 
@@ -81,27 +102,34 @@ impl Place {
 }
 
 impl Login {
-    /// The endpoints of the hole port that the daemon saw, latest first: an old connection may be dead unnoticed.
-    pub(super) fn observed(&self) -> Vec<Endpoint> {
-        let mut observed = Vec::with_capacity(self.assists.len().min(MAX_ENDPOINTS));
-        for assist in self.assists.iter().rev() {
-            if observed.len() < MAX_ENDPOINTS && !observed.contains(&assist.endpoint) {
-                observed.push(assist.endpoint);
-            }
-        }
-        observed
+    /// Every mapping that the daemon saw, in the order in which the connections came.
+    pub(super) fn observed(&self) -> Vec<Observation> {
+        let holes = self.assists.iter().map(|assist| (assist.seen, true));
+        let others = std::iter::once(&self.main).chain(&self.samples).map(|seen| (*seen, false));
+        let mut all: Vec<(Seen, bool)> = holes.chain(others).collect();
+        all.sort_by_key(|(seen, _)| seen.born);
+        debug_assert!(all.len() <= MAX_OBSERVATIONS);
+        all.into_iter()
+            .map(|(seen, hole)| Observation {
+                seen_by: seen.by,
+                local_port: seen.local_port,
+                endpoint: seen.endpoint,
+                hole,
+                own: is_own(&self.local, seen.local_port, seen.endpoint),
+            })
+            .collect()
     }
 
     /// Whether an endpoint of the same family as `endpoint` was seen on another connection than `conn`.
     pub(super) fn has_family_beside(&self, conn: ConnId, endpoint: Endpoint) -> bool {
         self.assists.iter().any(|assist| {
-            assist.conn != conn && assist.endpoint.addr().is_ipv4() == endpoint.addr().is_ipv4()
+            assist.conn != conn && assist.seen.endpoint.addr().is_ipv4() == endpoint.addr().is_ipv4()
         })
     }
 
     /// Everything the daemon saw of this client.
     fn seen(&self) -> impl Iterator<Item = Endpoint> + '_ {
-        std::iter::once(self.main).chain(self.assists.iter().map(|assist| assist.endpoint))
+        std::iter::once(self.main.endpoint).chain(self.assists.iter().map(|assist| assist.seen.endpoint))
     }
 
     fn on_loopback(&self) -> bool {
@@ -119,7 +147,7 @@ impl Login {
     /// address, and site-local entries only, or else a client could make its peer knock at any door in the world.
     pub(super) fn as_peer_for(&self, other: &Self) -> Peer {
         let observed = self.observed();
-        let public = observed.iter().any(|endpoint| self.local.contains(endpoint));
+        let public = observed.iter().any(|seen| seen.hole && self.local.contains(&seen.endpoint));
         let both_on_loopback = self.on_loopback() && other.on_loopback();
         let neighbours = both_on_loopback || self.shares_address_with(other);
         let passes = |endpoint: &Endpoint| match endpoint.reach() {
@@ -133,7 +161,7 @@ impl Login {
                 local.push(endpoint);
             }
         }
-        Peer { client: self.client, observed, local, public }
+        Peer { client: self.client, observed, local, public, rtt_us: self.rtt_us }
     }
 }
 

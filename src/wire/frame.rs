@@ -15,12 +15,12 @@ use crate::wire::codec::{self, CodecError, Message};
 use crate::wire::message::VERSION;
 use std::fmt;
 
-/// The longest frame in all, header included. The longest message, an introduction with two full lists of IPv6
-/// endpoints, has 392 bytes; 1 KiB leaves room for appended fields.
+/// The longest frame in all, header included. The longest message, an introduction with two full lists over
+/// IPv6, has 708 bytes; 1 KiB leaves room for appended fields.
 pub const MAX_FRAME: usize = 1024;
 
 /// The longest frame, header included, from somebody who has not logged in. The longest login, with a full list of
-/// IPv6 endpoints, has 244 bytes; strangers get no more memory than that needs.
+/// IPv6 endpoints, has 250 bytes; strangers get no more memory than that needs.
 pub const MAX_FRAME_BEFORE_LOGIN: usize = 256;
 
 /// The bytes before the body: length and version.
@@ -72,8 +72,9 @@ impl std::error::Error for WireError {
     }
 }
 
-/// The whole frame of `message`, header included. Entries of a list beyond
-/// [`MAX_ENDPOINTS`](crate::wire::message::MAX_ENDPOINTS) are left out.
+/// The whole frame of `message`, header included. Entries of a list beyond its limit
+/// ([`MAX_ENDPOINTS`](crate::wire::message::MAX_ENDPOINTS),
+/// [`MAX_OBSERVATIONS`](crate::wire::message::MAX_OBSERVATIONS)) are left out.
 #[must_use]
 pub fn encode<T: Message>(message: &T) -> Vec<u8> {
     let mut frame = vec![0, 0, VERSION];
@@ -192,7 +193,9 @@ mod tests {
     use super::*;
     use crate::endpoint::Endpoint;
     use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
-    use crate::wire::message::{FromMain, MAX_ENDPOINTS, Peer, Role, ToAssist, ToMain};
+    use crate::wire::message::{
+        FromMain, MAX_ENDPOINTS, MAX_OBSERVATIONS, Observation, Peer, Role, SeenBy, ToAssist, ToMain,
+    };
 
     fn v6(count: usize) -> Vec<Endpoint> {
         let addr = "[2001:db8::1]:4000".parse().map(Endpoint::new).unwrap();
@@ -206,13 +209,15 @@ mod tests {
             token: PunchToken([2; 16]),
             owner: Some(OwnerToken([3; 16])),
             local: v6(entries),
+            rtt_us: 1,
+            local_port: 2,
         }
     }
 
     #[test]
     fn the_longest_login_fits_the_limit_before_login() {
         let frame = encode(&login(MAX_ENDPOINTS));
-        assert_eq!(frame.len(), 244);
+        assert_eq!(frame.len(), 250);
         let mut reader = Reader::new(MAX_FRAME_BEFORE_LOGIN);
         reader.push(&frame);
         assert_eq!(reader.next::<ToMain>().unwrap(), Some(login(MAX_ENDPOINTS)));
@@ -220,10 +225,14 @@ mod tests {
 
     #[test]
     fn the_longest_message_fits_a_frame() {
-        let peer =
-            Peer { client: ClientId(1), observed: v6(MAX_ENDPOINTS), local: v6(MAX_ENDPOINTS), public: true };
-        let message = FromMain::SrvReqMakeHole { session: SessionId(2), peer };
-        assert_eq!(encode(&message).len(), 392);
+        let (seen_by, local_port, hole, own) = (SeenBy::Alternate, 1, true, true);
+        let endpoint = v6(1)[0];
+        let observed = vec![Observation { seen_by, local_port, endpoint, hole, own }; MAX_OBSERVATIONS];
+        let local = v6(MAX_ENDPOINTS);
+        let peer = Peer { client: ClientId(1), observed, local, public: true, rtt_us: 3 };
+        let session = SessionId(2);
+        let message = FromMain::SrvReqMakeHole { session, peer, start_in_us: 4, rtt_us: 5 };
+        assert_eq!(encode(&message).len(), 708);
     }
 
     #[test]
@@ -234,9 +243,10 @@ mod tests {
     #[test]
     fn a_list_that_claims_more_than_the_limit_is_refused() {
         let mut frame = encode(&login(0));
-        let count = frame.len() - 8;
+        // Before the four bytes of the round trip and the two of the port.
+        let count = frame.len() - 6 - 8..frame.len() - 6;
         for claimed in [MAX_ENDPOINTS as u64 + 1, u64::from(u32::MAX), u64::MAX] {
-            frame[count..].copy_from_slice(&claimed.to_be_bytes());
+            frame[count.clone()].copy_from_slice(&claimed.to_be_bytes());
             let mut reader = Reader::new(MAX_FRAME);
             reader.push(&frame);
             assert!(matches!(reader.next::<ToMain>(), Err(WireError::Malformed(_))), "{claimed}");

@@ -13,6 +13,10 @@ pub const VERSION: u8 = 1;
 /// SYN that a peer may be asked to send.
 pub const MAX_ENDPOINTS: usize = 8;
 
+/// How many observations one list may have: those of a login's assist connections (4), the latest of its samples (8), that of
+/// its main connection, and some to spare.
+pub const MAX_OBSERVATIONS: usize = 16;
+
 /// What a client is in a rendezvous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
@@ -37,8 +41,12 @@ pub enum ToMain {
         owner: Option<OwnerToken>,
         /// The client's own addresses with its hole port. The daemon passes on site-local ones only, and only
         /// between clients that it sees behind one public address.
-        #[serde(with = "crate::wire::list")]
+        #[serde(with = "crate::wire::list::endpoints")]
         local: Vec<Endpoint>,
+        /// The round trip to the daemon in microseconds, as the client's connect measured it; 0: unknown.
+        rtt_us: u32,
+        /// The local port of this connection.
+        local_port: u16,
     },
     /// B (the viewer) listens on its hole port and has begun to punch.
     HoleListenReady {
@@ -52,6 +60,17 @@ pub enum ToMain {
     },
     /// The client leaves.
     Logout,
+    /// The one message of a connection whose purpose is that the daemon sees its mapping. Answered by
+    /// [`FromMain::Observed`]; then the daemon closes.
+    Sample {
+        /// The token of the client's login.
+        token: PunchToken,
+        /// The local port of this connection.
+        local_port: u16,
+    },
+    /// Asks the daemon to dial the client's own hole port, as it observed it, from another port and (with an
+    /// alternate address) from another address than the client has spoken to.
+    TestFilter,
 }
 
 /// Daemon to client, on the main connection.
@@ -65,6 +84,8 @@ pub enum FromMain {
         observed: Endpoint,
         /// Seconds between heartbeats that the daemon asks for.
         heartbeat_secs: u16,
+        /// The daemon's second address, if it has one: a listener there takes samples.
+        alternate: Option<Endpoint>,
     },
     /// Somebody with the same ticket logged in.
     NewUserLogin {
@@ -84,6 +105,12 @@ pub enum FromMain {
         session: SessionId,
         /// Whom to punch towards.
         peer: Peer,
+        /// How long to wait before the first SYN, in microseconds, so that both sides send theirs at one moment; 0: at
+        /// once, because a round trip is unknown or the other side has begun.
+        start_in_us: u32,
+        /// What a round trip between the two takes at most, in microseconds: both round trips to the daemon
+        /// together. 0: unknown.
+        rtt_us: u32,
     },
     /// To A: B is ready, or its mapping is known already; connect.
     SrvReqDirectConnect {
@@ -91,6 +118,10 @@ pub enum FromMain {
         session: SessionId,
         /// Whom to connect to.
         peer: Peer,
+        /// As in [`FromMain::SrvReqMakeHole`].
+        start_in_us: u32,
+        /// As in [`FromMain::SrvReqMakeHole`].
+        rtt_us: u32,
     },
     /// Answers `Heartbeat`.
     Heartbeat {
@@ -104,6 +135,18 @@ pub enum FromMain {
     },
     /// The daemon ends. Links that exist go on.
     Shutdown,
+    /// Answers [`ToMain::Sample`], on its own connection.
+    Observed {
+        /// The remote endpoint of this connection.
+        endpoint: Endpoint,
+    },
+    /// Answers [`ToMain::TestFilter`]: whether a connect from a stranger reached the client's hole port.
+    FilterResult {
+        /// From another port of the address that the client has spoken to; `None`: could not be tried.
+        from_other_port: Option<bool>,
+        /// From another address; `None`: the daemon has none of the family, or could not try.
+        from_other_address: Option<bool>,
+    },
 }
 
 /// Client to daemon, on the assist connection (port 8000), opened from the hole port.
@@ -116,21 +159,33 @@ pub enum ToAssist {
         token: PunchToken,
         /// Whose viewer is asked for; must be the login's.
         rendezvous: RendezvousId,
+        /// The local port of this connection: the hole port.
+        local_port: u16,
     },
     /// B touches the assist port so that the daemon learns its mapping, and asks the *daemon* to be the one who
     /// closes when the time comes, so that no TIME-WAIT is left on B's hole port.
     ReqSrvDisconnect {
         /// The token of B's login.
         token: PunchToken,
+        /// The local port of this connection: the hole port.
+        local_port: u16,
     },
     /// Keeps the mapping alive; not answered.
     Heartbeat,
+    /// The one message of a connection whose purpose is that the daemon sees its mapping; also taken at the alternate
+    /// address. Answered by [`FromAssist::Observed`]; then the daemon closes.
+    Sample {
+        /// The token of the client's login.
+        token: PunchToken,
+        /// The local port of this connection.
+        local_port: u16,
+    },
 }
 
 /// Daemon to client, on the assist connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAssist {
-    /// The mapping of the hole port, as seen from the assist port.
+    /// The mapping of this connection's local port, as the daemon sees it here.
     Observed {
         /// The remote endpoint of this connection.
         endpoint: Endpoint,
@@ -142,19 +197,62 @@ pub enum FromAssist {
     },
 }
 
+/// Which of the daemon's listeners saw a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SeenBy {
+    /// The assist port.
+    Assist,
+    /// The main port, on the same address as the assist port.
+    Main,
+    /// The assist port of another address.
+    Alternate,
+}
+
+/// One mapping that the daemon saw: a fact, from an established connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Observation {
+    /// Where.
+    pub seen_by: SeenBy,
+    /// The client's local port, as the client says.
+    pub local_port: u16,
+    /// What the daemon saw of it.
+    pub endpoint: Endpoint,
+    /// Seen on an assist connection: `local_port` is the hole port, and the connection keeps the mapping alive.
+    pub hole: bool,
+    /// `endpoint` is the client's own, address and port: no NAT translated it.
+    pub own: bool,
+}
+
 /// The other side of an introduction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Its name.
     pub client: ClientId,
-    /// The endpoints of its hole port that the daemon observed itself, at most [`MAX_ENDPOINTS`].
-    #[serde(with = "crate::wire::list")]
-    pub observed: Vec<Endpoint>,
+    /// The mappings that the daemon observed itself, in the order in which it saw them; at most
+    /// [`MAX_OBSERVATIONS`]. Where to punch is [`Peer::hole_endpoints`]; the others tell how its NAT works.
+    #[serde(with = "crate::wire::list::observations")]
+    pub observed: Vec<Observation>,
     /// Its own site-local addresses, if both sides share a public address; at most [`MAX_ENDPOINTS`].
-    #[serde(with = "crate::wire::list")]
+    #[serde(with = "crate::wire::list::endpoints")]
     pub local: Vec<Endpoint>,
-    /// Whether an observed address is one of its own: no NAT stands before it.
+    /// Whether an observed address of the hole port is one of its own: no NAT stands before it.
     pub public: bool,
+    /// Its round trip to the daemon in microseconds; 0: unknown.
+    pub rtt_us: u32,
+}
+
+impl Peer {
+    /// The mappings of its hole port that are kept alive, latest first: an old connection may be dead unnoticed.
+    #[must_use]
+    pub fn hole_endpoints(&self) -> Vec<Endpoint> {
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for seen in self.observed.iter().rev().filter(|seen| seen.hole) {
+            if !endpoints.contains(&seen.endpoint) {
+                endpoints.push(seen.endpoint);
+            }
+        }
+        endpoints
+    }
 }
 
 /// Why the daemon refuses. Unknown and offline ids are never told apart: who asks for either waits.

@@ -4,7 +4,7 @@
 use punchcast::app::{App, Closing, ConnId, Input, ListenerId, NetOp, Output, Room};
 use punchcast::endpoint::Endpoint;
 use punchcast::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
-use punchcast::rendezvous::broker::{ASSIST, MAIN};
+use punchcast::rendezvous::broker::{ALTERNATE, ASSIST, MAIN};
 use punchcast::rendezvous::limits::Limits;
 use punchcast::wire::codec::Message;
 use punchcast::wire::frame::{MAX_FRAME, Reader};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) const MAIN_ADDR: &str = "[::]:4000";
 pub(crate) const ASSIST_ADDR: &str = "[::]:8000";
+pub(crate) const ALTERNATE_ADDR: &str = "192.0.2.200:8000";
+/// Where clients reach the daemon over IPv4.
+pub(crate) const DAEMON_IP: &str = "192.0.2.100";
 
 /// One connection, as its client sees it.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub(crate) struct World {
     pub(crate) lines: BTreeMap<ConnId, Line>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) listens: Vec<(ListenerId, SocketAddr)>,
+    /// Connects that the daemon began, with where from and where to.
+    pub(crate) dials: Vec<(ConnId, Option<SocketAddr>, SocketAddr)>,
     pub(crate) exited: bool,
     serial: u32,
     /// For fresh tokens and ports.
@@ -53,6 +58,16 @@ impl World {
         world
     }
 
+    /// One with a second address.
+    pub(crate) fn with_alternate() -> Self {
+        let alternate = ALTERNATE_ADDR.parse().unwrap();
+        let mut world = Self::unbound(Config { alternate: Some(alternate), ..Config::default() });
+        world.input(Input::Listening { listener: MAIN, local: MAIN_ADDR.parse().unwrap() });
+        world.input(Input::Listening { listener: ASSIST, local: ASSIST_ADDR.parse().unwrap() });
+        world.input(Input::Listening { listener: ALTERNATE, local: alternate });
+        world
+    }
+
     pub(crate) fn unbound(config: Config) -> Self {
         let mut world = Self {
             daemon: Daemon::new(config, 1),
@@ -60,6 +75,7 @@ impl World {
             lines: BTreeMap::new(),
             notices: Vec::new(),
             listens: Vec::new(),
+            dials: Vec::new(),
             exited: false,
             serial: 0,
             count: 0,
@@ -97,7 +113,11 @@ impl World {
                 assert_eq!(line.end.replace(how), None, "a connection is closed once");
             }
             NetOp::Read { conn, on } => self.lines.get_mut(&conn).expect("it exists").paused = !on,
-            NetOp::Connect { .. } => panic!("a daemon opens no connections"),
+            NetOp::Connect { conn, from, to } => {
+                self.lines.insert(conn, Line::default());
+                self.dials.push((conn, from, to));
+            }
+            NetOp::Knock { .. } | NetOp::GiveUp { .. } => panic!("a daemon punches no holes"),
         }
     }
 
@@ -118,7 +138,13 @@ impl World {
         let conn = ConnId { room: Room(listener.room.0), serial: self.serial | ConnId::ACCEPTED };
         self.serial += 1;
         self.lines.insert(conn, Line::default());
-        let local = if listener == MAIN { MAIN_ADDR } else { ASSIST_ADDR };
+        let v4 = remote.parse::<SocketAddr>().unwrap().is_ipv4();
+        let port = if listener == MAIN { 4000 } else { 8000 };
+        let local = match listener {
+            ALTERNATE => ALTERNATE_ADDR.to_owned(),
+            _ if v4 => addr(DAEMON_IP, port),
+            _ => addr("2001:db8:100::1", port),
+        };
         self.input(Input::Accepted {
             listener,
             conn,
@@ -174,6 +200,11 @@ impl World {
         PunchToken(token)
     }
 
+    /// The port that the last client came from.
+    pub(crate) const fn count_port(&self) -> u16 {
+        20_000 + self.count
+    }
+
     fn port(&mut self) -> u16 {
         self.count += 1;
         20_000 + self.count
@@ -194,6 +225,24 @@ impl World {
         main
     }
 
+    /// A sample of `client` that the daemon sees from `remote`.
+    pub(crate) fn sample(
+        &mut self,
+        client: &Client,
+        listener: ListenerId,
+        local_port: u16,
+        remote: &str,
+    ) -> ConnId {
+        let conn = self.connect(listener, remote);
+        let token = client.token;
+        if listener == MAIN {
+            self.send(conn, &ToMain::Sample { token, local_port });
+        } else {
+            self.send(conn, &ToAssist::Sample { token, local_port });
+        }
+        conn
+    }
+
     /// A client whose login was taken; its messages so far are read.
     pub(crate) fn client(&mut self, ip: &str, role: Role, room: u8, local: &[&str]) -> Client {
         let token = self.token();
@@ -207,7 +256,12 @@ impl World {
 
     /// The client's hole port touches the assist port from `remote`, as its role does it.
     pub(crate) fn touch_from(&mut self, client: &Client, role: Role, remote: &str) -> ConnId {
-        let conn = self.connect(ASSIST, remote);
+        self.touch_at(ASSIST, client, role, remote)
+    }
+
+    /// The same at any listener.
+    pub(crate) fn touch_at(&mut self, at: ListenerId, client: &Client, role: Role, remote: &str) -> ConnId {
+        let conn = self.connect(at, remote);
         let message = request(role, client.room, client.token);
         self.send(conn, &message);
         conn
@@ -248,20 +302,33 @@ pub(crate) fn rendezvous(room: u8) -> RendezvousId {
     owner(room).rendezvous()
 }
 
+/// The local port of every main connection here.
+pub(crate) const MAIN_PORT: u16 = 5;
+/// The hole port of every client here.
+pub(crate) const HOLE_PORT: u16 = 7;
+
 pub(crate) fn login(role: Role, room: u8, token: PunchToken, local: &[&str]) -> ToMain {
+    login_from(role, room, token, local, 0)
+}
+
+/// The same with a round trip.
+pub(crate) fn login_from(role: Role, room: u8, token: PunchToken, local: &[&str], rtt_us: u32) -> ToMain {
     ToMain::Login {
         rendezvous: rendezvous(room),
         role,
         token,
         owner: (role == Role::Viewer).then(|| owner(room)),
         local: local.iter().map(|text| endpoint(text)).collect(),
+        rtt_us,
+        local_port: MAIN_PORT,
     }
 }
 
 pub(crate) fn request(role: Role, room: u8, token: PunchToken) -> ToAssist {
+    let local_port = HOLE_PORT;
     match role {
-        Role::Caster => ToAssist::ReqConnClient { token, rendezvous: rendezvous(room) },
-        Role::Viewer => ToAssist::ReqSrvDisconnect { token },
+        Role::Caster => ToAssist::ReqConnClient { token, rendezvous: rendezvous(room), local_port },
+        Role::Viewer => ToAssist::ReqSrvDisconnect { token, local_port },
     }
 }
 
@@ -270,7 +337,7 @@ pub(crate) fn holes(messages: &[FromMain]) -> Vec<(SessionId, Peer)> {
     messages
         .iter()
         .filter_map(|message| {
-            if let FromMain::SrvReqMakeHole { session, peer } = message {
+            if let FromMain::SrvReqMakeHole { session, peer, .. } = message {
                 Some((*session, peer.clone()))
             } else {
                 None
@@ -283,7 +350,7 @@ pub(crate) fn connects(messages: &[FromMain]) -> Vec<(SessionId, Peer)> {
     messages
         .iter()
         .filter_map(|message| {
-            if let FromMain::SrvReqDirectConnect { session, peer } = message {
+            if let FromMain::SrvReqDirectConnect { session, peer, .. } = message {
                 Some((*session, peer.clone()))
             } else {
                 None

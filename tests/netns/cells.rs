@@ -6,8 +6,9 @@ use crate::scene::{END, LINK, caster, daemon, every_time, repeats, text, viewer}
 /// Long enough to show that pictures flow, short enough to be tried often. The cast ends by itself.
 const SECONDS: u32 = 1;
 
-/// One cast through `topology`; it must link by one of `rungs`, bring a picture, and end in order on both sides.
-fn cast_through(topology: &[&str], rungs: &[&str]) {
+/// One cast through `topology`; it must link by one of `rungs`, bring a picture, and end in order on both sides. Gives the
+/// milliseconds from the caster's start to the link.
+fn cast_through(topology: &[&str], rungs: &[&str]) -> f64 {
     let lab = Lab::up(topology);
     let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
     let server = started.as_ref().map(|(_, addr)| addr.as_str());
@@ -28,6 +29,7 @@ fn cast_through(topology: &[&str], rungs: &[&str]) {
     viewer.event("first-frame", LINK);
     caster.succeeds(END);
     viewer.succeeds(END);
+    link["elapsed_ms"].as_f64().expect("a link tells its time")
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn a_firewall_before_the_viewer_is_passed_by_dialling_back_every_time() {
         return;
     }
     every_time(repeats(), |_| {
-        cast_through(&["server:public", "viewer:firewall", "caster:public"], &["reverse"])
+        cast_through(&["server:public", "viewer:firewall", "caster:public"], &["reverse"]);
     });
 }
 
@@ -137,5 +139,33 @@ fn homes_with_the_same_private_network_do_not_mistake_it_for_one() {
             &["server:public", "viewer:nat+home=192.168.1", "caster:nat+home=192.168.1"],
             &["punched"],
         );
+    });
+}
+
+/// Each NAT answers the other side's first SYN with RST, and the RST takes the sender's session with it.
+#[test]
+fn two_nats_that_answer_rst_are_punched_every_time_and_soon() {
+    if !permitted() {
+        return;
+    }
+    let times = std::sync::Mutex::new(Vec::new());
+    every_time(repeats(), |_| {
+        let took = cast_through(&["server:public", "viewer:nat-rst", "caster:nat-rst"], &["punched"]);
+        times.lock().expect("no try panics with the lock").push(took);
+    });
+    let mut times = times.into_inner().expect("no try panics with the lock");
+    times.sort_by(f64::total_cmp);
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    assert!(median < 600.0 && worst < 2500.0, "median {median} ms, worst {worst} ms: {times:?}");
+}
+
+#[test]
+fn a_nat_that_answers_rst_on_one_side_is_punched_every_time() {
+    if !permitted() {
+        return;
+    }
+    every_time(repeats(), |index| {
+        let pair = [["viewer:nat-rst", "caster:nat"], ["viewer:nat", "caster:nat-rst"]][index as usize % 2];
+        cast_through(&["server:public", pair[0], pair[1]], &["punched"]);
     });
 }

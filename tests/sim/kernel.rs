@@ -1,7 +1,7 @@
 //! A host's kernel and the driver's hand on it: sockets and listeners by name, ports, the inputs that wait for the
 //! application.
 
-use crate::packet::{Body, Packet};
+use crate::packet::{Body, FULL_LIFE, Packet};
 use crate::tcp::{Effects, Happening, Owner, State, Tcb};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
 use std::collections::{BTreeMap, VecDeque};
@@ -133,6 +133,24 @@ impl Kernel {
                 assert!(!self.conns.contains_key(&conn), "connection {conn} is opened twice");
                 if let Err(error) = self.connect(now, conn, from, to) {
                     self.inputs.push_back(Waiting::ConnectFailed { conn, error });
+                }
+            }
+            NetOp::Knock { conn, from, to, hops } => {
+                assert!(!self.conns.contains_key(&conn), "connection {conn} is opened twice");
+                let queued = self.out.len();
+                match self.connect(now, conn, from, to) {
+                    // Only the first SYN; what the socket sends later lives as long as ever.
+                    Ok(()) => self.out.iter_mut().skip(queued).for_each(|packet| packet.life = hops),
+                    Err(error) => self.inputs.push_back(Waiting::ConnectFailed { conn, error }),
+                }
+            }
+            NetOp::GiveUp { conn } => {
+                let unanswered =
+                    |pair| self.sockets.get(pair).is_some_and(|tcb| tcb.state() == State::SynSent);
+                if self.conns.get(&conn).is_some_and(unanswered) {
+                    self.with_conn(now, conn, |tcb, _, fx| tcb.abort(fx));
+                    self.conns.remove(&conn);
+                    self.inputs.push_back(Waiting::ConnectFailed { conn, error: NetError::GivenUp });
                 }
             }
             NetOp::Send { conn, bytes } => self.with_conn(now, conn, |tcb, now, fx| {
@@ -310,7 +328,12 @@ impl Kernel {
 
     fn apply(&mut self, now: Duration, pair: Pair, fx: Effects) {
         let (local, remote) = pair;
-        self.out.extend(fx.out.into_iter().map(|s| Packet { src: local, dst: remote, body: Body::Tcp(s) }));
+        self.out.extend(fx.out.into_iter().map(|s| Packet {
+            src: local,
+            dst: remote,
+            body: Body::Tcp(s),
+            life: FULL_LIFE,
+        }));
         for happening in fx.happened {
             self.happened(now, pair, happening);
         }

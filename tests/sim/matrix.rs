@@ -5,7 +5,7 @@
 
 use crate::meet::{DAEMON_PORT, HOLE_PORT, ToyClient, ToyDaemon};
 use crate::net::{HostId, Place};
-use crate::oracle::{Verdict, allows, judge};
+use crate::oracle::{Verdict, allows, guessable, judge};
 use crate::replay::sweep;
 use crate::spec::{Allocation, DEPENDENCES, Dependence, Pair, Refusal, Wall};
 use crate::world::World;
@@ -54,6 +54,8 @@ pub(crate) fn check(seed: u64, pair: &Pair, contest: Contest) {
     let (mut world, cast) = lay(seed, pair);
     let outcome = contest(&mut world, cast);
     let agrees = match (verdict, outcome) {
+        // A guess may hit where it may hit; it never has to.
+        (_, Outcome::Linked(Some(Rung::Predicted))) => guessable(pair),
         (Verdict::Direct(best), Outcome::Linked(Some(rung))) => is_fair_name(pair, best, rung),
         (Verdict::Direct(_), Outcome::Linked(None))
         | (Verdict::Never, Outcome::NotLinked)

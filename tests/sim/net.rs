@@ -262,6 +262,9 @@ impl Net {
     }
 
     fn route(&mut self, now: Duration, place: Place, packet: Packet) {
+        // Within a home a switch; on the Internet at least one router between any two walls.
+        let packet = if place == Place::INTERNET { packet.forwarded() } else { Some(packet) };
+        let Some(packet) = packet else { return };
         match (self.realms[place.0].members.get(&packet.dst.ip()), place.wall()) {
             (Some(Member::Host(host)), _) => {
                 let line = &mut self.hosts[host.0].line;
@@ -291,6 +294,7 @@ impl Net {
 
     /// From inside a wall to outside.
     fn leave(&mut self, now: Duration, wall: usize, packet: Packet) {
+        let Some(packet) = packet.forwarded() else { return };
         let node = &mut self.walls[wall];
         match node.live.outbound(now, packet.clone()) {
             Verdict::Pass(out) if node.live.owns(out.dst.ip()) => {
@@ -316,7 +320,11 @@ impl Net {
     fn enter(&mut self, now: Duration, wall: usize, packet: Packet) {
         let node = &mut self.walls[wall];
         match node.live.inbound(now, packet.clone()) {
-            Verdict::Pass(inner) => self.route(now, Place::inside(wall), inner),
+            Verdict::Pass(inner) => {
+                if let Some(inner) = inner.forwarded() {
+                    self.route(now, Place::inside(wall), inner);
+                }
+            }
             Verdict::Drop(why) => self.note(now, "dropped at a wall", &format!("{packet} ({why})")),
             Verdict::Answer(answer) => {
                 self.note(now, "answered by a wall", &answer);

@@ -9,7 +9,7 @@
 //! The question is then whether some SYN of the one side reaches the other's host: the answer to it always comes
 //! back, for a wall knows the session of a SYN that it let pass.
 
-use crate::spec::{Dependence, Pair, Refusal, Wall};
+use crate::spec::{Allocation, Dependence, Pair, Refusal, Wall};
 use punchcast::policy::Rung;
 
 /// What physics allows.
@@ -53,6 +53,18 @@ pub(crate) fn judge(pair: &Pair) -> Verdict {
 /// Whether a link on that rung may come about at all, if only after the better ones failed or by good timing.
 pub(crate) fn allows(pair: &Pair, rung: Rung) -> bool {
     [local(pair), global(pair)].iter().any(|(passage, of)| *of == rung && *passage != Passage::Never)
+}
+
+/// Whether the endpoint of one side can be guessed though nobody has seen it: its mapping depends on the destination,
+/// and not both sides draw their ports at random (two endpoints in 2^32 do not meet).
+pub(crate) fn guessable(pair: &Pair) -> bool {
+    let dependent = |wall: &&Wall| wall.translates && wall.mapping != Dependence::Independent;
+    let walls = |own: &'_ [Wall]| own.iter().chain(&pair.shared).copied().collect::<Vec<_>>();
+    let (caster, viewer) = (walls(&pair.caster), walls(&pair.viewer));
+    let draws =
+        |walls: &[Wall]| walls.iter().filter(dependent).any(|wall| wall.allocation == Allocation::Random);
+    let depends = |walls: &[Wall]| walls.iter().any(|wall| dependent(&wall));
+    (depends(&caster) || depends(&viewer)) && !(draws(&caster) && draws(&viewer))
 }
 
 /// By the hosts' own addresses. They are told only to those whom the daemon sees behind one address, which takes a

@@ -57,15 +57,28 @@ pub(crate) struct Packet {
     pub(crate) src: SocketAddr,
     pub(crate) dst: SocketAddr,
     pub(crate) body: Body,
+    /// Routers that still forward it. Its death on the way is not reported: a socket that knocks ignores the report.
+    pub(crate) life: u8,
 }
 
+/// More routers than any simulated way has.
+pub(crate) const FULL_LIFE: u8 = 64;
+
 impl Packet {
+    const fn answer(&self, body: Body) -> Self {
+        Self { src: self.dst, dst: self.src, body, life: FULL_LIFE }
+    }
+
+    /// Passes a router; `None` if it dies there.
+    pub(crate) fn forwarded(mut self) -> Option<Self> {
+        self.life = self.life.checked_sub(1)?;
+        Some(self)
+    }
+
     /// The answer to this packet with a RST; `None` to what is never answered.
     pub(crate) fn refusal(&self) -> Option<Self> {
         match &self.body {
-            Body::Tcp(segment) if !segment.rst => {
-                Some(Self { src: self.dst, dst: self.src, body: Body::Tcp(segment.refusal()) })
-            }
+            Body::Tcp(segment) if !segment.rst => Some(self.answer(Body::Tcp(segment.refusal()))),
             Body::Tcp(_) | Body::Unreachable => None,
         }
     }
@@ -73,7 +86,7 @@ impl Packet {
     /// The ICMP answer to this packet; `None` to ICMP itself.
     pub(crate) fn unreachable(&self) -> Option<Self> {
         match &self.body {
-            Body::Tcp(_) => Some(Self { src: self.dst, dst: self.src, body: Body::Unreachable }),
+            Body::Tcp(_) => Some(self.answer(Body::Unreachable)),
             Body::Unreachable => None,
         }
     }

@@ -52,7 +52,13 @@ impl Side {
                 Output::Net(NetOp::Send { conn, bytes }) => self.sent.push((conn, bytes)),
                 Output::Net(NetOp::Connect { conn, to, .. }) => self.dialled.push((conn, to)),
                 Output::Net(NetOp::Close { conn, how }) => self.closed.push((conn, how)),
-                Output::Net(NetOp::Listen { .. } | NetOp::StopListening { .. } | NetOp::Read { .. }) => {}
+                Output::Net(
+                    NetOp::Listen { .. }
+                    | NetOp::StopListening { .. }
+                    | NetOp::Knock { .. }
+                    | NetOp::GiveUp { .. }
+                    | NetOp::Read { .. },
+                ) => {}
             }
         }
     }

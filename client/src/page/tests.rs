@@ -61,7 +61,11 @@ impl Bed {
                     self.reading.insert(conn, on);
                 }
                 PageOutput::Net(
-                    op @ (NetOp::Listen { .. } | NetOp::StopListening { .. } | NetOp::Connect { .. }),
+                    op @ (NetOp::Listen { .. }
+                    | NetOp::StopListening { .. }
+                    | NetOp::Connect { .. }
+                    | NetOp::Knock { .. }
+                    | NetOp::GiveUp { .. }),
                 ) => {
                     assert!(matches!(op, NetOp::StopListening { .. }), "{op:?}");
                 }

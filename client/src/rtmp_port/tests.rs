@@ -108,6 +108,8 @@ impl Scene {
             NetOp::Listen { .. }
             | NetOp::StopListening { .. }
             | NetOp::Connect { .. }
+            | NetOp::Knock { .. }
+            | NetOp::GiveUp { .. }
             | NetOp::Read { .. } => {
                 self.ops.push(op);
             }

@@ -29,8 +29,16 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
 }
 
 fn introduce(viewer: &mut Viewer, now: Instant) {
-    let peer = Peer { client: CASTER, observed: Vec::new(), local: Vec::new(), public: false };
-    viewer.rendezvous_event(now, agent::Event::Introduced { session: SessionId(1), peer });
+    let peer = Peer { client: CASTER, observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 };
+    viewer.rendezvous_event(
+        now,
+        agent::Event::Introduced {
+            session: SessionId(1),
+            peer,
+            start_in: Duration::ZERO,
+            rtt: None,
+        },
+    );
 }
 
 /// A link forms; what the viewer says of the time that it took.

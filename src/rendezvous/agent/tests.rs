@@ -1,6 +1,9 @@
 //! The agent through its verbs, at chosen times.
 
+use super::ground::SAMPLES_AGE;
 use super::*;
+use crate::app::Room;
+use crate::id::OwnerToken;
 
 const ROOM: Room = Room(1);
 const MAIN: &str = "203.0.113.1:4000";
@@ -57,8 +60,15 @@ impl Bench {
 
     fn dialled(&self, to: &str) -> Option<(ConnId, Option<SocketAddr>)> {
         self.ops.iter().rev().find_map(|op| match op {
-            NetOp::Connect { conn, from, to: addr } if *addr == to.parse().unwrap() => Some((*conn, *from)),
+            // The samples go the other way round: from the hole port to the main port.
+            NetOp::Connect { conn, from, to: addr }
+                if *addr == to.parse().unwrap() && from.is_none() == (to == MAIN) =>
+            {
+                Some((*conn, *from))
+            }
             NetOp::Connect { .. }
+            | NetOp::Knock { .. }
+            | NetOp::GiveUp { .. }
             | NetOp::Listen { .. }
             | NetOp::StopListening { .. }
             | NetOp::Send { .. }
@@ -91,13 +101,14 @@ impl Bench {
     fn log_in(&mut self) -> ConnId {
         let main = self.connect(MAIN);
         let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
-        let welcome = FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25 };
+        let welcome =
+            FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate: None };
         self.hear(main, &wire::encode(&welcome));
         main
     }
 
     fn peer() -> Peer {
-        Peer { client: ClientId(4), observed: Vec::new(), local: Vec::new(), public: false }
+        Peer { client: ClientId(4), observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 }
     }
 }
 
@@ -112,13 +123,18 @@ fn both_connections_open_at_once_and_share_a_token() {
     assert_eq!(token, same);
 }
 
+fn make_hole(session: SessionId, start_in_us: u32, rtt_us: u32) -> Vec<u8> {
+    wire::encode(&FromMain::SrvReqMakeHole { session, peer: Bench::peer(), start_in_us, rtt_us })
+}
+
 #[test]
 fn a_viewer_reports_ready_when_it_is_asked_to_make_a_hole() {
     let mut bench = Bench::new(Role::Viewer);
     let main = bench.log_in();
     let session = SessionId(5);
-    bench.hear(main, &wire::encode(&FromMain::SrvReqMakeHole { session, peer: Bench::peer() }));
-    assert!(bench.events.contains(&Event::Introduced { session, peer: Bench::peer() }));
+    bench.hear(main, &make_hole(session, 40_000, 90_000));
+    let (start_in, rtt) = (Duration::from_millis(40), Some(Duration::from_millis(90)));
+    assert!(bench.events.contains(&Event::Introduced { session, peer: Bench::peer(), start_in, rtt }));
     assert!(bench.sent::<ToMain>(main).contains(&ToMain::HoleListenReady { session }));
 }
 
@@ -163,4 +179,207 @@ fn pauses_grow_and_stay_bounded() {
     let pauses: Vec<Duration> = (0..40).map(|failures| bench.agent.pause(failures)).collect();
     assert!(pauses.iter().all(|pause| *pause >= RETRY_MIN / 2 && *pause <= RETRY_MAX));
     assert!(pauses[10] > pauses[0] * 10);
+}
+
+// --- knowing the ground -------------------------------------------------------------------------------------------
+
+const ALTERNATE: &str = "203.0.113.200:8000";
+
+impl Bench {
+    /// The latest connect that shows a mapping: to `to`, from a port that is or is not chosen.
+    fn sampled(
+        &self,
+        to: &str,
+        is_from: fn(Option<SocketAddr>) -> bool,
+    ) -> Option<(ConnId, Option<SocketAddr>)> {
+        self.ops.iter().rev().find_map(|op| {
+            if let NetOp::Connect { conn, from, to: addr } = op
+                && *addr == to.parse().unwrap()
+                && is_from(*from)
+            {
+                Some((*conn, *from))
+            } else {
+                None
+            }
+        })
+    }
+
+    fn establish(&mut self, conn: ConnId, local_port: u16, to: &str) {
+        let local = SocketAddr::from(([192, 168, 0, 2], local_port));
+        self.input(Input::Connected { conn, local, remote: to.parse().unwrap() });
+    }
+
+    /// The daemon answers a sample at the assist port or the alternate address.
+    fn answer(&mut self, conn: ConnId, port: u16) {
+        let endpoint = SocketAddr::from(([203, 0, 113, 7], port)).into();
+        self.hear(conn, &wire::encode(&FromAssist::Observed { endpoint }));
+    }
+}
+
+#[test]
+fn the_ground_is_sampled_beside_the_login() {
+    let mut bench = Bench::new(Role::Viewer);
+    let (reused, from) = bench.sampled(MAIN, |from| from.is_some()).unwrap();
+    assert_eq!(from, Some("0.0.0.0:700".parse().unwrap()), "the hole port");
+    let (first, _) = bench.sampled(ASSIST, |from| from.is_none()).unwrap();
+
+    let main = bench.connect(MAIN);
+    let [ToMain::Login { token: ours, local_port: 700, .. }] = bench.sent::<ToMain>(main)[..] else {
+        panic!()
+    };
+    bench.establish(reused, 700, MAIN);
+    assert_eq!(bench.sent::<ToMain>(reused), [ToMain::Sample { token: ours, local_port: 700 }]);
+    bench.establish(first, 50_000, ASSIST);
+    assert_eq!(bench.sent::<ToAssist>(first), [ToAssist::Sample { token: ours, local_port: 50_000 }]);
+
+    let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
+    let alternate = Some(Endpoint::new(ALTERNATE.parse().unwrap()));
+    let welcome = FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate };
+    bench.hear(main, &wire::encode(&welcome));
+    bench.hear(reused, &wire::encode(&FromMain::Observed { endpoint: observed }));
+    assert!(
+        bench.sampled(ASSIST, |from| from.is_some_and(|from| from.port() == 0)).is_none(),
+        "one after another"
+    );
+    bench.answer(first, 1001);
+    let (second, _) = bench.sampled(ASSIST, |from| from.is_some_and(|from| from.port() == 0)).unwrap();
+    assert!(bench.sampled(ALTERNATE, |_| true).is_none());
+    bench.establish(second, 50_001, ASSIST);
+    let (other, from) = bench.sampled(ALTERNATE, |_| true).unwrap();
+    assert_eq!(from, Some("0.0.0.0:50001".parse().unwrap()), "never from the hole port");
+    bench.answer(second, 1002);
+    bench.establish(other, 50_001, ALTERNATE);
+    bench.answer(other, 1003);
+
+    let seen: Vec<(SeenBy, u16, u16)> = bench
+        .agent
+        .samples()
+        .iter()
+        .map(|seen| (seen.seen_by, seen.local_port, seen.endpoint.port()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (SeenBy::Main, 700, 9),
+            (SeenBy::Assist, 50_000, 1001),
+            (SeenBy::Assist, 50_001, 1002),
+            (SeenBy::Alternate, 50_001, 1003)
+        ]
+    );
+    // The daemon closes; this side sends neither RST nor FIN of its own accord.
+    assert!(!bench.ops.iter().any(|op| matches!(op, NetOp::Close { .. })));
+    for conn in [reused, first, second, other] {
+        bench.input(Input::Closed { conn, error: None });
+    }
+    assert!(bench.agent.sampler.is_idle());
+}
+
+#[test]
+fn a_sample_that_fails_is_missing_and_no_more() {
+    let mut bench = Bench::new(Role::Viewer);
+    let (reused, _) = bench.sampled(MAIN, |from| from.is_some()).unwrap();
+    let (fresh, _) = bench.sampled(ASSIST, |from| from.is_none()).unwrap();
+    bench.log_in();
+    bench.input(Input::ConnectFailed { conn: reused, error: NetError::TimedOut });
+    bench.establish(fresh, 50_000, ASSIST);
+    bench.hear(fresh, &wire::encode(&FromAssist::Refused { reason: Refusal::TooMany }));
+    assert!(bench.agent.sampler.is_idle() && bench.agent.is_logged_in());
+    assert!(
+        !bench.events.iter().any(|event| matches!(event, Event::Refused { .. } | Event::Unreachable { .. }))
+    );
+}
+
+#[test]
+fn the_login_tells_the_shortest_connect_as_the_round_trip() {
+    let mut bench = Bench::new(Role::Viewer);
+    bench.now += Duration::from_millis(40);
+    bench.connect(ASSIST);
+    bench.now += Duration::from_millis(2);
+    let main = bench.connect(MAIN);
+    let [ToMain::Login { rtt_us, .. }] = bench.sent::<ToMain>(main)[..] else { panic!() };
+    assert_eq!(rtt_us, 40_000);
+
+    let mut bench = Bench::new(Role::Viewer);
+    bench.now += Duration::from_millis(1040);
+    let main = bench.connect(MAIN);
+    let [ToMain::Login { rtt_us, .. }] = bench.sent::<ToMain>(main)[..] else { panic!() };
+    assert_eq!(rtt_us, 0, "the SYN was sent twice");
+}
+
+#[test]
+fn more_about_a_known_session_is_no_second_introduction() {
+    let mut bench = Bench::new(Role::Viewer);
+    let main = bench.log_in();
+    let session = SessionId(5);
+    bench.hear(main, &make_hole(session, 0, 0));
+    bench.hear(main, &make_hole(session, 0, 0));
+    let introduced = Event::Introduced { session, peer: Bench::peer(), start_in: Duration::ZERO, rtt: None };
+    let amended = Event::Amended { session, peer: Bench::peer() };
+    assert_eq!(bench.events[bench.events.len() - 2..], [introduced, amended]);
+    let ready =
+        bench.sent::<ToMain>(main).into_iter().filter(|sent| *sent == ToMain::HoleListenReady { session });
+    assert_eq!(ready.count(), 1);
+}
+
+#[test]
+fn old_samples_are_taken_anew_for_an_introduction_where_ports_move() {
+    let mut bench = Bench::new(Role::Viewer);
+    let (reused, _) = bench.sampled(MAIN, |from| from.is_some()).unwrap();
+    let (fresh, _) = bench.sampled(ASSIST, |from| from.is_none()).unwrap();
+    let assist = bench.connect(ASSIST);
+    let main = bench.log_in();
+    bench.answer(assist, 1000);
+    bench.establish(reused, 700, MAIN);
+    let endpoint = Endpoint::new("203.0.113.7:1001".parse().unwrap());
+    bench.hear(reused, &wire::encode(&FromMain::Observed { endpoint }));
+    bench.input(Input::Closed { conn: reused, error: None });
+    bench.input(Input::ConnectFailed { conn: fresh, error: NetError::TimedOut });
+
+    bench.hear(main, &make_hole(SessionId(1), 0, 0));
+    assert_eq!(bench.sampled(MAIN, |from| from.is_some()).unwrap().0, reused, "they are fresh");
+    bench.now += SAMPLES_AGE;
+    bench.hear(main, &make_hole(SessionId(2), 0, 0));
+    assert_ne!(bench.sampled(MAIN, |from| from.is_some()).unwrap().0, reused);
+}
+
+#[test]
+fn whether_the_daemon_is_there_is_known_within_two_seconds() {
+    let mut bench = Bench::new(Role::Viewer);
+    let main = bench.log_in();
+    bench.now += Duration::from_secs(3);
+    bench.agent.check_alive(bench.now);
+    bench.drain();
+    let [.., ToMain::Heartbeat { nonce }] = bench.sent::<ToMain>(main)[..] else { panic!() };
+    bench.hear(main, &wire::encode(&FromMain::Heartbeat { nonce }));
+    bench.now += ALIVE_TIME;
+    bench.agent.handle_timeout(bench.now);
+    assert!(bench.agent.is_logged_in(), "it was answered");
+
+    bench.hear(main, &wire::encode(&FromMain::Heartbeat { nonce }));
+    let asked = bench.now;
+    bench.agent.check_alive(bench.now);
+    bench.now += Duration::from_secs(1);
+    bench.agent.check_alive(bench.now);
+    while bench.agent.is_logged_in() {
+        bench.at_next_timeout();
+    }
+    assert!(bench.now <= asked + ALIVE_TIME);
+    assert!(bench.ops.contains(&NetOp::Close { conn: main, how: Closing::Abort }));
+    // Asking again while waiting brings the next try forward.
+    bench.agent.main = Main::Waiting { until: bench.now + RETRY_MAX };
+    bench.agent.check_alive(bench.now);
+    assert!(bench.agent.poll_timeout().unwrap().0 <= bench.now + RETRY_MIN);
+}
+
+#[test]
+fn a_test_of_filtering_is_asked_for_and_told() {
+    let mut bench = Bench::new(Role::Viewer);
+    assert!(!bench.agent.test_filter());
+    let main = bench.log_in();
+    assert!(bench.agent.test_filter());
+    bench.drain();
+    assert_eq!(bench.sent::<ToMain>(main).last(), Some(&ToMain::TestFilter));
+    let (from_other_port, from_other_address) = (Some(true), None);
+    bench.hear(main, &wire::encode(&FromMain::FilterResult { from_other_port, from_other_address }));
+    assert_eq!(bench.events.last(), Some(&Event::Filtering { from_other_port, from_other_address }));
 }

@@ -1,0 +1,175 @@
+//! Many connects at once, where nobody knows the one endpoint that works.
+//!
+//! - A **sweep** goes from our hole port to many ports of one address: the next ones of a NAT that counts, or random
+//!   ones of a NAT that draws.
+//! - A **fan** goes from many fresh local ports to the peer's one endpoint. Each gets a mapping of its own in a NAT
+//!   that maps by destination, and the peer's sweep has as many chances to hit.
+//!
+//! Two sides meet by birthday: with a fan of 256 in 64,512 ports, a sweep of *n* hits with 1 − (1 − 256/64512)^n: half of all after
+//! 174, all but three in ten thousand after [`SWEEP_BUDGET`]. A fan knocks: its SYNs open its own NAT and die before the peer's,
+//! which could answer them with RST.
+//!
+//! Both are capped in number and pace, so no router's table is flooded, and neither is ever repeated blindly.
+
+use super::types::Attempt;
+use crate::app::{ConnId, ConnIds, NetError, NetOp};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// SYNs of one sweep in all. Each is a session in two NATs for two minutes at most; home routers hold 4,000 and more.
+pub const SWEEP_BUDGET: usize = 2048;
+
+/// Sockets of a fan.
+pub const FAN: usize = 256;
+
+/// SYNs sent in one [`TICK`].
+const PER_TICK: usize = 32;
+
+/// The pace: 32 SYNs in 10 ms are 3,200 a second, 2 Mbit/s.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Connects of a sweep that may be under way. A hit is known after one round trip; older ones are given up.
+const MAX_OPEN: usize = 640;
+
+/// Times that one knock of a fan is renewed after a refusal.
+const RENEWALS: usize = 3 * FAN;
+
+/// Where a burst goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// From the hole port to these ports of one address, the likeliest first. Beyond [`SWEEP_BUDGET`] they are left
+    /// out.
+    Sweep {
+        /// The peer's address.
+        ip: IpAddr,
+        /// Its ports.
+        ports: Vec<u16>,
+        /// How often all of them are tried. More than once only for a few ports.
+        rounds: u8,
+    },
+    /// From [`FAN`] fresh ports to the peer.
+    Fan {
+        /// The peer's endpoint.
+        to: SocketAddr,
+    },
+}
+
+pub(super) struct Burst {
+    pub(super) attempt: Attempt,
+    aim: Aim,
+    /// What is still to be dialled.
+    ahead: VecDeque<SocketAddr>,
+    open: BTreeMap<ConnId, SocketAddr>,
+    /// The same, oldest first; may name some that are gone.
+    order: VecDeque<ConnId>,
+    rounds_left: u8,
+    renewals_left: usize,
+    next_at: Instant,
+}
+
+impl Burst {
+    pub(super) fn new(attempt: Attempt, aim: Aim, begin: Instant) -> Self {
+        let rounds_left = match aim {
+            Aim::Sweep { rounds, .. } => rounds,
+            Aim::Fan { .. } => 1,
+        };
+        let mut burst = Self {
+            attempt,
+            aim,
+            ahead: VecDeque::new(),
+            open: BTreeMap::new(),
+            order: VecDeque::new(),
+            rounds_left,
+            renewals_left: RENEWALS,
+            next_at: begin,
+        };
+        burst.load();
+        burst
+    }
+
+    pub(super) const fn aim(&self) -> &Aim {
+        &self.aim
+    }
+
+    fn load(&mut self) {
+        if self.rounds_left == 0 {
+            return;
+        }
+        self.rounds_left -= 1;
+        match &self.aim {
+            Aim::Sweep { ip, ports, .. } => {
+                self.ahead.extend(ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(*ip, *port)));
+            }
+            Aim::Fan { to } => self.ahead.extend(std::iter::repeat_n(*to, FAN)),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        (!self.ahead.is_empty() || self.rounds_left > 0).then_some(self.next_at)
+    }
+
+    /// Sends the next few. `from` is the hole port's address.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        conns: &mut ConnIds,
+        mut ask: impl FnMut(NetOp),
+    ) -> u32 {
+        if self.poll_timeout().is_none_or(|at| at > now) {
+            return 0;
+        }
+        if self.ahead.is_empty() {
+            self.load();
+        }
+        let mut sent = 0;
+        while sent < PER_TICK as u32
+            && let Some(to) = self.ahead.pop_front()
+        {
+            let conn = conns.allocate();
+            self.open.insert(conn, to);
+            self.order.push_back(conn);
+            ask(match self.aim {
+                Aim::Sweep { .. } => NetOp::Connect { conn, from: Some(from), to },
+                Aim::Fan { .. } => NetOp::Knock { conn, from: None, to, hops: 1 },
+            });
+            sent += 1;
+        }
+        while self.open.len() > MAX_OPEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            if self.open.contains_key(&oldest) {
+                ask(NetOp::GiveUp { conn: oldest });
+                self.open.remove(&oldest);
+            }
+        }
+        self.next_at = now + if self.ahead.is_empty() { ROUND } else { TICK };
+        sent
+    }
+
+    /// Whether `conn` is of this burst; if so it is not any more.
+    pub(super) fn formed(&mut self, conn: ConnId) -> bool {
+        self.open.remove(&conn).is_some()
+    }
+
+    /// Whether `conn` was of this burst.
+    pub(super) fn failed(&mut self, now: Instant, conn: ConnId, error: NetError) -> bool {
+        let Some(to) = self.open.remove(&conn) else { return false };
+        // A knock that was refused has lost its mapping; another one takes its place.
+        if matches!(self.aim, Aim::Fan { .. }) && error == NetError::Refused && self.renewals_left > 0 {
+            self.renewals_left -= 1;
+            self.ahead.push_back(to);
+            self.next_at = self.next_at.min(now + TICK);
+        }
+        true
+    }
+
+    /// The connects under way.
+    pub(super) fn open(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.open.keys().copied()
+    }
+}
+
+/// The pause between two rounds of a small sweep: longer than most ways there and back.
+const ROUND: Duration = Duration::from_millis(300);

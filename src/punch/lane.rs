@@ -1,0 +1,128 @@
+//! One endpoint of one attempt, and when it is dialled next.
+
+use super::schedule::{self, Failure, Reach};
+use super::types::{Approach, Attempt, Findings, Origin, Target};
+use crate::app::{ConnId, NetError};
+use std::time::{Duration, Instant};
+
+/// ```text
+///  Waiting ──▶ Dialling ──▶ Connected
+///     ▲            │ refused, silent, given up   │ closed
+///     └────────────┴─────────────────────────────┘
+/// ```
+pub(super) enum State {
+    Waiting {
+        until: Instant,
+        reach: Reach,
+    },
+    Dialling {
+        conn: ConnId,
+        since: Instant,
+        reach: Reach,
+        /// When a fresh SYN takes its place.
+        renew_at: Option<Instant>,
+    },
+    /// A connection to this endpoint exists.
+    Connected {
+        conn: ConnId,
+    },
+}
+
+pub(super) struct Lane {
+    pub(super) attempt: Attempt,
+    pub(super) target: Target,
+    pub(super) state: State,
+    pub(super) dials: u32,
+    /// SYNs sent into silence after the first.
+    fresh: u32,
+}
+
+/// An attempt under way.
+pub(super) struct Effort {
+    pub(super) attempt: Attempt,
+    pub(super) approach: Approach,
+    pub(super) start: Instant,
+    pub(super) findings: Findings,
+}
+
+impl Lane {
+    pub(super) fn new(attempt: Attempt, target: Target, until: Instant) -> Self {
+        let state = State::Waiting { until, reach: Reach::Full };
+        Self { attempt, target, state, dials: 0, fresh: 0 }
+    }
+
+    /// A connect under way.
+    pub(super) const fn dialling(&self) -> Option<ConnId> {
+        match self.state {
+            State::Dialling { conn, .. } => Some(conn),
+            State::Waiting { .. } | State::Connected { .. } => None,
+        }
+    }
+
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    /// A connect begins.
+    pub(super) fn dialled(&mut self, now: Instant, approach: Approach, conn: ConnId, reach: Reach) {
+        self.dials += 1;
+        let patience = match self.target.origin {
+            Origin::Observed => schedule::patience(approach.duty, approach.rtt, self.fresh),
+            Origin::Ticket | Origin::Local | Origin::Predicted => None,
+        };
+        let renew_at = patience.map(|patience| now + patience);
+        self.state = State::Dialling { conn, since: now, reach, renew_at };
+    }
+
+    /// The connect came to nothing.
+    pub(super) fn failed(&mut self, now: Instant, effort: &Effort, error: NetError) {
+        let State::Dialling { since, reach, .. } = self.state else { return };
+        match error {
+            NetError::GivenUp => self.fresh += 1,
+            // No SYN has left; the budget is for those that have.
+            NetError::Unreachable
+            | NetError::AddrNotAvailable
+            | NetError::AddrInUse
+            | NetError::TooManyFiles => {
+                self.dials -= 1;
+            }
+            NetError::Refused
+            | NetError::Reset
+            | NetError::TimedOut
+            | NetError::Denied
+            | NetError::Other(_) => {}
+        }
+        let (until, reach) = match self.target.origin {
+            Origin::Observed => {
+                let failure = Failure { reach, lasted: now.saturating_duration_since(since), error };
+                schedule::next(effort.approach.duty, effort.start, now, failure, self.dials)
+            }
+            Origin::Ticket | Origin::Local | Origin::Predicted => {
+                (schedule::again(effort.start, now, error, self.dials), Reach::Full)
+            }
+        };
+        log::debug!(
+            "attempt={} to {}: {error}, next in {:?} {reach:?}",
+            self.attempt.0,
+            self.target.endpoint,
+            until.saturating_duration_since(now)
+        );
+        self.state = State::Waiting { until, reach };
+    }
+
+    /// The connection is gone.
+    pub(super) fn released(&mut self, now: Instant, start: Instant) {
+        let until = schedule::again(start, now, NetError::Reset, self.dials);
+        self.state = State::Waiting { until, reach: Reach::Full };
+    }
+
+    /// Somebody else is at this endpoint already.
+    pub(super) fn postpone(&mut self, now: Instant, reach: Reach) {
+        self.state = State::Waiting { until: now + schedule::LONG_PAUSE, reach };
+    }
+}
+
+/// When a target is dialled first.
+pub(super) fn first_dial(now: Instant, approach: Approach, target: Target) -> Instant {
+    now + if target.origin == Origin::Observed { approach.begin_in } else { Duration::ZERO }
+}

@@ -1,0 +1,106 @@
+//! The broker's deadlines.
+//!
+//! They are kept lazily: each connection has one entry in the agenda, looked at when it comes up and put back if the
+//! connection was heard meanwhile, so that a heartbeat costs no reordering.
+
+use super::broker::{Broker, Conn, Ending, Flow, Phase};
+use super::limits::Prefix;
+use crate::app::ConnId;
+use crate::wire::message::Refusal;
+use std::time::Instant;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    Conn(ConnId),
+    Dial(ConnId),
+    Source(Prefix),
+}
+
+impl Broker {
+    /// Ends what is overdue at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, due)) = self.agenda.first()
+            && at <= now
+        {
+            self.agenda.pop_first();
+            match due {
+                Due::Conn(id) => self.look_at(now, id),
+                Due::Dial(id) => self.dialled(now, id, false),
+                Due::Source(prefix) => self.sources.forget(now, prefix),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// When `handle_timeout` has something to look at.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let &(at, due) = self.agenda.first()?;
+        let why = match due {
+            Due::Conn(id) => self.conns.get(&id).map_or("connection", |conn| self.deadline(conn).1),
+            Due::Dial(_) => "connect to a client to test its filtering",
+            Due::Source(_) => "forget a source address",
+        };
+        Some((at, why))
+    }
+
+    /// Moves a connection to `phase`, from which moment its new deadline counts.
+    pub(super) fn enter(&mut self, now: Instant, id: ConnId, phase: Phase) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.phase = phase;
+            conn.since = now;
+            self.arm(id);
+        }
+    }
+
+    /// When `conn` is overdue, and for what.
+    pub(super) fn deadline(&self, conn: &Conn) -> (Instant, &'static str) {
+        let limits = &self.limits;
+        let phase = match conn.phase {
+            Phase::New => (conn.since + limits.first_message, "first message"),
+            Phase::Held(..) => (conn.since + limits.held, "login of a connection's token"),
+            Phase::LoggedIn(_) | Phase::Bound(..) => (conn.since + limits.idle, "idle connection"),
+        };
+        match conn.flow {
+            Flow::Open => phase,
+            Flow::Backlogged { since, .. } => phase.min((since + limits.backlog, "unread bytes")),
+        }
+    }
+
+    /// Brings a connection's entry in the agenda forward. One that is too early stays, and is put back when it comes
+    /// up.
+    pub(super) fn arm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (at, _) = self.deadline(conn);
+        let armed = conn.armed;
+        if at < armed {
+            self.agenda.remove(&(armed, Due::Conn(id)));
+            self.rearm(id, at);
+        }
+    }
+
+    fn rearm(&mut self, id: ConnId, at: Instant) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.armed = at;
+            self.agenda.insert((at, Due::Conn(id)));
+        }
+    }
+
+    /// A connection's entry came up: ends it, or puts the entry where it belongs.
+    fn look_at(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (at, why) = self.deadline(conn);
+        if at > now {
+            self.rearm(id, at);
+            return;
+        }
+        log::debug!("conn={id} ended: {why} overdue");
+        let ending = match (conn.flow, conn.phase) {
+            (Flow::Backlogged { .. }, _) => Ending::Abort,
+            (Flow::Open, Phase::Held(..)) => Ending::Refuse(Refusal::BadRequest),
+            (Flow::Open, Phase::New | Phase::LoggedIn(_) | Phase::Bound(..)) => Ending::Flush,
+        };
+        self.end(now, id, ending);
+    }
+}
