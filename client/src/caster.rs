@@ -262,10 +262,7 @@ impl Caster {
             Upstream::Opening(stream) => Upstream::Live(stream),
             other @ (Upstream::Seeking | Upstream::Live(_)) => other,
         };
-        let units: Vec<Unit> = self.cache.replay().collect();
-        for unit in units {
-            self.queue.push(now, unit);
-        }
+        self.queue.begin(now, &self.cache);
         self.pump(now);
     }
 
@@ -347,12 +344,16 @@ impl Caster {
         self.end(now, false, reason);
     }
 
-    /// Sends what is queued, says goodbye, and exits.
+    /// Sends what is queued if the link takes it, says goodbye, and exits. On a link that is full the goodbye would
+    /// stand behind the queue and be cut off with it, and the viewer would take the end for a lost link.
     fn end(&mut self, now: Instant, ok: bool, reason: String) {
         if self.done {
             return;
         }
         self.done = true;
+        if self.stream().is_some_and(|stream| stream.backlogged) {
+            self.queue.clear();
+        }
         while let Upstream::Live(stream) = &mut self.upstream {
             if let Some(unit) = self.queue.pop() {
                 self.meter.count(&unit);
@@ -488,3 +489,6 @@ impl App for Caster {
         .fold(self.meeting.poll_timeout(), soonest)
     }
 }
+
+#[cfg(test)]
+mod tests;

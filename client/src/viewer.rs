@@ -16,13 +16,15 @@ use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::stats::Meter;
 use crate::unread::Unread;
 use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
+use punchcast::id::ClientId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::Unit;
+use punchcast::punch::schedule::ATTEMPT_TIME;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ServerEvent, ServerSession, StreamId};
 use punchcast::ticket::{self, Ticket, ViewerIdentity};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const PAGE: Room = Room(3);
@@ -61,6 +63,12 @@ struct Cast {
     unread: Unread,
 }
 
+/// A caster that was introduced and has no link yet.
+struct Met {
+    caster: ClientId,
+    at: Instant,
+}
+
 /// What has been bound so far; the ticket is shown when nothing is missing.
 #[derive(Default)]
 struct Doors {
@@ -81,8 +89,9 @@ pub struct Viewer {
     wants_rtmp: bool,
     doors: Doors,
     cast: Option<Cast>,
-    /// When the caster that is being met was first heard of.
-    met: Option<Instant>,
+    /// The caster that is being met.
+    met: Option<Met>,
+    own_ips: Vec<IpAddr>,
     meter: Meter,
     once: bool,
     seed: u64,
@@ -97,6 +106,7 @@ impl Viewer {
         let mut viewer = Self {
             identity: config.identity,
             server: config.server,
+            own_ips: config.meeting.local_ips.clone(),
             meeting: Meeting::new(config.meeting),
             page_config: config.page,
             page: None,
@@ -197,7 +207,10 @@ impl Viewer {
             return;
         }
         self.doors.told = true;
-        let page = self.doors.page.and_then(|local| self.page.as_ref().map(|page| page.link(local)));
+        let page = self
+            .doors
+            .page
+            .and_then(|local| self.page.as_ref().map(|page| page.link(reachable(local, &self.own_ips))));
         let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp: self.doors.rtmp };
         self.notice(notice);
     }
@@ -213,9 +226,14 @@ impl Viewer {
     }
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
+        if let agent::Event::PeerLeft { client } = &event
+            && self.met.as_ref().is_some_and(|met| met.caster == *client)
+        {
+            self.came_to_nothing(now);
+        }
         if let agent::Event::Introduced { peer, .. } = &event {
             if self.cast.is_none() {
-                self.met = Some(now);
+                self.met = Some(Met { caster: peer.client, at: now });
                 self.status.phase = Phase::Connecting;
                 self.status.message = "a caster was introduced; making the link".into();
                 self.show_status(now);
@@ -223,6 +241,15 @@ impl Viewer {
             self.notice(Notice::Peer { id: peer.client });
         }
         self.notice(Notice::Rendezvous(event));
+    }
+
+    /// The caster that was introduced left, or its time is over. A link that comes later is another story.
+    fn came_to_nothing(&mut self, now: Instant) {
+        self.met = None;
+        self.status.phase = Phase::Waiting;
+        self.status.message =
+            "the caster that was introduced did not get through; waiting for a caster".into();
+        self.show_status(now);
     }
 
     fn linked(&mut self, now: Instant, link: Link) {
@@ -235,7 +262,7 @@ impl Viewer {
         if let Some(old) = self.cast.take() {
             self.meeting.end(now, old.link.conn, Bye::NotChosen);
         }
-        let began = self.met.take().unwrap_or(now);
+        let began = self.met.take().map_or(now, |met| met.at);
         self.seed = self.seed.wrapping_add(1);
         self.cast = Some(Cast {
             link,
@@ -448,6 +475,9 @@ impl App for Viewer {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        if self.met.as_ref().is_some_and(|met| met.at + ATTEMPT_TIME <= now) {
+            self.came_to_nothing(now);
+        }
         if self.cast.is_some() && self.meter.is_due(now) {
             self.tell_stats(now, None);
             self.show_status(now);
@@ -463,6 +493,7 @@ impl App for Viewer {
         let stats = self.cast.as_ref().map(|_| (self.meter.due(), "statistics"));
         [
             self.meeting.poll_timeout(),
+            self.met.as_ref().map(|met| (met.at + ATTEMPT_TIME, "an introduction that came to nothing")),
             self.page.as_ref().and_then(Page::poll_timeout),
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
         ]
@@ -470,3 +501,17 @@ impl App for Viewer {
         .fold(stats, soonest)
     }
 }
+
+/// Where a browser finds what listens at `local`: the unspecified address is nobody's, so this host's first one of its
+/// family stands for it.
+fn reachable(local: SocketAddr, own: &[IpAddr]) -> SocketAddr {
+    if !local.ip().is_unspecified() {
+        return local;
+    }
+    let loopback = if local.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { Ipv6Addr::LOCALHOST.into() };
+    let ip = own.iter().copied().find(|ip| ip.is_ipv4() == local.is_ipv4()).unwrap_or(loopback);
+    SocketAddr::new(ip, local.port())
+}
+
+#[cfg(test)]
+mod tests;

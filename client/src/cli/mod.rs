@@ -4,7 +4,10 @@ mod args;
 mod cast;
 mod output;
 mod server;
+mod sinks;
 mod view;
+
+pub use output::talk;
 
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt;

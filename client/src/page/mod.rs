@@ -110,7 +110,6 @@ pub enum PageEvent {
 /// The room of the viewer's page. See the [module](self).
 #[derive(Debug)]
 pub struct Page {
-    listener: ListenerId,
     site: Site,
     conns: BTreeMap<ConnId, Conn>,
     cache: Cache,
@@ -151,7 +150,6 @@ impl Page {
         let listener = ListenerId { room, serial: 0 };
         let listen = NetOp::Listen { listener, addr: config.addr, reuse: false };
         Self {
-            listener,
             site: Site::new(config.ticket_link, config.token, config.seed),
             conns: BTreeMap::new(),
             cache: Cache::new(),
@@ -253,18 +251,6 @@ impl Page {
         if self.site.set_status(status) {
             self.status.ask(now, if phase_differs { Duration::ZERO } else { STATUS_EVERY });
             self.pace(now);
-        }
-    }
-
-    /// Ends the page: no more connections, a goodbye to each browser.
-    pub fn shutdown(&mut self, _now: Instant) {
-        self.net(NetOp::StopListening { listener: self.listener });
-        for (id, conn) in std::mem::take(&mut self.conns) {
-            if let Stage::Socket(mut socket) = conn.stage {
-                socket.close();
-                self.net(NetOp::Send { conn: id, bytes: socket.take_outbound() });
-            }
-            self.net(NetOp::Close { conn: id, how: Closing::Flush });
         }
     }
 

@@ -498,16 +498,6 @@ fn a_silent_browser_is_pinged_then_given_up() {
     assert_eq!(bed.closed.get(&conn), Some(&Closing::Abort));
 }
 
-#[test]
-fn shutting_down_says_goodbye() {
-    let mut bed = Bed::new();
-    let (conn, _) = bed.join();
-    bed.page.shutdown(bed.now);
-    bed.drain();
-    assert_eq!(bed.messages(conn), [(8, vec![])]);
-    assert_eq!(bed.closed.get(&conn), Some(&Closing::Flush));
-}
-
 // ---- Hostile bytes ----
 
 /// Real conversations, mutated: bytes flipped, cut, doubled, split anywhere.
