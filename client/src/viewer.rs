@@ -10,7 +10,7 @@
 //! which gets every unit as a [`Notice`].
 
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Stats};
+use crate::notice::{Notice, Report, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::stats::Meter;
@@ -93,6 +93,7 @@ pub struct Viewer {
     meter: Meter,
     once: bool,
     seed: u64,
+    report: Report,
     status: Status,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -120,6 +121,7 @@ impl Viewer {
             meter: Meter::new(now),
             once: config.once,
             seed: config.seed,
+            report: Report::default(),
             status: Status { message: "waiting for a caster".into(), ..Status::default() },
             outputs: VecDeque::new(),
         };
@@ -270,6 +272,7 @@ impl Viewer {
             ..Status::default()
         };
         self.show_status(now);
+        self.report.link = Some((link.rung, now - began));
         self.notice(Notice::Link { link, elapsed: now - began });
     }
 
@@ -365,6 +368,9 @@ impl Viewer {
     fn leave(&mut self, now: Instant, ok: bool, reason: String) {
         self.meeting.leave(now, Bye::Leaving);
         self.settle(now);
+        if self.once {
+            self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
+        }
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
     }
@@ -415,6 +421,7 @@ impl Viewer {
     }
 
     fn net(&mut self, op: NetOp) {
+        self.report.count(&op);
         self.outputs.push_back(Output::Net(op));
     }
 

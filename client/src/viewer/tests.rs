@@ -32,12 +32,7 @@ fn introduce(viewer: &mut Viewer, now: Instant) {
     let peer = Peer { client: CASTER, observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 };
     viewer.rendezvous_event(
         now,
-        agent::Event::Introduced {
-            session: SessionId(1),
-            peer,
-            start_in: Duration::ZERO,
-            rtt: None,
-        },
+        agent::Event::Introduced { session: SessionId(1), peer, start_in: Duration::ZERO, rtt: None },
     );
 }
 
