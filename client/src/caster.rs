@@ -15,6 +15,7 @@ use crate::notice::{Notice, Report, Stats};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::source::SourceEvent;
 use crate::stats::Meter;
+use crate::unread::Unread;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::pace::Queue;
@@ -59,7 +60,7 @@ enum Upstream {
 struct Stream {
     link: Link,
     session: ClientSession,
-    backlogged: bool,
+    unread: Unread,
 }
 
 /// See the [module](self).
@@ -166,13 +167,13 @@ impl Caster {
             }
             meeting::Event::Backlogged(conn) => {
                 if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.backlogged = true;
+                    stream.unread.begin();
                     self.pump_at = None;
                 }
             }
             meeting::Event::Drained(conn) => {
                 if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.backlogged = false;
+                    stream.unread.end();
                     self.pump(now);
                 }
             }
@@ -207,7 +208,7 @@ impl Caster {
         let mut publish = PublishConfig::new(PUBLISH_URL).expect("the address is a constant and well formed");
         publish.seed = self.seed;
         let session = ClientSession::publisher(publish);
-        self.upstream = Upstream::Opening(Box::new(Stream { link, session, backlogged: false }));
+        self.upstream = Upstream::Opening(Box::new(Stream { link, session, unread: Unread::default() }));
         self.queue.clear();
         self.pump_at = None;
         let elapsed = now - self.began;
@@ -236,10 +237,19 @@ impl Caster {
     }
 
     fn session_output(&mut self, now: Instant) {
+        let done = self.done;
         while let Some(stream) = self.stream() {
             let conn = stream.link.conn;
             match stream.session.poll_output() {
-                Some(rtmp::Output::Transmit(bytes)) => self.meeting.send(now, conn, &bytes),
+                // Media comes here only while the link takes it, but for what is left when the cast ends.
+                Some(rtmp::Output::Transmit(bytes)) if done || stream.unread.count(bytes.len()) => {
+                    self.meeting.send(now, conn, &bytes);
+                }
+                Some(rtmp::Output::Transmit(_)) => {
+                    self.meeting.end(now, conn, Bye::Leaving);
+                    self.upstream = Upstream::Seeking;
+                    self.end(now, false, "the viewer asks and does not read".into());
+                }
                 Some(rtmp::Output::Event(ClientEvent::Publishing)) => self.publishing(now),
                 Some(rtmp::Output::Event(ClientEvent::Ended)) => {
                     self.end(now, true, "the viewer ended the cast".into());
@@ -273,7 +283,7 @@ impl Caster {
         self.pump_at = None;
         let mut budget = PUMP;
         while let Upstream::Live(stream) = &mut self.upstream {
-            if stream.backlogged {
+            if stream.unread.is_backlogged() {
                 return;
             }
             if budget == 0 {

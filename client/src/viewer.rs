@@ -14,6 +14,7 @@ use crate::notice::{Notice, Report, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::stats::Meter;
+use crate::unread::Unread;
 use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::id::ClientId;
 use punchcast::link::{Bye, EndReason};
@@ -59,6 +60,7 @@ struct Cast {
     heard: Instant,
     seen_first: bool,
     began: Instant,
+    unread: Unread,
 }
 
 /// A caster that was introduced and has no link yet.
@@ -175,7 +177,17 @@ impl Viewer {
                     self.cast_over(now, finished, &loss.to_string());
                 }
             }
-            meeting::Event::Backlogged(_) | meeting::Event::Drained(_) | meeting::Event::NoLink(_) => {}
+            meeting::Event::Backlogged(conn) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.unread.begin();
+                }
+            }
+            meeting::Event::Drained(conn) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.unread.end();
+                }
+            }
+            meeting::Event::NoLink(_) => {}
         }
     }
 
@@ -261,6 +273,7 @@ impl Viewer {
             heard: now,
             seen_first: false,
             began,
+            unread: Unread::default(),
         });
         self.meter.reset(now);
         self.status = Status {
@@ -283,7 +296,14 @@ impl Viewer {
         loop {
             let Some(cast) = self.cast.as_mut() else { return };
             match cast.session.poll_output() {
-                Some(rtmp::Output::Transmit(bytes)) => self.meeting.send(now, conn, &bytes),
+                Some(rtmp::Output::Transmit(bytes)) => {
+                    if !cast.unread.count(bytes.len()) {
+                        self.meeting.end(now, conn, Bye::Leaving);
+                        self.cast_over(now, false, "the caster asks and does not read");
+                        return;
+                    }
+                    self.meeting.send(now, conn, &bytes);
+                }
                 Some(rtmp::Output::Event(event)) => self.session_event(now, event),
                 None => break,
             }
@@ -382,8 +402,8 @@ impl Viewer {
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            // A keyframe comes every two seconds at the latest; asking the caster for one sooner needs a message that the
-            // link does not have yet.
+            // The next keyframe comes when its encoder makes one: our own every two seconds at the latest, a published stream as
+            // its program is set. Asking the caster for one sooner needs a message that the link does not have.
             PageEvent::KeyframeWanted => {}
         }
     }
