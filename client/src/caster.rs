@@ -354,7 +354,7 @@ impl Caster {
             return;
         }
         self.done = true;
-        if self.stream().is_some_and(|stream| stream.backlogged) {
+        if self.stream().is_some_and(|stream| stream.unread.is_backlogged()) {
             self.queue.clear();
         }
         while let Upstream::Live(stream) = &mut self.upstream {

@@ -1,7 +1,7 @@
 //! All sockets of one driver: readiness in, inputs out.
 
 use super::socket;
-use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetOp, Room};
+use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp, Room};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::{HashMap, VecDeque};
