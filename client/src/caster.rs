@@ -11,7 +11,7 @@
 
 use crate::clock::Clock;
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Stats};
+use crate::notice::{Notice, Report, Stats};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::source::SourceEvent;
 use crate::stats::Meter;
@@ -84,6 +84,7 @@ pub struct Caster {
     server_trouble: Option<String>,
     has_daemon: bool,
     seed: u64,
+    report: Report,
     done: bool,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -113,6 +114,7 @@ impl Caster {
             end_at: None,
             server_trouble: None,
             seed: config.seed,
+            report: Report::default(),
             done: false,
             outputs: VecDeque::new(),
         };
@@ -210,6 +212,7 @@ impl Caster {
         self.queue.clear();
         self.pump_at = None;
         let elapsed = now - self.began;
+        self.report.link = Some((link.rung, elapsed));
         self.notice(Notice::Link { link, elapsed });
         if !self.linked_once {
             self.linked_once = true;
@@ -369,6 +372,7 @@ impl Caster {
         self.meeting.leave(now, Bye::Finished);
         self.upstream = Upstream::Seeking;
         self.settle(now);
+        self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
     }
@@ -416,6 +420,7 @@ impl Caster {
     }
 
     fn net(&mut self, op: NetOp) {
+        self.report.count(&op);
         self.outputs.push_back(Output::Net(op));
     }
 

@@ -10,7 +10,7 @@
 //! which gets every unit as a [`Notice`].
 
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Stats};
+use crate::notice::{Notice, Report, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::stats::Meter;
@@ -95,6 +95,7 @@ pub struct Viewer {
     meter: Meter,
     once: bool,
     seed: u64,
+    report: Report,
     status: Status,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -122,6 +123,7 @@ impl Viewer {
             meter: Meter::new(now),
             once: config.once,
             seed: config.seed,
+            report: Report::default(),
             status: Status { message: "waiting for a caster".into(), ..Status::default() },
             outputs: VecDeque::new(),
         };
@@ -283,6 +285,7 @@ impl Viewer {
             ..Status::default()
         };
         self.show_status(now);
+        self.report.link = Some((link.rung, now - began));
         self.notice(Notice::Link { link, elapsed: now - began });
     }
 
@@ -385,6 +388,9 @@ impl Viewer {
     fn leave(&mut self, now: Instant, ok: bool, reason: String) {
         self.meeting.leave(now, Bye::Leaving);
         self.settle(now);
+        if self.once {
+            self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
+        }
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
     }
@@ -435,6 +441,7 @@ impl Viewer {
     }
 
     fn net(&mut self, op: NetOp) {
+        self.report.count(&op);
         self.outputs.push_back(Output::Net(op));
     }
 
