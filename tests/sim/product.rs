@@ -61,6 +61,7 @@ fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
         agent,
         local_ips: world.addrs(cast.viewer).to_vec(),
         ticket_addresses: Vec::new(),
+        run: rng.u64(..),
     };
     let config = viewer::Config {
         identity,
@@ -94,6 +95,7 @@ fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         agent,
         local_ips: world.addrs(cast.caster).to_vec(),
         ticket_addresses: ticket.addresses.clone(),
+        run: rng.u64(..),
     };
     let config = caster::Config { meeting, rtmp: None, duration: None, seed: rng.u64(..) };
     world.start(cast.caster, Caster::new(world.now(), config));
