@@ -6,6 +6,7 @@ use crate::app::NetOp;
 use crate::nat::{Family, classify, is_own};
 use crate::wire;
 use crate::wire::message::{MAX_OBSERVATIONS, Observation, ToMain};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A connect that took this long had its SYN sent again (RFC 6298: after one second), so its time is not a round trip.
@@ -26,6 +27,18 @@ impl Agent {
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// Whether samples are under way.
+    #[must_use]
+    pub const fn is_sampling(&self) -> bool {
+        !self.sampler.is_idle()
+    }
+
+    /// The daemon's alternate address, as far as it was told.
+    #[must_use]
+    pub const fn alternate(&self) -> Option<SocketAddr> {
+        self.sampler.alternate()
     }
 
     /// Asks the daemon to knock at the hole port as a stranger; answered by [`Event::Filtering`], or by

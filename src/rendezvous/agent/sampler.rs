@@ -105,6 +105,11 @@ impl Sampler {
         self.alternate = alternate;
     }
 
+    /// The daemon's alternate address, if it told one.
+    pub(super) const fn alternate(&self) -> Option<SocketAddr> {
+        self.alternate
+    }
+
     /// Whether no sample is under way.
     pub(super) const fn is_idle(&self) -> bool {
         self.probes.is_empty()
