@@ -34,6 +34,12 @@ impl Filtering {
         }
     }
 
+    /// Whether anything is known.
+    #[must_use]
+    pub const fn is_measured(self) -> bool {
+        !matches!(self, Self::Unknown(Missing::Everything))
+    }
+
     /// Whether everybody is let in, as far as was measured.
     #[must_use]
     pub const fn admits_strangers(self) -> bool {
@@ -60,9 +66,7 @@ impl fmt::Display for Filtering {
             Self::Unknown(Missing::Address) => {
                 "filtering independent of the port (of the address: not measured)"
             }
-            Self::Unknown(Missing::Port) => {
-                "filtering dependent on the address (on the port: not measured)"
-            }
+            Self::Unknown(Missing::Port) => "filtering dependent on the address (on the port: not measured)",
         })
     }
 }

@@ -261,8 +261,7 @@ mod tests {
             let verdict = classify(own, Family::V4);
             for (peer, theirs) in &kinds {
                 let foretold = outlook(&verdict, STRICT, *peer);
-                let predicted =
-                    matches!(foretold, Outlook::Direct { casting: Rung::Predicted, .. });
+                let predicted = matches!(foretold, Outlook::Direct { casting: Rung::Predicted, .. });
                 let burst = plan::burst(own, theirs, 1).is_some() || plan::burst(theirs, own, 1).is_some();
                 assert_eq!(predicted, burst, "{own_kind} × {peer}: {foretold:?}");
             }

@@ -41,6 +41,18 @@ impl Agent {
         self.sampler.alternate()
     }
 
+    /// Leaves the daemon's alternate address alone until [`sample_alternate`](Self::sample_alternate): some NATs that filter
+    /// by address let an address in that *any* port has spoken to, and a test of filtering comes first then.
+    pub const fn withhold_alternate(&mut self) {
+        self.sampler.withhold_alternate();
+    }
+
+    /// Takes the sample of the alternate address that was withheld.
+    pub fn sample_alternate(&mut self, now: Instant) {
+        self.sampler.sample_alternate(now, &self.config.servers, &mut self.conns);
+        self.drain_sampler();
+    }
+
     /// Asks the daemon to knock at the hole port as a stranger; answered by [`Event::Filtering`], or by
     /// [`Event::Refused`]. Whether there is a login to ask with.
     pub fn test_filter(&mut self) -> bool {
