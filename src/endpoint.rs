@@ -66,6 +66,21 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What one subscriber has, and what limits count: an IPv4 address, or an IPv6 /64. IPv4-mapped addresses are IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(IpAddr);
+
+impl Prefix {
+    /// The prefix that `ip` is in.
+    #[must_use]
+    pub const fn of(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V4(ip) => IpAddr::V4(ip),
+            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !(u64::MAX as u128))),
+        })
+    }
+}
+
 /// From where an address can be reached, widest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reach {
@@ -126,6 +141,15 @@ mod tests {
         let plain: SocketAddr = "10.0.0.1:7".parse().unwrap();
         assert_eq!(Endpoint::new(mapped), Endpoint::new(plain));
         assert_eq!(Reach::of(mapped.ip()), Reach::Site);
+    }
+
+    #[test]
+    fn a_prefix_is_an_ipv4_address_or_an_ipv6_64() {
+        let of = |ip: &str| Prefix::of(ip.parse().unwrap());
+        assert_eq!(of("::ffff:203.0.113.1"), of("203.0.113.1"));
+        assert_ne!(of("203.0.113.1"), of("203.0.113.2"));
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! ten thousand mutated exchanges.
 
 use punchcast::link::{
-    Bye, CasterSecrets, Channel, Door, EndReason, Event, Facts, HANDSHAKE_TIME, LinkError, Output,
+    Admission, Bye, CasterSecrets, Channel, Door, EndReason, Event, Facts, HANDSHAKE_TIME, LinkError, Output,
     PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, Secret, TOTAL, ViewerKey,
 };
 use punchcast::ticket::ViewerIdentity;
@@ -410,4 +410,24 @@ fn who_leaves_without_having_come_changes_nothing() {
     door.leave(v4(1));
     door.leave(v4(1));
     assert_eq!(door.waiting(), 0);
+}
+
+#[test]
+fn from_an_expected_source_a_newcomer_displaces_the_oldest() {
+    let (now, mut door) = (start(), Door::new());
+    let (peer, stranger) = (IpAddr::from([203, 0, 113, 1]), IpAddr::from([203, 0, 113, 2]));
+    door.expect(peer);
+    for addr in [peer, stranger] {
+        for _ in 0..PER_SOURCE {
+            assert_eq!(door.receive(addr, now), Admission::Yes);
+        }
+    }
+    assert_eq!(door.receive(stranger, now), Admission::No, "nobody awaits it");
+    assert!(!door.admit(peer, now), "who cannot close another is not told to");
+    for _ in 0..RATE as usize - PER_SOURCE {
+        assert_eq!(door.receive(peer, now), Admission::Displace);
+        door.leave(peer);
+        assert_eq!(door.waiting(), 2 * PER_SOURCE);
+    }
+    assert_eq!(door.receive(peer, now), Admission::No, "the rate holds for everybody");
 }

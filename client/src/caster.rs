@@ -11,10 +11,11 @@
 
 use crate::clock::Clock;
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Stats};
+use crate::notice::{Notice, Report, Stats};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::source::SourceEvent;
 use crate::stats::Meter;
+use crate::unread::Unread;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::pace::Queue;
@@ -59,7 +60,7 @@ enum Upstream {
 struct Stream {
     link: Link,
     session: ClientSession,
-    backlogged: bool,
+    unread: Unread,
 }
 
 /// See the [module](self).
@@ -83,6 +84,7 @@ pub struct Caster {
     server_trouble: Option<String>,
     has_daemon: bool,
     seed: u64,
+    report: Report,
     done: bool,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -112,6 +114,7 @@ impl Caster {
             end_at: None,
             server_trouble: None,
             seed: config.seed,
+            report: Report::default(),
             done: false,
             outputs: VecDeque::new(),
         };
@@ -164,13 +167,13 @@ impl Caster {
             }
             meeting::Event::Backlogged(conn) => {
                 if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.backlogged = true;
+                    stream.unread.begin();
                     self.pump_at = None;
                 }
             }
             meeting::Event::Drained(conn) => {
                 if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.backlogged = false;
+                    stream.unread.end();
                     self.pump(now);
                 }
             }
@@ -205,10 +208,11 @@ impl Caster {
         let mut publish = PublishConfig::new(PUBLISH_URL).expect("the address is a constant and well formed");
         publish.seed = self.seed;
         let session = ClientSession::publisher(publish);
-        self.upstream = Upstream::Opening(Box::new(Stream { link, session, backlogged: false }));
+        self.upstream = Upstream::Opening(Box::new(Stream { link, session, unread: Unread::default() }));
         self.queue.clear();
         self.pump_at = None;
         let elapsed = now - self.began;
+        self.report.link = Some((link.rung, elapsed));
         self.notice(Notice::Link { link, elapsed });
         if !self.linked_once {
             self.linked_once = true;
@@ -233,10 +237,19 @@ impl Caster {
     }
 
     fn session_output(&mut self, now: Instant) {
+        let done = self.done;
         while let Some(stream) = self.stream() {
             let conn = stream.link.conn;
             match stream.session.poll_output() {
-                Some(rtmp::Output::Transmit(bytes)) => self.meeting.send(now, conn, &bytes),
+                // Media comes here only while the link takes it, but for what is left when the cast ends.
+                Some(rtmp::Output::Transmit(bytes)) if done || stream.unread.count(bytes.len()) => {
+                    self.meeting.send(now, conn, &bytes);
+                }
+                Some(rtmp::Output::Transmit(_)) => {
+                    self.meeting.end(now, conn, Bye::Leaving);
+                    self.upstream = Upstream::Seeking;
+                    self.end(now, false, "the viewer asks and does not read".into());
+                }
                 Some(rtmp::Output::Event(ClientEvent::Publishing)) => self.publishing(now),
                 Some(rtmp::Output::Event(ClientEvent::Ended)) => {
                     self.end(now, true, "the viewer ended the cast".into());
@@ -252,10 +265,7 @@ impl Caster {
             Upstream::Opening(stream) => Upstream::Live(stream),
             other @ (Upstream::Seeking | Upstream::Live(_)) => other,
         };
-        let units: Vec<Unit> = self.cache.replay().collect();
-        for unit in units {
-            self.queue.push(now, unit);
-        }
+        self.queue.begin(now, &self.cache);
         self.pump(now);
     }
 
@@ -273,7 +283,7 @@ impl Caster {
         self.pump_at = None;
         let mut budget = PUMP;
         while let Upstream::Live(stream) = &mut self.upstream {
-            if stream.backlogged {
+            if stream.unread.is_backlogged() {
                 return;
             }
             if budget == 0 {
@@ -337,12 +347,16 @@ impl Caster {
         self.end(now, false, reason);
     }
 
-    /// Sends what is queued, says goodbye, and exits.
+    /// Sends what is queued if the link takes it, says goodbye, and exits. On a link that is full the goodbye would
+    /// stand behind the queue and be cut off with it, and the viewer would take the end for a lost link.
     fn end(&mut self, now: Instant, ok: bool, reason: String) {
         if self.done {
             return;
         }
         self.done = true;
+        if self.stream().is_some_and(|stream| stream.unread.is_backlogged()) {
+            self.queue.clear();
+        }
         while let Upstream::Live(stream) = &mut self.upstream {
             if let Some(unit) = self.queue.pop() {
                 self.meter.count(&unit);
@@ -358,6 +372,7 @@ impl Caster {
         self.meeting.leave(now, Bye::Finished);
         self.upstream = Upstream::Seeking;
         self.settle(now);
+        self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
     }
@@ -405,6 +420,7 @@ impl Caster {
     }
 
     fn net(&mut self, op: NetOp) {
+        self.report.count(&op);
         self.outputs.push_back(Output::Net(op));
     }
 
@@ -478,3 +494,6 @@ impl App for Caster {
         .fold(self.meeting.poll_timeout(), soonest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,4 +12,5 @@ pub mod rtmp_port;
 pub mod sink;
 pub mod source;
 pub mod stats;
+mod unread;
 pub mod viewer;

@@ -7,10 +7,10 @@ fn main() {
     let code = match cli::run() {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("punchcast: {failure}");
+            cli::talk(&format!("punchcast: {failure}"));
             match failure {
                 Failure::Usage(_) => {
-                    eprintln!("`punchcast --help` tells more");
+                    cli::talk("`punchcast --help` tells more");
                     cli::USAGE
                 }
                 Failure::Failed(_) => cli::NO_LINK,

@@ -3,14 +3,16 @@
 //! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
 //! results go to standard output and talk to standard error, in words.
 
-use crate::meeting::Link;
+use crate::meeting::{HOLE, Link};
 use crate::stats::Counts;
+use punchcast::app::NetOp;
 use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::Rung;
 use punchcast::rendezvous::agent;
 use punchcast::wire::message::{Refusal, Role};
 use serde_json::{Value, json};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -90,6 +92,8 @@ pub enum Notice {
     },
     /// The caster ended the cast in order (told to a viewer that goes on).
     CastEnded,
+    /// What it came to, before the end; for people alone.
+    Report(Report),
     /// The application is done.
     End {
         /// Whether it did what it was asked for.
@@ -97,6 +101,38 @@ pub enum Notice {
         /// Why it ends.
         reason: String,
     },
+}
+
+/// What a program came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The last link's rung, and how long it took since the request for it.
+    pub link: Option<(Rung, Duration)>,
+    /// Connections begun to find one; the system repeats the SYN of each.
+    pub dials: u32,
+    /// Pictures that passed.
+    pub frames: u64,
+}
+
+impl Report {
+    /// Counts the connections that the hole port begins.
+    pub(crate) fn count(&mut self, op: &NetOp) {
+        if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op
+            && conn.room == HOLE
+        {
+            self.dials = self.dials.saturating_add(1);
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.link {
+            Some((rung, took)) => write!(f, "report: {rung} after {:.0} ms", millis(took))?,
+            None => f.write_str("report: no link")?,
+        }
+        write!(f, ", {} dials, {} frames", self.dials, self.frames)
+    }
 }
 
 /// One second of a cast.
@@ -148,7 +184,11 @@ impl Notice {
             Self::Lost { why } => json!({"event": "lost", "why": why}),
             Self::CastEnded => json!({"event": "cast-end"}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
-            Self::StreamStarted | Self::Unit(_) | Self::StartSource | Self::KeyframeWanted => return None,
+            Self::StreamStarted
+            | Self::Unit(_)
+            | Self::StartSource
+            | Self::KeyframeWanted
+            | Self::Report(_) => return None,
         })
     }
 
@@ -177,6 +217,7 @@ impl Notice {
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
+            Self::Report(report) => report.to_string(),
             Self::Ready { .. }
             | Self::Peer { .. }
             | Self::StreamStarted

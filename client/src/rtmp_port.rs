@@ -16,7 +16,7 @@
 //! # Strangers
 //!
 //! A connection must finish its handshake within [`HANDSHAKE_TIME`] and publish or play within [`JOIN_TIME`]; there
-//! are at most [`MAX_CONNECTIONS`]. Keys are compared in constant time and never logged.
+//! are at most [`MAX_CONNECTIONS`]. A publisher that is silent for [`PUBLISHER_SILENCE`] makes room for another. Keys are compared in constant time and never logged.
 
 mod player;
 
@@ -34,6 +34,10 @@ pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// How long a connection may last without publishing or playing.
 pub const JOIN_TIME: Duration = Duration::from_secs(10);
+
+/// How long a publisher may send nothing. One that was suspended, or whose host went away, would keep the next one out;
+/// a live encoder sends many times a second, and fifteen seconds cover one that is changing scenes or swapping.
+pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
 
 /// Connections at once: far more than a user's players, far fewer than a process's descriptors.
 pub const MAX_CONNECTIONS: usize = 32;
@@ -130,13 +134,10 @@ pub struct RtmpPort {
     app: Option<String>,
     key: Option<StreamKey>,
     seeds: u64,
-    listener: ListenerId,
     conns: BTreeMap<ConnId, Conn>,
     cache: Cache,
     /// Of the streams that players see, one after another.
     clock: Clock,
-    /// Whether the publisher may be read from.
-    reading: bool,
     /// When to go on with players that were given only a part of what waits.
     resume: Option<Instant>,
     outputs: VecDeque<RtmpPortOutput>,
@@ -157,7 +158,8 @@ struct Conn {
 enum Role {
     /// Neither publishes nor plays, since this moment.
     Joining(Instant),
-    Publisher,
+    /// Publishes, and was last heard at this moment.
+    Publisher(Instant),
     Player(Player),
 }
 
@@ -172,11 +174,9 @@ impl RtmpPort {
             app: config.app,
             key: config.key.map(StreamKey::new),
             seeds: config.seed,
-            listener,
             conns: BTreeMap::new(),
             cache: Cache::new(),
             clock: Clock::default(),
-            reading: true,
             resume: None,
             outputs: VecDeque::from([RtmpPortOutput::Net(listen)]),
         }
@@ -215,7 +215,7 @@ impl RtmpPort {
             .map(id_of)
             .collect();
         for id in late {
-            log::debug!("conn={id} neither published nor played in time");
+            log::debug!("conn={id} neither published nor played in time, or was silent");
             self.close(id, Closing::Abort);
         }
         if self.resume.is_some_and(|at| at <= now) {
@@ -233,7 +233,7 @@ impl RtmpPort {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let join = self.conns.values().filter_map(Conn::deadline).min();
-        let join = join.map(|at| (at, "an rtmp connection must publish or play"));
+        let join = join.map(|at| (at, "an rtmp connection must publish, or play, or speak"));
         let resume = self.resume.map(|at| (at, "more waits for an rtmp player"));
         punchcast::app::soonest(resume, join)
     }
@@ -269,38 +269,6 @@ impl RtmpPort {
         }
     }
 
-    /// Stops or goes on reading from the publisher, so that a slow link pushes back on it.
-    pub fn set_reading(&mut self, on: bool) {
-        if self.reading != on {
-            self.reading = on;
-            if let Some((&conn, _)) = self.conns.iter().find(|(_, conn)| conn.is_publisher()) {
-                self.net(NetOp::Read { conn, on });
-            }
-        }
-    }
-
-    /// Closes the port and everybody on it.
-    pub fn close_all(&mut self) {
-        self.end_stream();
-        let rest: Vec<ConnId> = self.conns.keys().copied().collect();
-        for id in rest {
-            self.close(id, Closing::Flush);
-        }
-        self.net(NetOp::StopListening { listener: self.listener });
-    }
-
-    /// Whether somebody publishes.
-    #[must_use]
-    pub fn has_publisher(&self) -> bool {
-        self.conns.values().any(Conn::is_publisher)
-    }
-
-    /// How many play.
-    #[must_use]
-    pub fn players(&self) -> usize {
-        self.conns.values().filter(|conn| conn.is_player()).count()
-    }
-
     fn accepted(&mut self, now: Instant, id: ConnId, remote: SocketAddr) {
         if self.conns.len() == MAX_CONNECTIONS {
             log::debug!("conn={id} one connection too many");
@@ -315,6 +283,9 @@ impl RtmpPort {
 
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        if let Role::Publisher(heard) = &mut conn.role {
+            *heard = now;
+        }
         let result = conn.session.handle_input(bytes);
         // What the session has to say goes first.
         while let Some(conn) = self.conns.get_mut(&id)
@@ -337,7 +308,7 @@ impl RtmpPort {
     fn session_event(&mut self, now: Instant, id: ConnId, event: ServerEvent) {
         match event {
             ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
-                Ok(()) => self.let_publisher_in(id, stream, app, key),
+                Ok(()) => self.let_publisher_in(now, id, stream, app, key),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
@@ -349,9 +320,6 @@ impl RtmpPort {
                 if let Some(conn) = self.conns.get_mut(&id) {
                     let role = std::mem::replace(&mut conn.role, Role::Joining(now));
                     let remote = conn.remote;
-                    if !self.reading && matches!(role, Role::Publisher) {
-                        self.net(NetOp::Read { conn: id, on: true });
-                    }
                     self.left(role, remote);
                 }
             }
@@ -365,18 +333,16 @@ impl RtmpPort {
         if self.mode != what || !app_fits || !key_fits {
             return Err(Refusal::UnknownKey);
         }
-        if what == Mode::Publishers && self.has_publisher() { Err(Refusal::Busy) } else { Ok(()) }
+        let busy = what == Mode::Publishers && self.conns.values().any(Conn::is_publisher);
+        if busy { Err(Refusal::Busy) } else { Ok(()) }
     }
 
-    fn let_publisher_in(&mut self, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
+    fn let_publisher_in(&mut self, now: Instant, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.role = Role::Publisher;
+        conn.role = Role::Publisher(now);
         let remote = conn.remote;
         conn.session.accept(stream);
         self.event(Event::PublisherJoined { remote, app, key });
-        if !self.reading {
-            self.net(NetOp::Read { conn: id, on: false });
-        }
     }
 
     fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) {
@@ -460,7 +426,7 @@ impl RtmpPort {
     fn left(&mut self, role: Role, remote: SocketAddr) {
         match role {
             Role::Joining(_) => {}
-            Role::Publisher => self.event(Event::PublisherLeft { remote }),
+            Role::Publisher(_) => self.event(Event::PublisherLeft { remote }),
             Role::Player(player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
         }
     }
@@ -479,7 +445,8 @@ impl Conn {
         match self.role {
             Role::Joining(since) if self.session.is_established() => Some(since + JOIN_TIME),
             Role::Joining(since) => Some(since + HANDSHAKE_TIME),
-            Role::Publisher | Role::Player(_) => None,
+            Role::Publisher(heard) => Some(heard + PUBLISHER_SILENCE),
+            Role::Player(_) => None,
         }
     }
 
@@ -488,7 +455,7 @@ impl Conn {
     }
 
     const fn is_publisher(&self) -> bool {
-        matches!(self.role, Role::Publisher)
+        matches!(self.role, Role::Publisher(_))
     }
 }
 

@@ -51,6 +51,12 @@ impl Meter {
         }
     }
 
+    /// Pictures since the cast began.
+    #[must_use]
+    pub const fn total_frames(&self) -> u64 {
+        self.counts.total_frames
+    }
+
     /// When the next telling is due.
     #[must_use]
     pub fn due(&self) -> Instant {

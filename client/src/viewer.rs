@@ -10,18 +10,21 @@
 //! which gets every unit as a [`Notice`].
 
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Stats};
+use crate::notice::{Notice, Report, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::stats::Meter;
+use crate::unread::Unread;
 use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
+use punchcast::id::ClientId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::Unit;
+use punchcast::punch::schedule::ATTEMPT_TIME;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ServerEvent, ServerSession, StreamId};
 use punchcast::ticket::{self, Ticket, ViewerIdentity};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const PAGE: Room = Room(3);
@@ -57,6 +60,13 @@ struct Cast {
     heard: Instant,
     seen_first: bool,
     began: Instant,
+    unread: Unread,
+}
+
+/// A caster that was introduced and has no link yet.
+struct Met {
+    caster: ClientId,
+    at: Instant,
 }
 
 /// What has been bound so far; the ticket is shown when nothing is missing.
@@ -79,11 +89,13 @@ pub struct Viewer {
     wants_rtmp: bool,
     doors: Doors,
     cast: Option<Cast>,
-    /// When the caster that is being met was first heard of.
-    met: Option<Instant>,
+    /// The caster that is being met.
+    met: Option<Met>,
+    own_ips: Vec<IpAddr>,
     meter: Meter,
     once: bool,
     seed: u64,
+    report: Report,
     status: Status,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -95,6 +107,7 @@ impl Viewer {
         let mut viewer = Self {
             identity: config.identity,
             server: config.server,
+            own_ips: config.meeting.local_ips.clone(),
             meeting: Meeting::new(config.meeting),
             page_config: config.page,
             page: None,
@@ -110,6 +123,7 @@ impl Viewer {
             meter: Meter::new(now),
             once: config.once,
             seed: config.seed,
+            report: Report::default(),
             status: Status { message: "waiting for a caster".into(), ..Status::default() },
             outputs: VecDeque::new(),
         };
@@ -163,7 +177,17 @@ impl Viewer {
                     self.cast_over(now, finished, &loss.to_string());
                 }
             }
-            meeting::Event::Backlogged(_) | meeting::Event::Drained(_) | meeting::Event::NoLink(_) => {}
+            meeting::Event::Backlogged(conn) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.unread.begin();
+                }
+            }
+            meeting::Event::Drained(conn) => {
+                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                    cast.unread.end();
+                }
+            }
+            meeting::Event::NoLink(_) => {}
         }
     }
 
@@ -185,7 +209,10 @@ impl Viewer {
             return;
         }
         self.doors.told = true;
-        let page = self.doors.page.and_then(|local| self.page.as_ref().map(|page| page.link(local)));
+        let page = self
+            .doors
+            .page
+            .and_then(|local| self.page.as_ref().map(|page| page.link(reachable(local, &self.own_ips))));
         let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp: self.doors.rtmp };
         self.notice(notice);
     }
@@ -201,9 +228,14 @@ impl Viewer {
     }
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
+        if let agent::Event::PeerLeft { client } = &event
+            && self.met.as_ref().is_some_and(|met| met.caster == *client)
+        {
+            self.came_to_nothing(now);
+        }
         if let agent::Event::Introduced { peer, .. } = &event {
             if self.cast.is_none() {
-                self.met = Some(now);
+                self.met = Some(Met { caster: peer.client, at: now });
                 self.status.phase = Phase::Connecting;
                 self.status.message = "a caster was introduced; making the link".into();
                 self.show_status(now);
@@ -211,6 +243,15 @@ impl Viewer {
             self.notice(Notice::Peer { id: peer.client });
         }
         self.notice(Notice::Rendezvous(event));
+    }
+
+    /// The caster that was introduced left, or its time is over. A link that comes later is another story.
+    fn came_to_nothing(&mut self, now: Instant) {
+        self.met = None;
+        self.status.phase = Phase::Waiting;
+        self.status.message =
+            "the caster that was introduced did not get through; waiting for a caster".into();
+        self.show_status(now);
     }
 
     fn linked(&mut self, now: Instant, link: Link) {
@@ -223,7 +264,7 @@ impl Viewer {
         if let Some(old) = self.cast.take() {
             self.meeting.end(now, old.link.conn, Bye::NotChosen);
         }
-        let began = self.met.take().unwrap_or(now);
+        let began = self.met.take().map_or(now, |met| met.at);
         self.seed = self.seed.wrapping_add(1);
         self.cast = Some(Cast {
             link,
@@ -232,6 +273,7 @@ impl Viewer {
             heard: now,
             seen_first: false,
             began,
+            unread: Unread::default(),
         });
         self.meter.reset(now);
         self.status = Status {
@@ -243,6 +285,7 @@ impl Viewer {
             ..Status::default()
         };
         self.show_status(now);
+        self.report.link = Some((link.rung, now - began));
         self.notice(Notice::Link { link, elapsed: now - began });
     }
 
@@ -253,7 +296,14 @@ impl Viewer {
         loop {
             let Some(cast) = self.cast.as_mut() else { return };
             match cast.session.poll_output() {
-                Some(rtmp::Output::Transmit(bytes)) => self.meeting.send(now, conn, &bytes),
+                Some(rtmp::Output::Transmit(bytes)) => {
+                    if !cast.unread.count(bytes.len()) {
+                        self.meeting.end(now, conn, Bye::Leaving);
+                        self.cast_over(now, false, "the caster asks and does not read");
+                        return;
+                    }
+                    self.meeting.send(now, conn, &bytes);
+                }
                 Some(rtmp::Output::Event(event)) => self.session_event(now, event),
                 None => break,
             }
@@ -338,6 +388,9 @@ impl Viewer {
     fn leave(&mut self, now: Instant, ok: bool, reason: String) {
         self.meeting.leave(now, Bye::Leaving);
         self.settle(now);
+        if self.once {
+            self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
+        }
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
     }
@@ -349,8 +402,8 @@ impl Viewer {
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            // A keyframe comes every two seconds at the latest; asking the caster for one sooner needs a message that the
-            // link does not have yet.
+            // The next keyframe comes when its encoder makes one: our own every two seconds at the latest, a published stream as
+            // its program is set. Asking the caster for one sooner needs a message that the link does not have.
             PageEvent::KeyframeWanted => {}
         }
     }
@@ -388,6 +441,7 @@ impl Viewer {
     }
 
     fn net(&mut self, op: NetOp) {
+        self.report.count(&op);
         self.outputs.push_back(Output::Net(op));
     }
 
@@ -428,6 +482,9 @@ impl App for Viewer {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        if self.met.as_ref().is_some_and(|met| met.at + ATTEMPT_TIME <= now) {
+            self.came_to_nothing(now);
+        }
         if self.cast.is_some() && self.meter.is_due(now) {
             self.tell_stats(now, None);
             self.show_status(now);
@@ -443,6 +500,7 @@ impl App for Viewer {
         let stats = self.cast.as_ref().map(|_| (self.meter.due(), "statistics"));
         [
             self.meeting.poll_timeout(),
+            self.met.as_ref().map(|met| (met.at + ATTEMPT_TIME, "an introduction that came to nothing")),
             self.page.as_ref().and_then(Page::poll_timeout),
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
         ]
@@ -450,3 +508,17 @@ impl App for Viewer {
         .fold(stats, soonest)
     }
 }
+
+/// Where a browser finds what listens at `local`: the unspecified address is nobody's, so this host's first one of its
+/// family stands for it.
+fn reachable(local: SocketAddr, own: &[IpAddr]) -> SocketAddr {
+    if !local.ip().is_unspecified() {
+        return local;
+    }
+    let loopback = if local.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { Ipv6Addr::LOCALHOST.into() };
+    let ip = own.iter().copied().find(|ip| ip.is_ipv4() == local.is_ipv4()).unwrap_or(loopback);
+    SocketAddr::new(ip, local.port())
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,13 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// How long a listener waits before it accepts again after the system had no descriptor for it: an edge is not
-/// repeated, so waiting clients would be forgotten.
+/// How long a listener waits before it accepts again after an error that may last, most likely that the system had no
+/// descriptor for it: an edge is not repeated, so waiting clients would be forgotten.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Connections that may flush at one time: the application counts them no more, and each holds a descriptor. A quarter
+/// of the descriptors that a process usually has. Beyond it the oldest ends: what the kernel has of its bytes still goes.
+pub(super) const MAX_FLUSHING: usize = 256;
 
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
@@ -36,7 +40,6 @@ enum State {
     Open,
     /// The application closed it; what is queued goes out, what comes in is thrown away.
     Flushing {
-        deadline: Instant,
         finished: bool,
     },
     /// The end is noted in `pending` and not delivered yet.
@@ -101,6 +104,10 @@ pub(super) struct Sockets {
     events: Events,
     listeners: HashMap<ListenerId, Listener>,
     conns: HashMap<ConnId, Conn>,
+    /// Flushing connections by their deadlines, which come in order, for each has the same time.
+    /// Those that are done stay until they come to the front.
+    flushes: VecDeque<(Instant, ConnId)>,
+    /// How many of `flushes` are not done.
     flushing: usize,
     ready: VecDeque<Ready>,
     pending: VecDeque<Input<'static>>,
@@ -116,6 +123,7 @@ impl Sockets {
             events: Events::with_capacity(EVENTS),
             listeners: HashMap::new(),
             conns: HashMap::new(),
+            flushes: VecDeque::new(),
             flushing: 0,
             ready: VecDeque::new(),
             pending: VecDeque::new(),
@@ -219,9 +227,13 @@ impl Sockets {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         let open = matches!(entry.state, State::Open);
         if how == Closing::Flush && open {
-            entry.state = State::Flushing { deadline: now + FLUSH_TIME, finished: false };
+            entry.state = State::Flushing { finished: false };
             entry.reading = true;
+            self.flushes.push_back((now + FLUSH_TIME, conn));
             self.flushing += 1;
+            if self.flushing > MAX_FLUSHING {
+                self.end_oldest_flush();
+            }
             self.queue_read(conn);
             self.queue_write(conn);
         } else if matches!(self.conns.get(&conn), Some(entry) if !matches!(entry.state, State::Flushing { .. }))
@@ -254,6 +266,11 @@ impl Sockets {
         for conn in names {
             self.close(conn, Closing::Flush, now);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn flushing(&self) -> usize {
+        self.flushing
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -300,22 +317,33 @@ impl Sockets {
                 }
             }
         }
-        if self.flushing > 0 {
-            self.end_overdue(now);
-        }
+        self.end_overdue(now);
     }
 
     fn end_overdue(&mut self, now: Instant) {
-        let overdue: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, entry)| matches!(entry.state, State::Flushing { deadline, .. } if deadline <= now))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in overdue {
-            log::debug!("conn={conn} its peer does not take its last bytes");
-            self.forget(conn);
+        while let Some(&(deadline, conn)) = self.flushes.front()
+            && deadline <= now
+        {
+            self.flushes.pop_front();
+            if self.is_flushing(conn) {
+                log::debug!("conn={conn} its peer does not take its last bytes");
+                self.forget(conn);
+            }
         }
+    }
+
+    fn end_oldest_flush(&mut self) {
+        while let Some((_, conn)) = self.flushes.pop_front() {
+            if self.is_flushing(conn) {
+                log::debug!("conn={conn} ends for {MAX_FLUSHING} younger ones that flush");
+                self.forget(conn);
+                return;
+            }
+        }
+    }
+
+    fn is_flushing(&self, conn: ConnId) -> bool {
+        matches!(self.conns.get(&conn), Some(Conn { state: State::Flushing { .. }, .. }))
     }
 
     /// How many sockets are ready: a lap's length.
@@ -385,16 +413,15 @@ impl Sockets {
                 Some(Input::Accepted { listener: name, conn, local, remote })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) if socket::net_error(&error) == NetError::TooManyFiles => {
-                log::warn!("cannot accept: {error}; trying again");
-                listener.retry_at = Some(now + ACCEPT_RETRY);
-                None
-            }
-            Err(error) => {
-                // The connection died in the queue; the next one may be well.
+            Err(error) if is_of_one_connection(&error) => {
                 log::debug!("accept: {error}");
                 listener.queued = true;
                 self.ready.push_back(Ready::Accept(name));
+                None
+            }
+            Err(error) => {
+                log::warn!("cannot accept: {error}; trying again");
+                listener.retry_at = Some(now + ACCEPT_RETRY);
                 None
             }
         }
@@ -421,7 +448,7 @@ impl Sockets {
                     Err(error) => self.fail(conn, &error),
                 }
             }
-            State::Flushing { ref mut finished, .. } => {
+            State::Flushing { ref mut finished } => {
                 let was_finished = std::mem::replace(finished, true);
                 let result = entry.flush();
                 if result.is_err() {
@@ -430,7 +457,7 @@ impl Sockets {
                     if !was_finished && let Some(stream) = &entry.stream {
                         let _ = stream.shutdown(Shutdown::Write);
                     }
-                } else if let State::Flushing { finished, .. } = &mut entry.state {
+                } else if let State::Flushing { finished } = &mut entry.state {
                     *finished = false;
                 }
             }
@@ -515,6 +542,12 @@ impl Sockets {
                 let _ = self.poll.registry().deregister(&mut stream);
             }
         }
+        // Done is done: a deadline at the front would only wake the driver.
+        while let Some(&(_, first)) = self.flushes.front()
+            && !self.is_flushing(first)
+        {
+            self.flushes.pop_front();
+        }
         self.retry_accepts();
     }
 
@@ -558,11 +591,7 @@ impl Sockets {
     /// Waits until something is ready, or `deadline`, or a deadline of the sockets' own.
     pub(super) fn wait(&mut self, deadline: Option<Instant>, now: Instant) -> io::Result<()> {
         let retries = self.listeners.values().filter_map(|listener| listener.retry_at);
-        let flushes = self.conns.values().filter_map(|entry| match entry.state {
-            State::Flushing { deadline, .. } => Some(deadline),
-            State::Connecting | State::Open | State::Failed => None,
-        });
-        let own = if self.flushing > 0 { retries.chain(flushes).min() } else { retries.min() };
+        let own = retries.chain(self.flushes.front().map(|(deadline, _)| *deadline)).min();
         let until = match (deadline, own) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -604,6 +633,19 @@ impl Sockets {
     }
 }
 
+/// Whether an error of accept(2) took a connection out of the queue, so that the next one may be well: it died there, or
+/// brought an error of the network along. Any other error would come again at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+    )
+}
+
 /// IPv4 peers of a dual-stack listener are IPv4 peers.
 const fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
@@ -627,4 +669,22 @@ const fn listener_of(token: Token) -> Option<ListenerId> {
         return None;
     }
     Some(ListenerId { room: Room((token.0 >> 32) as u8), serial: token.0 as u32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_error_that_would_come_again_at_once_waits() {
+        // EINTR, ENETDOWN, ENETUNREACH, ECONNABORTED, EHOSTUNREACH.
+        for code in [4, 100, 101, 103, 113] {
+            assert!(is_of_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // EBADF, ENOMEM, EINVAL, ENFILE, EMFILE, ENOTSOCK, ENOBUFS, EPERM.
+        for code in [9, 12, 22, 23, 24, 88, 105, 1] {
+            assert!(!is_of_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
 }

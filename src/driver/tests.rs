@@ -1,7 +1,8 @@
 //! The driver on loopback, with an application that does as it is told.
 
+use super::sockets::MAX_FLUSHING;
 use super::*;
-use crate::app::{Closing, ConnId, ConnIds, ListenerId, NetError, NetOp, Room};
+use crate::app::{Closing, ConnId, ConnIds, FLUSH_TIME, ListenerId, NetError, NetOp, Room};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -226,11 +227,10 @@ fn a_socket_that_is_always_ready_starves_neither_others_nor_an_interrupt() {
     let (mut heard, mut interrupted) = (false, false);
     // A flood of a gigabyte would have to pass if the others waited for its end.
     for _ in 0..16_384 {
-        match next(&mut driver) {
-            Seen::Received(conn, _) if conn == quiet_conn => heard = true,
-            Seen::Interrupted => interrupted = true,
-            other => assert!(matches!(other, Seen::Received(..)), "{other:?}"),
-        }
+        let seen = next(&mut driver);
+        assert!(matches!(seen, Seen::Received(..) | Seen::Interrupted), "{seen:?}");
+        heard |= matches!(seen, Seen::Received(conn, _) if conn == quiet_conn);
+        interrupted |= seen == Seen::Interrupted;
         if heard && interrupted {
             break;
         }
@@ -276,4 +276,57 @@ fn a_knock_has_a_full_life_after_its_first_syn() {
     assert_eq!(next(&mut driver), Seen::Connected(conn));
     let (stream, _) = peer.accept().unwrap();
     assert_eq!(socket2::SockRef::from(&stream).ttl_v4().unwrap(), 64);
+}
+
+/// Sockets that accepted `count` connections, and the other ends.
+fn accepted(count: usize) -> (Sockets, Vec<ConnId>, Vec<TcpStream>) {
+    let (mut sockets, _waker) = Sockets::new().unwrap();
+    let addr = "127.0.0.1:0".parse().unwrap();
+    sockets.carry_out(NetOp::Listen { listener: LISTENER, addr, reuse: false }, now());
+    let Some(Input::Listening { local, .. }) = sockets.next_pending() else { panic!("it does not listen") };
+    let (mut conns, mut peers, mut buffer) = (Vec::new(), Vec::new(), [0; 16]);
+    while conns.len() < count {
+        peers.push(TcpStream::connect(local).unwrap());
+        let deadline = now() + Duration::from_secs(10);
+        while conns.len() < peers.len() {
+            assert!(now() < deadline, "nothing is accepted");
+            sockets.wait(Some(deadline), now()).unwrap();
+            let mut lap = sockets.ready();
+            while let Some(input) = sockets.step_ready(&mut lap, &mut buffer, now()) {
+                let Input::Accepted { conn, .. } = input else { panic!("{input:?}") };
+                conns.push(conn);
+            }
+        }
+    }
+    (sockets, conns, peers)
+}
+
+#[test]
+fn a_peer_that_does_not_end_its_side_is_let_go_in_time() {
+    let (mut sockets, conns, _peers) = accepted(2);
+    let start = now();
+    for (late, conn) in conns.into_iter().enumerate() {
+        let at = start + FLUSH_TIME / 2 * late as u32;
+        sockets.carry_out(NetOp::Close { conn, how: Closing::Flush }, at);
+    }
+    sockets.handle_timeout(start + FLUSH_TIME - Duration::from_millis(1));
+    assert_eq!(sockets.flushing(), 2);
+    sockets.handle_timeout(start + FLUSH_TIME);
+    assert_eq!(sockets.flushing(), 1);
+    sockets.handle_timeout(start + FLUSH_TIME / 2 * 3);
+    assert!(sockets.is_idle());
+}
+
+#[test]
+fn the_oldest_flush_gives_way_to_one_too_many_and_its_bytes_still_arrive() {
+    let (mut sockets, conns, mut peers) = accepted(MAX_FLUSHING + 1);
+    for conn in conns {
+        sockets.carry_out(NetOp::Send { conn, bytes: b"last words".to_vec() }, now());
+        sockets.carry_out(NetOp::Close { conn, how: Closing::Flush }, now());
+    }
+    assert_eq!(sockets.flushing(), MAX_FLUSHING);
+    let mut heard = Vec::new();
+    peers[0].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    peers[0].read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"last words");
 }

@@ -3,10 +3,12 @@
 //! A stranger who reaches the port holds at most [`PER_SOURCE`] connections for at most
 //! [`HANDSHAKE_TIME`](super::HANDSHAKE_TIME) each, and begins at most [`RATE`] in [`RATE_WINDOW`]; all strangers
 //! together hold [`TOTAL`]. Addresses that an introduction named have [`RESERVED`] places more, so that a crowd
-//! of strangers does not shut out the peer who is awaited. A connection that was established, or ended, leaves.
+//! of strangers does not shut out the peer who is awaited; and from those a newcomer may displace the oldest that stands
+//! there ([`Door::receive`]). A connection that was established, or ended, leaves.
 
+use crate::endpoint::Prefix;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Connections before the door, all together. Each costs a descriptor and less than a kilobyte for five seconds.
@@ -36,14 +38,27 @@ const EXPECTED: usize = 64;
 /// Bounds the connections that are not established yet. See the module's account.
 #[derive(Debug, Default)]
 pub struct Door {
-    sources: BTreeMap<Source, Visits>,
-    expected: Vec<Source>,
+    sources: BTreeMap<Prefix, Visits>,
+    expected: Vec<Prefix>,
     inside: usize,
 }
 
-/// An IPv4 address, or an IPv6 /64, which is what one subscriber has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Source(IpAddr);
+/// What becomes of a connection that comes before the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may stand there, and must leave once.
+    Yes,
+    /// The same, and the oldest that stands there from its [`Prefix`] is to be closed, and to leave.
+    Displace,
+    /// It is to be closed at once, unread and unanswered.
+    No,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Displacing {
+    Yes,
+    No,
+}
 
 #[derive(Debug)]
 struct Visits {
@@ -61,7 +76,7 @@ impl Door {
 
     /// Awaits connections from `addr`: an introduction, or the ticket, named it.
     pub fn expect(&mut self, addr: IpAddr) {
-        let source = Source::of(addr);
+        let source = Prefix::of(addr);
         self.expected.retain(|&known| known != source);
         if self.expected.len() == EXPECTED {
             self.expected.remove(0);
@@ -69,37 +84,49 @@ impl Door {
         self.expected.push(source);
     }
 
-    /// Whether a connection from `addr` may come before the door; if so it must [`leave`](Self::leave) once.
-    /// Otherwise it is to be closed at once, unread and unanswered.
+    /// Whether a connection from `addr` may come before the door without another giving way; if so it must
+    /// [`leave`](Self::leave) once. Otherwise it is to be closed at once, unread and unanswered.
     pub fn admit(&mut self, addr: IpAddr, now: Instant) -> bool {
-        let source = Source::of(addr);
+        self.visit(addr, now, Displacing::No) == Admission::Yes
+    }
+
+    /// As [`admit`](Self::admit), but from an expected source a newcomer may displace the oldest: whoever shares the
+    /// awaited peer's address cannot shut it out by standing there.
+    pub fn receive(&mut self, addr: IpAddr, now: Instant) -> Admission {
+        self.visit(addr, now, Displacing::Yes)
+    }
+
+    fn visit(&mut self, addr: IpAddr, now: Instant, displacing: Displacing) -> Admission {
+        let source = Prefix::of(addr);
         let expected = self.expected.contains(&source);
+        let crowd = self.sources.get(&source).is_some_and(|visits| visits.waiting >= PER_SOURCE);
+        let displace = expected && crowd && displacing == Displacing::Yes;
         let places = if expected { TOTAL + RESERVED } else { TOTAL };
-        if self.inside >= places {
-            return false;
+        if (crowd || self.inside >= places) && !displace {
+            return Admission::No;
         }
         if !self.sources.contains_key(&source) && self.sources.len() >= SOURCES {
             self.sources.retain(|_, visits| visits.waiting > 0 || !visits.window_is_over(now));
             if self.sources.len() >= SOURCES && !expected {
-                return false;
+                return Admission::No;
             }
         }
         let visits = self.sources.entry(source).or_insert(Visits { waiting: 0, window_began: now, begun: 0 });
         if visits.window_is_over(now) {
             (visits.window_began, visits.begun) = (now, 0);
         }
-        if visits.waiting >= PER_SOURCE || visits.begun >= RATE {
-            return false;
+        if visits.begun >= RATE {
+            return Admission::No;
         }
         visits.waiting += 1;
         visits.begun += 1;
         self.inside += 1;
-        true
+        if displace { Admission::Displace } else { Admission::Yes }
     }
 
     /// An admitted connection from `addr` was established or ended.
     pub fn leave(&mut self, addr: IpAddr) {
-        if let Some(visits) = self.sources.get_mut(&Source::of(addr))
+        if let Some(visits) = self.sources.get_mut(&Prefix::of(addr))
             && visits.waiting > 0
         {
             visits.waiting -= 1;
@@ -117,14 +144,5 @@ impl Door {
 impl Visits {
     fn window_is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.window_began) >= RATE_WINDOW
-    }
-}
-
-impl Source {
-    fn of(addr: IpAddr) -> Self {
-        Self(match addr.to_canonical() {
-            IpAddr::V4(addr) => IpAddr::V4(addr),
-            IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
-        })
     }
 }

@@ -8,9 +8,9 @@
 //!
 //! ```text
 //!  caster                                           viewer
-//!    │  message 1: e, tag under (secret, es)           │  waits at most HANDSHAKE_TIME, exactly 51 bytes,
+//!    │  message 1: e, facts under (secret, es)         │  waits at most HANDSHAKE_TIME, exactly 51 bytes,
 //!    ├────────────────────────────────────────────────▶│  answers nobody who lacks the ticket
-//!    │                     message 2: e, tag under ee  │
+//!    │                   message 2: e, facts under ee  │
 //!    │◀────────────────────────────────────────────────┤
 //!  Established: the viewer's key and the secret are      │
 //!  proven    │                                        │
@@ -61,7 +61,7 @@ mod record;
 mod tests;
 
 pub use channel::{Channel, HANDSHAKE_TIME, PING_EVERY, PONGS_PER_SECOND, SILENCE, SPARE_TIME};
-pub use door::{Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
+pub use door::{Admission, Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
 pub use keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};
 pub use noise::REKEY_EVERY;
 pub use record::{Bye, MAX_RECORD, STREAM_CHUNK};

@@ -189,21 +189,18 @@ fn pings_measure_the_way_there_and_back() {
 #[test]
 fn a_flood_of_pings_is_not_answered_without_end() {
     let mut pair = Pair::established();
-    let mut flood = Vec::new();
+    let mut answered = 0;
+    // Nine seconds' pings, within one moment of the viewer's; one more was answered when the link was made.
     for n in 1..10 {
         let at = pair.now + PING_EVERY * n;
-        // The caster must hear something, or it would take the viewer for dead.
-        pair.viewer.handle_timeout(at);
-        let (ping, _) = drain(&mut pair.viewer);
-        pair.caster.handle_input(at, &ping).unwrap();
         pair.caster.handle_timeout(at);
-        flood.extend(drain(&mut pair.caster).0);
+        let (ping, _) = drain(&mut pair.caster);
+        pair.viewer.handle_input(pair.now, &ping).unwrap();
+        let (pong, _) = drain(&mut pair.viewer);
+        answered += pong.len();
+        pair.caster.handle_input(at, &pong).unwrap();
     }
-    // Nine seconds' pings (and pongs) within one; one more was answered when the link was made.
-    assert_eq!(flood.len(), 2 * 9 * 28);
-    pair.viewer.handle_input(pair.now, &flood).unwrap();
-    let (answers, _) = drain(&mut pair.viewer);
-    assert_eq!(answers.len(), usize::from(PONGS_PER_SECOND - 1) * 28);
+    assert_eq!(answered, usize::from(PONGS_PER_SECOND - 1) * 28);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `punchcast cast TICKET`.
 
-use super::output::{Printer, print_line};
+use super::output::{Printer, print_line, talk};
 use super::{DONE, Failure, NO_LINK, args, server, view};
 use crate::caster::{Caster, Config};
 use crate::meeting;
@@ -23,7 +23,8 @@ punchcast cast TICKET: finds the viewer who made TICKET and sends it a live pict
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
                           OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
   --source pattern      a moving test picture with a clock and frame numbers
-  --source FILE.flv     a file in real time; `-` for FLV on standard input
+  --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
+                        comes and no faster than real time
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
   --duration SECS       end by itself
   --json                one JSON object a line on standard output
@@ -77,7 +78,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 let text = args::text("ticket", value)?;
                 ticket = Some(text.parse::<Ticket>().map_err(|error| Failure::Usage(error.to_string()))?);
             }
-            other @ (Short(_) | Long(_) | Value(_)) => return Err(other.unexpected().into()),
+            // Not echoed: it may be a ticket, which is a secret.
+            Value(_) => return Err(Failure::Usage("one TICKET only".into())),
+            other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
     }
     let missing =
@@ -106,7 +109,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
-                eprintln!("publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)");
+                talk(&format!(
+                    "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
+                ));
             }
             Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
             Notice::KeyframeWanted => control.request_keyframe(),
@@ -121,11 +126,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     match outcome {
         (true, reason) => {
-            eprintln!("punchcast: {reason}");
+            talk(&format!("punchcast: {reason}"));
             Ok(DONE)
         }
         (false, reason) => {
-            eprintln!("punchcast: {reason}");
+            talk(&format!("punchcast: {reason}"));
             Ok(NO_LINK)
         }
     }
@@ -162,19 +167,20 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let servers = match ticket.server.as_ref().map(server::resolve).transpose() {
         Ok(servers) => servers,
         Err(why) if !ticket.addresses.is_empty() => {
-            eprintln!("{why}; trying the viewer's own addresses alone");
+            talk(&format!("{why}; trying the viewer's own addresses alone"));
             None
         }
         Err(why) => return Err(Failure::Failed(why)),
     };
-    let seed = super::random_u64()?;
+    // Of its own: the one beside it fills handshakes that others see, and this one makes what nobody may guess.
+    let (seed, agent_seed) = (super::random_u64()?, super::random_u64()?);
     let agent = servers.map(|servers| agent::Config {
         room: meeting::RENDEZVOUS,
         servers,
         role: Role::Caster,
         rendezvous: ticket.rendezvous,
         owner: None,
-        seed,
+        seed: agent_seed,
     });
     let meeting = meeting::Config {
         secrets: meeting::Secrets::Caster(ticket.caster_secrets()),
@@ -184,4 +190,22 @@ fn config(options: &Options) -> Result<Config, Failure> {
     };
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
     Ok(Config { meeting, rtmp, duration: options.duration, seed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::ticket::ViewerIdentity;
+
+    #[test]
+    fn a_second_ticket_is_refused_without_a_word_of_it() {
+        let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
+        let ticket = identity.ticket(None, Vec::new()).to_string();
+        let mut parser = lexopt::Parser::from_args([ticket.as_str(), ticket.as_str()]);
+        match parse(&mut parser) {
+            Err(Failure::Usage(why)) => assert_eq!(why, "one TICKET only"),
+            Err(Failure::Failed(why)) => panic!("{why}"),
+            Ok(_) => panic!("two tickets are taken"),
+        }
+    }
 }

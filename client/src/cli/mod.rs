@@ -5,7 +5,10 @@ mod cast;
 mod check;
 mod output;
 mod server;
+mod sinks;
 mod view;
+
+pub use output::talk;
 
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt;

@@ -15,6 +15,11 @@ pub(super) fn print_line(line: &str) {
     }
 }
 
+/// Says a line on standard error. Who has closed it does not want to hear it, and that is no reason to stop.
+pub fn talk(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Shows notices: JSON lines on standard output, or talk on standard error.
 pub(super) struct Printer {
     json: bool,
@@ -32,8 +37,8 @@ impl Printer {
 
     pub(super) fn show(&self, notice: &Notice) {
         if !self.json {
-            if let Some(talk) = notice.to_talk() {
-                eprintln!("{talk}");
+            if let Some(line) = notice.to_talk() {
+                talk(&line);
             }
             return;
         }

@@ -1,11 +1,11 @@
 //! `punchcast view`.
 
-use super::output::{Printer, print_line};
+use super::output::{Printer, print_line, talk};
+use super::sinks::Sinks;
 use super::{DONE, Failure, NO_LINK, args, server};
 use crate::meeting;
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
-use crate::sink::{Recorder, Snapshot};
 use crate::viewer::{Config, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::driver::{self, Driver, Step};
@@ -89,7 +89,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let page_token = PageToken::new(random_bytes()?);
     let config = config(&options, identity, page_token)?;
     let stdout_is_taken = options.record.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let mut sinks = Sinks::open(&options)?;
+    let mut sinks = Sinks::open(options.record.as_deref(), options.snapshot.as_deref())?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
@@ -107,33 +107,34 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             _ => {}
         }
     }
-    sinks.finish()?;
-    match outcome {
-        (true, _) => Ok(DONE),
+    // First of all why it ends; what the files have to say comes after it and hides nothing.
+    let code = match outcome {
+        (true, _) => DONE,
         (false, reason) => {
-            eprintln!("punchcast: {reason}");
-            Ok(NO_LINK)
+            talk(&format!("punchcast: {reason}"));
+            NO_LINK
         }
-    }
+    };
+    Ok(code.max(sinks.finish(options.once)))
 }
 
 fn show_ready(ticket: Option<&str>, page: Option<&str>, rtmp: Option<SocketAddr>, stdout_is_taken: bool) {
     if let Some(ticket) = ticket {
         if stdout_is_taken {
-            eprintln!("{ticket}");
+            talk(ticket);
         } else {
             print_line(ticket);
         }
         if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-            eprintln!("\n{}", page::terminal_qr(ticket));
+            talk(&format!("\n{}", page::terminal_qr(ticket)));
         }
-        eprintln!("To cast to this machine, run there:\n  punchcast cast '{ticket}'");
+        talk(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
     }
     if let Some(page) = page {
-        eprintln!("The picture will be at {page}");
+        talk(&format!("The picture will be at {page}"));
     }
     if let Some(rtmp) = rtmp {
-        eprintln!("Players find it at rtmp://{rtmp}/punchcast/live");
+        talk(&format!("Players find it at rtmp://{rtmp}/punchcast/live"));
     }
 }
 
@@ -144,14 +145,15 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
     }
     let servers = server.as_ref().map(server::resolve).transpose().map_err(Failure::Failed)?;
     let local_ips = own_addresses(server.as_ref());
-    let seed = super::random_u64()?;
+    // Of its own: the one beside it is told to browsers and players, and this one makes what nobody may guess.
+    let (seed, agent_seed) = (super::random_u64()?, super::random_u64()?);
     let agent = servers.map(|servers| agent::Config {
         room: meeting::RENDEZVOUS,
         servers,
         role: Role::Viewer,
         rendezvous: identity.rendezvous(),
         owner: Some(identity.owner),
-        seed,
+        seed: agent_seed,
     });
     let meeting = meeting::Config {
         secrets: meeting::Secrets::Viewer(identity.viewer_secrets()),
@@ -189,48 +191,4 @@ pub(super) fn random_bytes() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
     fill(&mut bytes)?;
     Ok(bytes)
-}
-
-/// What the viewer writes to.
-struct Sinks {
-    record: Option<Recorder>,
-    snapshot: Option<Snapshot>,
-}
-
-impl Sinks {
-    fn open(options: &Options) -> Result<Self, Failure> {
-        let record = options.record.as_deref().map(|path| {
-            Recorder::create(path)
-                .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", path.display())))
-        });
-        Ok(Self { record: record.transpose()?, snapshot: options.snapshot.as_deref().map(Snapshot::new) })
-    }
-
-    fn write(&mut self, unit: &punchcast::media::Unit) {
-        if let Some(record) = &mut self.record {
-            record.write(unit);
-        }
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.write(unit);
-        }
-    }
-
-    fn stream_started(&mut self) {
-        if let Some(record) = &mut self.record {
-            record.next_stream();
-        }
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        let Self { record, snapshot } = self;
-        if let Some(record) = record {
-            record
-                .finish()
-                .map_err(|error| Failure::Failed(format!("the recording is incomplete: {error}")))?;
-        }
-        if let Some(snapshot) = snapshot {
-            snapshot.finish().map_err(|error| Failure::Failed(format!("no snapshot: {error}")))?;
-        }
-        Ok(())
-    }
 }

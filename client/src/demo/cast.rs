@@ -4,6 +4,7 @@ use super::lab::Lab;
 use super::process::{Heard, Process, Programs, Who};
 use super::story::{Story, say};
 use super::{Options, event::Event};
+use punchcast::ticket::{ASSIST_PORT, MAIN_PORT};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -22,11 +23,6 @@ const END: Duration = Duration::from_secs(5);
 
 /// How often the demo looks for what does not come as a message.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// The daemon's ports, unless somebody else has them.
-const MAIN_PORT: u16 = 4000;
-/// See [`MAIN_PORT`].
-const ASSIST_PORT: u16 = 8000;
 
 /// Where the daemon listens.
 #[derive(Clone, Copy, Debug)]

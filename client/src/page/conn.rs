@@ -4,6 +4,7 @@ use super::http::{self, Head, MAX_HEAD, Response, Status as Code};
 use super::site::{Answer, Site};
 use super::socket::{Received, Socket, Wish};
 use punchcast::app::Closing;
+use punchcast::endpoint::Prefix;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ pub(super) const IDLE_TIME: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Conn {
     local: SocketAddr,
+    /// Where it comes from.
+    pub(super) source: Prefix,
+    /// A request of its was answered with what it asked for, so it is no stranger.
+    pub(super) passed: bool,
     /// The driver holds bytes that the socket did not take.
     pub(super) backlogged: bool,
     /// What the connection is.
@@ -57,10 +62,10 @@ impl Turn {
 }
 
 impl Conn {
-    /// A connection accepted at `now` on our address `local`.
-    pub(super) fn new(now: Instant, local: SocketAddr) -> Self {
+    /// A connection from `remote`, accepted at `now` on our address `local`.
+    pub(super) fn new(now: Instant, local: SocketAddr, remote: SocketAddr) -> Self {
         let stage = Stage::Http { head: Vec::new(), until: now + HEAD_TIME };
-        Self { local, backlogged: false, stage }
+        Self { local, source: Prefix::of(remote.ip()), passed: false, backlogged: false, stage }
     }
 
     /// Takes bytes of a request head. Where they ask for a WebSocket and may have one, `joined` gets the response
@@ -89,11 +94,13 @@ impl Conn {
         head.clear();
         match site.answer(&request, self.local) {
             Answer::Socket { accept } => {
+                self.passed = true;
                 *joined = Some((http::switch_protocols(&accept), rest));
                 Turn::default()
             }
             Answer::Response(response) => {
                 *until = now + IDLE_TIME;
+                self.passed |= response.status == Code::Ok;
                 // A request sent before the last one was answered could make answers pile up; no browser does it.
                 let keep_alive = request.keep_alive && response.status == Code::Ok && rest.is_empty();
                 let send = response.encode(request.head_only, keep_alive);

@@ -34,6 +34,7 @@ pub use status::{Phase, Status};
 use conn::{Conn, Stage, Turn};
 use packet::{PacketKind, Reading};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room, soonest};
+use punchcast::endpoint::Prefix;
 use punchcast::media::{Cache, Unit};
 use site::Site;
 use socket::{Socket, Wish};
@@ -44,6 +45,13 @@ use std::time::{Duration, Instant};
 /// How many connections the page serves at once. A browser opens six for files and one WebSocket per tab; this
 /// leaves room for several tabs and screens, and bounds what strangers on the network can take up.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// Of those, connections that no request has let in yet, all together: the other half is for browsers that were, and for
+/// more connections of the same machines.
+pub const MAX_STRANGERS: usize = 32;
+
+/// Connections of one source that no request has let in yet. A browser opens six.
+pub const MAX_STRANGERS_PER_SOURCE: usize = 8;
 
 /// The shortest time between two key frames asked for: each one costs as much as many pictures.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
@@ -102,7 +110,6 @@ pub enum PageEvent {
 /// The room of the viewer's page. See the [module](self).
 #[derive(Debug)]
 pub struct Page {
-    listener: ListenerId,
     site: Site,
     conns: BTreeMap<ConnId, Conn>,
     cache: Cache,
@@ -143,7 +150,6 @@ impl Page {
         let listener = ListenerId { room, serial: 0 };
         let listen = NetOp::Listen { listener, addr: config.addr, reuse: false };
         Self {
-            listener,
             site: Site::new(config.ticket_link, config.token, config.seed),
             conns: BTreeMap::new(),
             cache: Cache::new(),
@@ -248,25 +254,26 @@ impl Page {
         }
     }
 
-    /// Ends the page: no more connections, a goodbye to each browser.
-    pub fn shutdown(&mut self, _now: Instant) {
-        self.net(NetOp::StopListening { listener: self.listener });
-        for (id, conn) in std::mem::take(&mut self.conns) {
-            if let Stage::Socket(mut socket) = conn.stage {
-                socket.close();
-                self.net(NetOp::Send { conn: id, bytes: socket.take_outbound() });
-            }
-            self.net(NetOp::Close { conn: id, how: Closing::Flush });
-        }
-    }
-
     fn accept(&mut self, now: Instant, id: ConnId, local: SocketAddr, remote: SocketAddr) {
-        if self.conns.len() >= MAX_CONNECTIONS {
+        let conn = Conn::new(now, local, remote);
+        if !self.has_place(conn.source) {
             log::debug!("page: conn={id} from {remote} is one too many");
             self.net(NetOp::Close { conn: id, how: Closing::Abort });
             return;
         }
-        self.conns.insert(id, Conn::new(now, local));
+        self.conns.insert(id, conn);
+    }
+
+    fn has_place(&self, source: Prefix) -> bool {
+        let (mut strangers, mut own, mut known) = (0, 0, false);
+        for conn in self.conns.values() {
+            strangers += usize::from(!conn.passed);
+            own += usize::from(!conn.passed && conn.source == source);
+            known |= conn.passed && conn.source == source;
+        }
+        self.conns.len() < MAX_CONNECTIONS
+            && own < MAX_STRANGERS_PER_SOURCE
+            && (known || strangers < MAX_STRANGERS)
     }
 
     fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {

@@ -105,11 +105,6 @@ impl Socket {
         self.owes_control = Some(control);
     }
 
-    /// Says goodbye.
-    pub(super) fn close(&mut self) {
-        self.write(Message::Close(None));
-    }
-
     /// Takes the passing of time; returns whether the browser still counts as there.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         if now >= self.heard + MAX_SILENCE {

@@ -75,9 +75,13 @@ impl Bed {
     }
 
     fn accept(&mut self, local: &str) -> ConnId {
+        self.accept_from("127.0.0.1:50000", local)
+    }
+
+    fn accept_from(&mut self, remote: &str, local: &str) -> ConnId {
         let conn = ConnId { room: ROOM, serial: ConnId::ACCEPTED | self.accepted };
         self.accepted += 1;
-        let (local, remote) = (local.parse().unwrap(), "127.0.0.1:50000".parse().unwrap());
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
         let listener = ListenerId { room: ROOM, serial: 0 };
         self.page.handle_input(self.now, Input::Accepted { listener, conn, local, remote });
         self.drain();
@@ -283,11 +287,42 @@ fn slow_heads_and_idle_connections_end() {
 fn one_connection_too_many_is_turned_away() {
     let mut bed = Bed::new();
     for _ in 0..MAX_CONNECTIONS {
-        bed.accept(LOOPBACK);
+        assert!(bed.ask(LOOPBACK, &get("/", LOOPBACK)).1.starts_with("HTTP/1.1 200 "));
     }
     assert!(bed.closed.is_empty());
     let last = bed.accept(LOOPBACK);
     assert_eq!(bed.closed.get(&last), Some(&Closing::Abort));
+}
+
+#[test]
+fn strangers_leave_places_for_those_who_were_let_in() {
+    let token = PageToken::new([0x5a; 16]);
+    let mut bed = Bed::with_token(Some(token.clone()));
+    let browser = "192.168.1.9:50000";
+    let inside = bed.accept_from(browser, NETWORK);
+    bed.receive(inside, get(&format!("/?t={}", token.as_str()), NETWORK).as_bytes());
+    assert!(bed.taken(inside).starts_with(b"HTTP/1.1 200 "));
+
+    for stranger in 0..MAX_STRANGERS / MAX_STRANGERS_PER_SOURCE {
+        let from = format!("192.168.2.{stranger}:50000");
+        for _ in 0..MAX_STRANGERS_PER_SOURCE {
+            bed.accept_from(&from, NETWORK);
+        }
+        assert_eq!(bed.closed.len(), stranger, "within what one source may have");
+        let ninth = bed.accept_from(&from, NETWORK);
+        assert_eq!(bed.closed.get(&ninth), Some(&Closing::Abort));
+    }
+    let turned_away = bed.closed.len();
+    let newcomer = bed.accept_from("192.168.3.1:50000", NETWORK);
+    assert_eq!(bed.closed.get(&newcomer), Some(&Closing::Abort), "strangers have taken up their places");
+    for _ in 0..6 {
+        bed.accept_from(browser, NETWORK);
+    }
+    assert_eq!(bed.closed.len(), turned_away + 1, "who was let in opens more");
+
+    bed.pass(HEAD_TIME);
+    let newcomer = bed.accept_from("192.168.3.1:50000", NETWORK);
+    assert!(!bed.closed.contains_key(&newcomer), "strangers do not stay");
 }
 
 #[test]
@@ -461,16 +496,6 @@ fn a_silent_browser_is_pinged_then_given_up() {
     assert!(bed.closed.is_empty());
     bed.pass(Duration::from_millis(1));
     assert_eq!(bed.closed.get(&conn), Some(&Closing::Abort));
-}
-
-#[test]
-fn shutting_down_says_goodbye() {
-    let mut bed = Bed::new();
-    let (conn, _) = bed.join();
-    bed.page.shutdown(bed.now);
-    bed.drain();
-    assert_eq!(bed.messages(conn), [(8, vec![])]);
-    assert_eq!(bed.closed.get(&conn), Some(&Closing::Flush));
 }
 
 // ---- Hostile bytes ----

@@ -200,14 +200,12 @@ fn a_publisher_comes_gives_media_and_leaves() {
     scene.join_publisher(1);
     let (remote, app, stream_key) = (remote(1), "live".to_owned(), StreamKey::new("key"));
     assert_eq!(scene.events, [Event::PublisherJoined { remote, app, key: stream_key }]);
-    assert!(scene.port.has_publisher());
     scene.client(1).session.send_media(&key(5)).unwrap();
     scene.settle();
     assert_eq!(scene.events[1..], [Event::Media(key(5))]);
     scene.client(1).session.finish();
     scene.settle();
     assert_eq!(scene.events[2..], [Event::PublisherLeft { remote }]);
-    assert!(!scene.port.has_publisher());
 }
 
 #[test]
@@ -248,7 +246,6 @@ fn every_player_gets_every_unit() {
     let mut scene = Scene::players();
     scene.join_player(1);
     scene.join_player(2);
-    assert_eq!(scene.port.players(), 2);
     for unit in [header(0), key(0), audio(10), inter(40)] {
         scene.publish(&unit);
     }
@@ -346,7 +343,7 @@ fn the_end_of_the_stream_reaches_the_players() {
 fn strangers_are_given_five_and_ten_seconds() {
     let mut scene = Scene::players();
     scene.connect(1);
-    let why = "an rtmp connection must publish or play";
+    let why = "an rtmp connection must publish, or play, or speak";
     assert_eq!(scene.port.poll_timeout(), Some((scene.now + HANDSHAKE_TIME, why)));
     // A handshake and no more.
     scene.connect(2);
@@ -403,18 +400,21 @@ fn garbage_ends_its_own_connection_alone() {
 }
 
 #[test]
-fn a_publisher_is_held_back_and_let_go() {
+fn a_publisher_that_falls_silent_makes_room_for_the_next() {
     let mut scene = Scene::publishers();
-    scene.port.set_reading(false);
     scene.join_publisher(1);
-    let read = |on| NetOp::Read { conn: id(1), on };
-    assert_eq!(scene.ops[1..], [read(false)]);
-    scene.port.set_reading(false);
-    scene.port.set_reading(true);
+    scene.now += PUBLISHER_SILENCE - Duration::from_millis(1);
+    scene.client(1).session.send_media(&key(5)).unwrap();
     scene.settle();
-    assert_eq!(scene.ops[1..], [read(false), read(true)]);
-    scene.port.close_all();
-    scene.settle();
-    assert_eq!(scene.client(1).closed, Some(Closing::Flush));
-    assert_eq!(scene.ops.last(), Some(&NetOp::StopListening { listener: LISTENER }));
+    scene.now += PUBLISHER_SILENCE - Duration::from_millis(1);
+    scene.timeout();
+    assert_eq!(scene.client(1).closed, None);
+    scene.join_publisher(2);
+    assert_eq!(scene.client(2).refusal(), "NetStream.Publish.BadName");
+    scene.now += Duration::from_millis(1);
+    scene.timeout();
+    assert_eq!(scene.client(1).closed, Some(Closing::Abort));
+    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1) }));
+    scene.join_publisher(3);
+    assert_eq!(scene.client(3).events, [ClientEvent::Publishing]);
 }

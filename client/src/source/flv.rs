@@ -1,7 +1,8 @@
 //! An FLV file, or FLV from standard input, as a source.
 //!
-//! A file is played at the speed of its timestamps, its first unit at once. Standard input is live already: its
-//! units go on as they come.
+//! Both are played at the speed of their timestamps, the first unit at once. Standard input is mostly live already:
+//! what comes at its own speed is late by the time it is read, and goes on as it comes. What is piped faster than that
+//! waits in the pipe, so that its writer feels it and nothing is left out.
 
 use super::SourceEvent;
 use super::control::{Control, now};
@@ -36,7 +37,7 @@ const MAX_STEP_BACK: i32 = 2_000;
 pub enum FlvInput {
     /// A file, played at the speed of its timestamps.
     File(PathBuf),
-    /// Standard input, passed on as it comes.
+    /// Standard input, passed on as it comes, no earlier than its timestamps say.
     Stdin,
 }
 
@@ -111,7 +112,7 @@ impl Feed {
             match file.read(&mut buffer) {
                 Ok(0) => return self.end(&reader),
                 Ok(read) => {
-                    if !self.take(&mut reader, &buffer[..read], true, emit)? {
+                    if !self.take(&mut reader, &buffer[..read], emit)? {
                         return Ok(Outcome::Stopped);
                     }
                 }
@@ -121,7 +122,7 @@ impl Feed {
         }
     }
 
-    /// Passes a live stream on as it comes. Its reader has a thread of its own, which a silent stream leaves
+    /// Passes a stream on as it comes, no earlier than its timestamps say. Its reader has a thread of its own, which a silent stream leaves
     /// blocked, after this one has ended, until the program ends.
     fn relay(
         &mut self,
@@ -133,7 +134,7 @@ impl Feed {
         while !self.control.stopped() {
             match pieces.recv_timeout(STOP_LATENCY) {
                 Ok(Ok(piece)) => {
-                    if !self.take(&mut reader, &piece, false, emit)? {
+                    if !self.take(&mut reader, &piece, emit)? {
                         return Ok(Outcome::Stopped);
                     }
                 }
@@ -150,13 +151,12 @@ impl Feed {
         &mut self,
         reader: &mut Reader,
         bytes: &[u8],
-        paced: bool,
         emit: &mut impl FnMut(SourceEvent) -> bool,
     ) -> Result<bool, String> {
         self.bytes += bytes.len() as u64;
         reader.push(bytes);
         while let Some(unit) = reader.next().map_err(|error| error.to_string())? {
-            if paced && !self.wait_for(&unit) || self.control.stopped() {
+            if !self.wait_for(&unit) || self.control.stopped() {
                 return Ok(false);
             }
             if !emit(SourceEvent::Unit(unit)) {
@@ -271,10 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn a_live_stream_is_passed_on_as_it_comes() {
+    fn a_pipe_is_passed_on_as_it_comes_and_no_faster_than_its_timestamps() {
         let writer = Writer::new(true, false);
-        // An hour between the two: were it paced, the test would not end.
-        let units = [0, 3_600_000].map(|timestamp| Unit {
+        // The last two are an hour apart, which is a cut: were it waited for, the test would not end.
+        let units = [0, 60, 3_600_000].map(|timestamp| Unit {
             kind: Kind::Audio,
             timestamp,
             payload: vec![0xaf, 1, timestamp as u8].into(),
@@ -285,6 +285,7 @@ mod tests {
             sender.send(writer.tag(unit)).unwrap();
         }
         drop(sender);
+        let began = now();
         let mut seen = Vec::new();
         let outcome = feed(&Control::new()).relay(Pipe(receiver), &mut |event| {
             seen.push(event);
@@ -292,6 +293,7 @@ mod tests {
         });
         assert!(matches!(outcome, Ok(Outcome::Ended)));
         assert_eq!(seen, units.map(SourceEvent::Unit));
+        assert!(now() >= began + Duration::from_millis(60), "all of it was there at once");
     }
 
     #[test]

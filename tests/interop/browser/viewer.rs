@@ -54,6 +54,8 @@ impl ViewerPage {
                 // The last picture stands as long as one at 30 a second.
                 self.offset = unit.timestamp + 33;
                 self.next = 0;
+                // A live stream says only once how it is to be decoded.
+                self.units.retain(|unit| !unit.is_sequence_header());
             }
         }
     }

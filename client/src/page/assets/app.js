@@ -34,13 +34,17 @@ const events = {
     wantKeyframe();
   },
   failed(reason) {
-    if (picture instanceof CanvasPicture && MsePicture.isSupported()) usePicture(new MsePicture(element("video"), events));
-    else cannotShow(reason);
+    if (picture instanceof CanvasPicture && MsePicture.isSupported()) {
+      usePicture(new MsePicture(element("video"), events));
+      // The stream does not repeat its configuration.
+      if (config) picture.configure(config);
+    } else cannotShow(reason);
     wantKeyframe();
   },
 };
 
 let picture = null;
+let config = null; // Of the stream's picture.
 const sound = new Sound();
 
 function usePicture(next) {
@@ -109,6 +113,7 @@ function media(buffer) {
   switch (view.getUint8(0)) {
     case VIDEO_CONFIG:
       if (picture) trouble("");
+      config = payload;
       picture?.configure(payload);
       break;
     case VIDEO_FRAME:
@@ -148,6 +153,7 @@ function control(message) {
       clock.high = 0;
       catchUp = 0;
       if (!picture) choosePicture();
+      config = null;
       picture?.reset();
       sound.reset();
       break;

@@ -1,0 +1,179 @@
+//! A caster and a viewer, one connection, no network: every byte arrives at once, as it does on loopback.
+
+use super::*;
+use crate::viewer::{self, Viewer};
+use punchcast::app::{ConnId, ListenerId, NetError};
+use punchcast::media::Kind;
+use punchcast::ticket::{Ticket, ViewerIdentity};
+
+const CASTER_ADDR: &str = "192.168.1.2:700";
+const VIEWER_ADDR: &str = "192.168.1.3:800";
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+struct Bed {
+    now: Instant,
+    caster: Caster,
+    viewer: Viewer,
+    /// What the caster calls the connection, and the viewer.
+    names: (ConnId, ConnId),
+    to_viewer: Vec<u8>,
+    to_caster: Vec<u8>,
+    /// What each told; units aside.
+    caster_says: Vec<Notice>,
+    viewer_says: Vec<Notice>,
+    shown: Vec<u32>,
+    exits: usize,
+}
+
+impl Bed {
+    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+    fn new() -> Self {
+        let now = Instant::now();
+        let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
+        let ticket = identity.ticket(None, vec![addr(VIEWER_ADDR).into()]);
+        let viewer = viewer::Config {
+            meeting: meeting_of(meeting::Secrets::Viewer(identity.viewer_secrets()), VIEWER_ADDR, None),
+            identity,
+            server: None,
+            page: None,
+            rtmp: None,
+            once: true,
+            seed: 1,
+        };
+        let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
+        let meeting = meeting_of(secrets, CASTER_ADDR, Some(&ticket));
+        let caster = Config { meeting, rtmp: None, duration: None, seed: 2 };
+        let ours = ConnId { room: meeting::HOLE, serial: 0 };
+        let theirs = ConnId { room: meeting::HOLE, serial: ConnId::ACCEPTED };
+        let mut bed = Self {
+            now,
+            caster: Caster::new(now, caster),
+            viewer: Viewer::new(now, viewer),
+            names: (ours, theirs),
+            to_viewer: Vec::new(),
+            to_caster: Vec::new(),
+            caster_says: Vec::new(),
+            viewer_says: Vec::new(),
+            shown: Vec::new(),
+            exits: 0,
+        };
+        bed.viewer.handle_input(now, listening(VIEWER_ADDR));
+        bed.viewer.handle_input(now, no_ipv6());
+        bed.caster.handle_input(now, listening(CASTER_ADDR));
+        bed.caster.handle_input(now, no_ipv6());
+        bed.drain();
+        let (ours, theirs) = bed.names;
+        let (local, remote) = (addr(VIEWER_ADDR), addr(CASTER_ADDR));
+        let listener = ListenerId { room: meeting::HOLE, serial: 4 };
+        bed.viewer.handle_input(now, Input::Accepted { listener, conn: theirs, local, remote });
+        bed.caster.handle_input(now, Input::Connected { conn: ours, local: remote, remote: local });
+        bed.carry();
+        assert!(matches!(bed.caster.upstream, Upstream::Live(_)));
+        bed
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.caster.poll_output() {
+            match output {
+                Output::Net(NetOp::Connect { conn, .. }) => self.names.0 = conn,
+                Output::Net(NetOp::Send { bytes, .. }) => self.to_viewer.extend(bytes),
+                Output::Net(_) => {}
+                Output::Notice(notice) => self.caster_says.push(notice),
+                Output::Exit => self.exits += 1,
+            }
+        }
+        while let Some(output) = self.viewer.poll_output() {
+            match output {
+                Output::Net(NetOp::Send { bytes, .. }) => self.to_caster.extend(bytes),
+                Output::Net(_) => {}
+                Output::Notice(Notice::Unit(unit)) => self.shown.push(unit.timestamp),
+                Output::Notice(notice) => self.viewer_says.push(notice),
+                Output::Exit => self.exits += 1,
+            }
+        }
+    }
+
+    /// Carries bytes both ways until everybody is silent.
+    fn carry(&mut self) {
+        loop {
+            self.drain();
+            let (ours, theirs) = self.names;
+            let (up, down) = (std::mem::take(&mut self.to_viewer), std::mem::take(&mut self.to_caster));
+            if up.is_empty() && down.is_empty() {
+                return;
+            }
+            if !up.is_empty() {
+                self.viewer.handle_input(self.now, Input::Received { conn: theirs, bytes: &up });
+            }
+            if !down.is_empty() {
+                self.caster.handle_input(self.now, Input::Received { conn: ours, bytes: &down });
+            }
+        }
+    }
+
+    fn cast(&mut self, timestamp: u32) {
+        let payload = vec![0x17, 1, 0, 0, 0].into();
+        let unit = Unit { kind: Kind::Video, timestamp, payload };
+        self.caster.handle_message(self.now, SourceEvent::Unit(unit));
+    }
+
+    fn end(&mut self) {
+        self.caster.handle_message(self.now, SourceEvent::Ended);
+        self.carry();
+    }
+
+    fn viewer_knows_the_end(&self) -> bool {
+        self.viewer_says.iter().any(|notice| matches!(notice, Notice::CastEnded))
+    }
+}
+
+fn meeting_of(secrets: meeting::Secrets, own: &str, ticket: Option<&Ticket>) -> meeting::Config {
+    let ticket_addresses = ticket.map_or_else(Vec::new, |ticket| ticket.addresses.clone());
+    meeting::Config { secrets, agent: None, local_ips: vec![addr(own).ip()], ticket_addresses }
+}
+
+fn listening(own: &str) -> Input<'static> {
+    let listener = ListenerId { room: meeting::HOLE, serial: 4 };
+    Input::Listening { listener, local: SocketAddr::from(([0; 4], addr(own).port())) }
+}
+
+/// A host without IPv6.
+fn no_ipv6() -> Input<'static> {
+    let listener = ListenerId { room: meeting::HOLE, serial: 6 };
+    Input::ListenFailed { listener, addr: addr("[::]:1"), error: NetError::Other(97) }
+}
+
+#[test]
+fn what_is_queued_goes_before_the_goodbye() {
+    let mut bed = Bed::new();
+    bed.cast(1);
+    bed.cast(2);
+    bed.end();
+    assert_eq!(bed.shown, [1, 2]);
+    assert!(bed.viewer_knows_the_end());
+    assert_eq!(bed.exits, 2);
+    let line = |says: &[Notice], dials: u32| {
+        let reports = says.iter().filter(|notice| matches!(notice, Notice::Report(_)));
+        let lines: Vec<String> = reports.filter_map(Notice::to_talk).collect();
+        assert_eq!(lines, [format!("report: lan after 0 ms, {dials} dials, 2 frames")]);
+    };
+    line(&bed.caster_says, 1);
+    line(&bed.viewer_says, 0);
+}
+
+#[test]
+fn on_a_full_link_the_goodbye_goes_alone() {
+    let mut bed = Bed::new();
+    bed.cast(1);
+    bed.carry();
+    bed.caster.handle_input(bed.now, Input::Backlogged { conn: bed.names.0 });
+    bed.cast(2);
+    bed.cast(3);
+    bed.end();
+    assert_eq!(bed.shown, [1], "what waited would have cut the goodbye off");
+    assert!(bed.viewer_knows_the_end());
+    assert_eq!(bed.exits, 2);
+}
