@@ -72,7 +72,7 @@ impl World {
     }
 
     /// Lets time pass until the check is over.
-    fn to_end(&mut self) -> Outcome {
+    fn run_out(&mut self) -> Outcome {
         let start = self.now;
         while !self.exited {
             let (at, why) = self.check.poll_timeout().expect("it waits for something");
@@ -86,7 +86,7 @@ impl World {
     }
 
     fn report(&mut self) -> Report {
-        match self.to_end() {
+        match self.run_out() {
             Outcome::Report(report) => *report,
             Outcome::Unreachable { why, .. } => panic!("{why}"),
         }
@@ -259,7 +259,7 @@ fn a_daemon_that_is_nowhere_ends_it_when_all_its_addresses_are_tried() {
     let nowhere = [("198.51.100.1:4000", "198.51.100.1:8000"), ("198.51.100.2:4000", "198.51.100.2:8000")];
     let mut world = World::new(EASY, &nowhere);
     let start = world.now;
-    let Outcome::Unreachable { why, .. } = world.to_end() else { panic!("nobody was there") };
+    let Outcome::Unreachable { why, .. } = world.run_out() else { panic!("nobody was there") };
     assert_eq!(why, NetError::Unreachable.to_string());
     assert!(world.now < start + DEADLINE && world.asked_for.contains(&addr(nowhere[1].0)));
 }
