@@ -1,6 +1,7 @@
-//! The `punchcast` command as a library: the viewer's and the caster's applications, sources and sinks.
+//! The `punchcast` command as a library: the viewer's, the caster's and the check's applications, sources and sinks.
 
 pub mod caster;
+pub mod check;
 pub mod cli;
 mod clock;
 pub mod demo;

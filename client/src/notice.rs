@@ -277,7 +277,7 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
     })
 }
 
-const fn refusal_words(reason: Refusal) -> &'static str {
+pub(crate) const fn refusal_words(reason: Refusal) -> &'static str {
     match reason {
         Refusal::BadRequest => "it does not understand the request",
         Refusal::Version => "it speaks another version of the protocol; update the older of the two",

@@ -2,7 +2,7 @@
 //!
 //! The daemon reports [`Observation`]s, of oneself and of the peer, and judges nothing. Both sides judge them by the same
 //! functions: [`classify()`] says how a NAT maps and allocates ports, in the words of RFC 4787, and what was not measured;
-//! [`next_ports`] says which ports a NAT is likely to give next. Neither forbids anything: what they say orders what is
+//! [`next_ports`] says which ports a NAT is likely to give next; [`Filtering::judge`] says whom it lets in. None forbids anything: what they say orders what is
 //! tried.
 //!
 //! A host may stand behind different NATs for IPv4 and IPv6, so every judgement is about one [`Family`].
@@ -26,10 +26,12 @@
 //! ```
 
 mod classify;
+mod filtering;
 mod observe;
 mod predict;
 
 pub use classify::{Allocation, Mapping, Missing, Verdict, classify};
+pub use filtering::Filtering;
 pub use observe::{Family, Observation, SeenBy, is_own};
 pub use predict::{MAX_WINDOW, next_ports};
 

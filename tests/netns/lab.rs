@@ -118,6 +118,16 @@ impl Lab {
             .to_owned()
     }
 
+    /// The second address of a public host.
+    pub(crate) fn second_addr(&self, host: &str) -> String {
+        let shown = ask(script().args(["show", "--name", &self.name])).expect("a lab can be shown");
+        let mut rows = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let head = rows.find(|row| row.first() == Some(&"HOST")).expect("the table has a head");
+        let column = head.iter().position(|word| *word == "SECOND").expect("second addresses are shown");
+        let row = rows.find(|row| row.first() == Some(&host)).expect("the host is shown");
+        row[column].to_owned()
+    }
+
     /// Starts one of the workspace's programs on a host.
     pub(crate) fn spawn<A: AsRef<OsStr>>(
         &self,

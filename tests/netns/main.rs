@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "real programs take real time")]
 
 mod cells;
+mod check;
 mod demo;
 mod hostile;
 mod lab;

@@ -22,9 +22,16 @@ const KNOCK: Duration = Duration::from_millis(20);
 
 /// Starts the daemon on `server`, and waits until it answers. The address to give to clients comes with it.
 pub(crate) fn daemon(lab: &Lab) -> (Program, String) {
+    daemon_with(lab, &[])
+}
+
+/// As [`daemon`], with further options.
+pub(crate) fn daemon_with(lab: &Lab, more: &[&str]) -> (Program, String) {
     let addr = lab.public_addr("server");
     let main = format!("{addr}:4000");
-    let daemon = lab.spawn("server", "punchcastd", ["--main", &main, "--assist", &format!("{addr}:8000")]);
+    let assist = format!("{addr}:8000");
+    let options = ["--main", &main, "--assist", &assist];
+    let daemon = lab.spawn("server", "punchcastd", options.iter().chain(more));
     let deadline = Instant::now() + START;
     let knock = format!("exec 3<>/dev/tcp/{addr}/4000");
     while !lab

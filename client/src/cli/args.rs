@@ -28,6 +28,13 @@ pub(super) fn addr(option: &str, value: OsString) -> Result<SocketAddr, Failure>
     text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
+/// `PORT`, not 0.
+pub(super) fn port(option: &str, value: OsString) -> Result<u16, Failure> {
+    let text = text(option, value)?;
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| Failure::Usage(format!("--{option}: {text:?} is no port")))
+}
+
 /// `SECS`: a number of seconds, fractions allowed, above zero.
 pub(super) fn seconds(option: &str, value: OsString) -> Result<Duration, Failure> {
     let text = text(option, value)?;

@@ -2,6 +2,7 @@
 
 mod args;
 mod cast;
+mod check;
 mod output;
 mod server;
 mod sinks;
@@ -24,6 +25,7 @@ punchcast puts this machine's screen on another over a direct TCP connection.
 
   punchcast view [options]            show a ticket, receive the picture
   punchcast cast TICKET [options]     find the viewer of a ticket, send the picture
+  punchcast check --server HOST       what NATs stand in the way, and what will work through them
   punchcast demo [options]            daemon, viewer and caster here, through simulated NATs
 
   -h, --help       of any of them; -V, --version
@@ -65,9 +67,10 @@ pub fn run() -> Result<i32, Failure> {
         Some(Value(command)) => match command.to_str() {
             Some("view") => view::run(&mut parser),
             Some("cast") => cast::run(&mut parser),
+            Some("check") => check::run(&mut parser),
             Some("demo") => demo(&mut parser),
             _ => Err(Failure::Usage(format!(
-                "there is no command {:?}; there are view, cast and demo",
+                "there is no command {:?}; there are view, cast, check and demo",
                 command.to_string_lossy()
             ))),
         },

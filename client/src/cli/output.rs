@@ -42,10 +42,15 @@ impl Printer {
             }
             return;
         }
-        if let Some(mut value) = notice.to_json() {
-            let t_ms = self.start.elapsed().as_secs_f64() * 1000.0;
-            value["t_ms"] = serde_json::json!((t_ms * 1000.0).round() / 1000.0);
-            print_line(&value.to_string());
+        if let Some(value) = notice.to_json() {
+            self.show_json(value);
         }
+    }
+
+    /// Prints an event with its time.
+    pub(super) fn show_json(&self, mut event: serde_json::Value) {
+        let t_ms = self.start.elapsed().as_secs_f64() * 1000.0;
+        event["t_ms"] = serde_json::json!((t_ms * 1000.0).round() / 1000.0);
+        print_line(&event.to_string());
     }
 }

@@ -53,12 +53,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 let server = text.parse().map_err(|error| Failure::Usage(format!("--server: {error}")))?;
                 options.server = Some(server);
             }
-            Long("assist") => {
-                let text = args::text("assist", parser.value()?)?;
-                let port = text.parse().ok().filter(|port| *port != 0);
-                options.assist =
-                    Some(port.ok_or_else(|| Failure::Usage(format!("--assist: {text:?} is no port")))?);
-            }
+            Long("assist") => options.assist = Some(args::port("assist", parser.value()?)?),
             Long("page") => {
                 let value = parser.value()?;
                 if value == "none" {
@@ -193,7 +188,7 @@ fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("the system gives no randomness: {error}")))
 }
 
-fn random_bytes() -> Result<[u8; 16], Failure> {
+pub(super) fn random_bytes() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
     fill(&mut bytes)?;
     Ok(bytes)

@@ -6,6 +6,7 @@ use crate::app::NetOp;
 use crate::nat::{Family, classify, is_own};
 use crate::wire;
 use crate::wire::message::{MAX_OBSERVATIONS, Observation, ToMain};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A connect that took this long had its SYN sent again (RFC 6298: after one second), so its time is not a round trip.
@@ -26,6 +27,30 @@ impl Agent {
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// Whether samples are under way.
+    #[must_use]
+    pub const fn is_sampling(&self) -> bool {
+        !self.sampler.is_idle()
+    }
+
+    /// The daemon's alternate address, as far as it was told.
+    #[must_use]
+    pub const fn alternate(&self) -> Option<SocketAddr> {
+        self.sampler.alternate()
+    }
+
+    /// Leaves the daemon's alternate address alone until [`sample_alternate`](Self::sample_alternate): some NATs that filter
+    /// by address let an address in that *any* port has spoken to, and a test of filtering comes first then.
+    pub const fn withhold_alternate(&mut self) {
+        self.sampler.withhold_alternate();
+    }
+
+    /// Takes the sample of the alternate address that was withheld.
+    pub fn sample_alternate(&mut self, now: Instant) {
+        self.sampler.sample_alternate(now, &self.config.servers, &mut self.conns);
+        self.drain_sampler();
     }
 
     /// Asks the daemon to knock at the hole port as a stranger; answered by [`Event::Filtering`], or by

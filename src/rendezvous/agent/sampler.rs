@@ -77,6 +77,8 @@ enum Stage {
 pub(super) struct Sampler {
     token: Option<PunchToken>,
     alternate: Option<SocketAddr>,
+    /// The alternate address is not sampled, until it is asked for.
+    withheld: bool,
     probes: Vec<Probe>,
     ops: VecDeque<NetOp>,
 }
@@ -103,6 +105,26 @@ impl Sampler {
     /// Tells of the daemon's alternate address, or that there is none.
     pub(super) fn set_alternate(&mut self, alternate: Option<SocketAddr>) {
         self.alternate = alternate;
+    }
+
+    /// The daemon's alternate address, if it told one.
+    pub(super) const fn alternate(&self) -> Option<SocketAddr> {
+        self.alternate
+    }
+
+    /// Takes no sample of the alternate address until [`sample_alternate`](Self::sample_alternate).
+    pub(super) const fn withhold_alternate(&mut self) {
+        self.withheld = true;
+    }
+
+    /// Takes the sample that was withheld: a fresh port seen from one of the `servers` and from the alternate address.
+    pub(super) fn sample_alternate(&mut self, now: Instant, servers: &[Server], ids: &mut ConnIds) {
+        self.withheld = false;
+        let Some(alternate) = self.alternate else { return };
+        let of_family = |server: &&Server| server.assist.is_ipv4() == alternate.is_ipv4();
+        let (Some(server), Some(_)) = (servers.iter().find(of_family), self.token) else { return };
+        let (seen_by, to, then) = (SeenBy::Assist, server.assist, Then::AnotherAddress);
+        self.dial(now, Plan { seen_by, from: Some(any(to, 0)), to, then }, ids);
     }
 
     /// Whether no sample is under way.
@@ -146,6 +168,7 @@ impl Sampler {
         };
         // The alternate address first: the daemon closes this sample soon, and its mapping with it.
         if probe.plan.then == Then::AnotherAddress
+            && !self.withheld
             && let Some(to) = self.alternate
             && to.is_ipv4() == local.is_ipv4()
         {

@@ -1,0 +1,477 @@
+//! The application of `punchcast check`: finds out what NATs stand before this host, and what will work through them.
+//!
+//! It logs in as the viewer of a rendezvous that nobody else knows, and leaves. It decides when enough is known; what
+//! it means is for [`punchcast::nat`] and [`punchcast::policy`] to say.
+//!
+//! ```text
+//!  hole port bound ─▶ log in ─┬▶ samples ─▶ hairpin: dial our own mapping ──────────────┐
+//!                             ├▶ test of filtering ─▶ sample of the alternate address ──┼▶ Outcome::Report
+//!                  (at once) ─┴▶ dial the daemon's IPv6 address ────────────────────────┘
+//!                   the daemon cannot be reached ───────────────────────────────────────▶ Outcome::Unreachable
+//! ```
+//!
+//! Only one address family is sampled, IPv4 where the daemon has it: a test of filtering does not tell which family it was made
+//! in, and NATs are a matter of IPv4.
+
+mod report;
+
+pub use report::{Hairpin, Ipv6, Report};
+
+use crate::notice::refusal_words;
+use punchcast::app::{App, Closing, ConnId, ConnIds, Input, NetError, NetOp, Output, Room, soonest};
+use punchcast::endpoint::{Endpoint, Reach};
+use punchcast::id::OwnerToken;
+use punchcast::nat::{Family, Filtering, classify};
+use punchcast::punch::{self, Hole};
+use punchcast::rendezvous::agent::{self, Agent, Server};
+use punchcast::wire::message::Role;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// The rooms of the application.
+const RENDEZVOUS: Room = Room(1);
+const HOLE: Room = Room(2);
+/// What is dialled to see whether it can be: ourselves from outside, the daemon over IPv6.
+const PROBES: Room = Room(3);
+
+/// When the report is made with what is known by then. A login, samples and a test of filtering, which takes the daemon 2 s where
+/// nothing is let in, fit in twice.
+pub const DEADLINE: Duration = Duration::from_secs(6);
+
+/// How long a probe may take: a round trip through the own NAT, or to the daemon, with one SYN lost.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// Connections that the hole port keeps to see what they say. The daemon makes two, the hairpin is one.
+const MAX_CALLERS: usize = 8;
+
+/// What travels through the hairpin, so that no stranger's connection passes for it.
+const NONCE_LEN: usize = 16;
+
+/// What a check is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The daemon's addresses, at least one.
+    pub servers: Vec<Server>,
+    /// This host's addresses, best first.
+    pub local_ips: Vec<IpAddr>,
+    /// Drawn for this check alone.
+    pub owner: OwnerToken,
+    /// From the system's randomness, as [`agent::Config::seed`].
+    pub seed: u64,
+}
+
+/// How it ends.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The daemon was there.
+    Report(Box<Report>),
+    /// It was not, and nothing was found out.
+    Unreachable {
+        /// Whom we tried.
+        server: SocketAddr,
+        /// What went wrong, and what to do.
+        why: String,
+    },
+}
+
+/// A connect whose success says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    NotBegun,
+    UnderWay { conn: ConnId, until: Instant },
+    Done { arrived: bool },
+}
+
+/// The test of filtering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FilterTest {
+    NotAsked,
+    Asked,
+    Done(Filtering),
+}
+
+/// See the [module](self).
+pub struct Check {
+    agent: Agent,
+    hole: Hole,
+    probes: ConnIds,
+    servers: Vec<Server>,
+    local_ips: Vec<IpAddr>,
+    local: Vec<Endpoint>,
+    mapping: Option<Endpoint>,
+    is_own: bool,
+    filter: FilterTest,
+    hairpin: Probe,
+    ipv6: Probe,
+    nonce: [u8; NONCE_LEN],
+    callers: BTreeMap<ConnId, Vec<u8>>,
+    was_logged_in: bool,
+    refusal: Option<String>,
+    failures: usize,
+    deadline: Instant,
+    ended: bool,
+    outputs: VecDeque<Output<Outcome>>,
+}
+
+impl Check {
+    /// A check that begins at once.
+    ///
+    /// # Panics
+    ///
+    /// When there is no server.
+    #[must_use]
+    pub fn new(now: Instant, config: Config) -> Self {
+        let Config { servers: all, local_ips, owner, seed } = config;
+        let (ipv4, ipv6): (Vec<Server>, Vec<Server>) =
+            all.into_iter().partition(|server| server.main.is_ipv4());
+        let ipv6_server = ipv6.first().map(|server| server.main).filter(|_| !ipv4.is_empty());
+        let servers = if ipv4.is_empty() { ipv6 } else { ipv4 };
+        assert!(!servers.is_empty(), "a check is made with a daemon");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut agent = Agent::new(agent::Config {
+            room: RENDEZVOUS,
+            servers: servers.clone(),
+            role: Role::Viewer,
+            rendezvous: owner.rendezvous(),
+            owner: Some(owner),
+            seed,
+        });
+        agent.withhold_alternate();
+        let mut check = Self {
+            agent,
+            hole: Hole::new(HOLE),
+            probes: ConnIds::new(PROBES),
+            servers,
+            local_ips,
+            local: Vec::new(),
+            mapping: None,
+            is_own: false,
+            filter: FilterTest::NotAsked,
+            hairpin: Probe::NotBegun,
+            ipv6: Probe::NotBegun,
+            nonce: rng.u128(..).to_be_bytes(),
+            callers: BTreeMap::new(),
+            was_logged_in: false,
+            refusal: None,
+            failures: 0,
+            deadline: now + DEADLINE,
+            ended: false,
+            outputs: VecDeque::new(),
+        };
+        check.hole.open(0);
+        if let Some(to) = ipv6_server {
+            check.ipv6 = check.probe(now, to);
+        }
+        check.settle(now);
+        check
+    }
+
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if self.ended {
+                return;
+            }
+            if let Some(output) = self.agent.poll_output() {
+                match output {
+                    agent::Output::Net(op) => self.net(op),
+                    agent::Output::Event(event) => self.rendezvous_event(now, event),
+                }
+            } else if let Some(output) = self.hole.poll_output() {
+                match output {
+                    punch::Output::Net(op) => self.net(op),
+                    punch::Output::Event(event) => self.hole_event(now, event),
+                }
+            } else if !self.go_on(now) {
+                return;
+            }
+        }
+    }
+
+    /// Begins what can be begun by now, and ends when nothing is left to wait for. Whether something changed.
+    fn go_on(&mut self, now: Instant) -> bool {
+        let Some(mapping) = self.mapping else { return false };
+        if self.filter == FilterTest::NotAsked && self.agent.test_filter() {
+            self.filter = FilterTest::Asked;
+            return true;
+        }
+        // Only then: the mapping that it makes would stand between those of the samples.
+        if self.agent.is_sampling() {
+            return false;
+        }
+        if self.hairpin == Probe::NotBegun && !self.is_own {
+            self.hairpin = self.probe(now, mapping.addr());
+            return true;
+        }
+        let busy = |probe| matches!(probe, Probe::UnderWay { .. });
+        let tested = matches!(self.filter, FilterTest::Done(_));
+        if tested && !busy(self.hairpin) && !busy(self.ipv6) {
+            self.report();
+        }
+        false
+    }
+
+    fn probe(&mut self, now: Instant, to: SocketAddr) -> Probe {
+        let conn = self.probes.allocate();
+        self.net(NetOp::Connect { conn, from: None, to });
+        Probe::UnderWay { conn, until: now + PROBE_TIME }
+    }
+
+    fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
+        match event {
+            agent::Event::LoggedIn { .. } => self.was_logged_in = true,
+            agent::Event::Observed { observation } if observation.hole => {
+                self.mapping = Some(observation.endpoint);
+                self.is_own = observation.own;
+            }
+            agent::Event::Filtering { from_other_port, from_other_address } => {
+                self.filtered(now, Filtering::judge(from_other_port, from_other_address));
+            }
+            // A test that the daemon does not make leaves filtering unmeasured.
+            agent::Event::Refused { .. } if self.filter == FilterTest::Asked => {
+                self.filtered(now, Filtering::judge(None, None));
+            }
+            agent::Event::Refused { reason } => {
+                self.refusal = Some(format!("the daemon refuses: {}", refusal_words(reason)));
+            }
+            agent::Event::Unreachable { server, why, .. } => {
+                self.failures += 1;
+                if self.was_logged_in || self.failures >= self.servers.len() {
+                    self.unreachable(server, &why);
+                }
+            }
+            agent::Event::Observed { .. }
+            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerLeft { .. }
+            | agent::Event::Introduced { .. }
+            | agent::Event::Amended { .. } => {}
+        }
+    }
+
+    /// Once strangers have been told apart, the alternate address need not be one any more.
+    fn filtered(&mut self, now: Instant, filtering: Filtering) {
+        self.filter = FilterTest::Done(filtering);
+        self.agent.sample_alternate(now);
+    }
+
+    fn hole_event(&mut self, now: Instant, event: punch::Event) {
+        match event {
+            punch::Event::Opened { locals } => {
+                let port_of = |ip: &IpAddr| {
+                    locals.iter().find(|local| local.is_ipv4() == ip.is_ipv4()).map(SocketAddr::port)
+                };
+                let local = self.local_ips.iter();
+                self.local =
+                    local.filter_map(|ip| Some(Endpoint::new(SocketAddr::new(*ip, port_of(ip)?)))).collect();
+                self.agent.start(now, &locals, self.local.clone());
+            }
+            punch::Event::Failed { addr, error } => {
+                self.unreachable(addr, &format!("no local port can be had: {error}"));
+            }
+            // The daemon's knocks and the hairpin; the daemon closes its own.
+            punch::Event::Open(open) if self.callers.len() < MAX_CALLERS => {
+                self.callers.insert(open.conn, Vec::new());
+            }
+            punch::Event::Open(open) => self.net(NetOp::Close { conn: open.conn, how: Closing::Abort }),
+            punch::Event::Trying { .. } | punch::Event::Exhausted { .. } => {}
+        }
+    }
+
+    fn hole_input(&mut self, now: Instant, input: &Input<'_>) {
+        match *input {
+            Input::Received { conn, bytes } => {
+                let Some(heard) = self.callers.get_mut(&conn) else { return };
+                heard.extend_from_slice(&bytes[..bytes.len().min(NONCE_LEN - heard.len())]);
+                if *heard == self.nonce {
+                    self.finish_hairpin(true);
+                }
+            }
+            Input::Closed { conn, .. } => {
+                self.callers.remove(&conn);
+                self.hole.handle_input(now, input);
+            }
+            Input::Listening { .. }
+            | Input::ListenFailed { .. }
+            | Input::Accepted { .. }
+            | Input::Connected { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Backlogged { .. }
+            | Input::Drained { .. }
+            | Input::Interrupted => self.hole.handle_input(now, input),
+        }
+    }
+
+    fn probe_input(&mut self, input: &Input<'_>) {
+        match *input {
+            Input::Connected { conn, .. } if self.is_hairpin(conn) => {
+                // That somebody answers there is not enough: it may be the router itself.
+                let bytes = self.nonce.to_vec();
+                self.net(NetOp::Send { conn, bytes });
+            }
+            Input::Connected { conn, .. } => {
+                self.net(NetOp::Close { conn, how: Closing::Flush });
+                self.ipv6 = Probe::Done { arrived: true };
+            }
+            Input::ConnectFailed { conn, .. } | Input::Closed { conn, .. } => {
+                if self.is_hairpin(conn) {
+                    self.hairpin = Probe::Done { arrived: false };
+                } else if matches!(self.ipv6, Probe::UnderWay { conn: ours, .. } if ours == conn) {
+                    self.ipv6 = Probe::Done { arrived: false };
+                }
+            }
+            Input::Listening { .. }
+            | Input::ListenFailed { .. }
+            | Input::Accepted { .. }
+            | Input::Received { .. }
+            | Input::Backlogged { .. }
+            | Input::Drained { .. }
+            | Input::Interrupted => {}
+        }
+    }
+
+    fn is_hairpin(&self, conn: ConnId) -> bool {
+        matches!(self.hairpin, Probe::UnderWay { conn: ours, .. } if ours == conn)
+    }
+
+    fn finish_hairpin(&mut self, arrived: bool) {
+        if let Probe::UnderWay { conn, .. } = self.hairpin {
+            self.net(NetOp::Close { conn, how: Closing::Abort });
+            self.hairpin = Probe::Done { arrived };
+        }
+    }
+
+    /// Ends with what is known by now.
+    fn finish(&mut self) {
+        if self.was_logged_in {
+            self.report();
+        } else {
+            let server = self.servers[0].main;
+            self.unreachable(server, &NetError::TimedOut.to_string());
+        }
+    }
+
+    fn report(&mut self) {
+        let samples = self.agent.samples();
+        let (v4, v6) = (classify(samples, Family::V4), classify(samples, Family::V6));
+        let sampled_v6 = self.servers.first().is_some_and(|server| server.main.is_ipv6());
+        let address =
+            self.local_ips.iter().copied().find(|ip| ip.is_ipv6() && Reach::of(*ip) == Reach::Global);
+        let report = Report {
+            server: self.servers[0],
+            rtt: self.agent.rtt(),
+            local: self.local.clone(),
+            mapping: self.mapping,
+            verdict: if sampled_v6 { v6 } else { v4 },
+            has_alternate: self.agent.alternate().is_some(),
+            filtering: match self.filter {
+                FilterTest::Done(filtering) => filtering,
+                FilterTest::NotAsked | FilterTest::Asked => Filtering::judge(None, None),
+            },
+            hairpin: match self.hairpin {
+                Probe::Done { arrived: true } => Hairpin::Works,
+                Probe::Done { arrived: false } => Hairpin::Fails,
+                Probe::NotBegun if self.is_own => Hairpin::Needless,
+                Probe::NotBegun | Probe::UnderWay { .. } => Hairpin::NotMeasured,
+            },
+            ipv6: Ipv6 {
+                address,
+                daemon: match self.ipv6 {
+                    Probe::Done { arrived } => Some(arrived),
+                    Probe::UnderWay { .. } => Some(false),
+                    Probe::NotBegun => sampled_v6.then_some(true),
+                },
+            },
+        };
+        self.end(Outcome::Report(Box::new(report)));
+    }
+
+    fn unreachable(&mut self, server: SocketAddr, why: &str) {
+        let why = self.refusal.clone().unwrap_or_else(|| why.to_owned());
+        self.end(Outcome::Unreachable { server, why });
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.agent.stop();
+        while let Some(output) = self.agent.poll_output() {
+            if let agent::Output::Net(op) = output {
+                self.net(op);
+            }
+        }
+        self.outputs.push_back(Output::Notice(outcome));
+        self.outputs.push_back(Output::Exit);
+    }
+
+    fn net(&mut self, op: NetOp) {
+        self.outputs.push_back(Output::Net(op));
+    }
+}
+
+impl App for Check {
+    type Message = ();
+    type Notice = Outcome;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        if self.ended {
+            return;
+        }
+        match input.room() {
+            Some(RENDEZVOUS) => self.agent.handle_input(now, input),
+            Some(HOLE) => self.hole_input(now, &input),
+            Some(_) => self.probe_input(&input),
+            None => self.finish(),
+        }
+        self.settle(now);
+    }
+
+    fn handle_message(&mut self, _now: Instant, _message: ()) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
+        self.agent.handle_timeout(now);
+        self.hole.handle_timeout(now);
+        if matches!(self.hairpin, Probe::UnderWay { until, .. } if until <= now) {
+            self.finish_hairpin(false);
+        }
+        if let Probe::UnderWay { conn, until } = self.ipv6
+            && until <= now
+        {
+            self.net(NetOp::Close { conn, how: Closing::Abort });
+            self.ipv6 = Probe::Done { arrived: false };
+        }
+        self.settle(now);
+        if self.deadline <= now {
+            self.finish();
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Outcome>> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if self.ended {
+            return None;
+        }
+        let probe = |probe, why| match probe {
+            Probe::UnderWay { until, .. } => Some((until, why)),
+            Probe::NotBegun | Probe::Done { .. } => None,
+        };
+        [
+            self.agent.poll_timeout(),
+            self.hole.poll_timeout(),
+            probe(self.hairpin, "hairpin"),
+            probe(self.ipv6, "IPv6 to the daemon"),
+        ]
+        .into_iter()
+        .fold(Some((self.deadline, "the end of the check")), soonest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

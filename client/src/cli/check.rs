@@ -1,0 +1,94 @@
+//! `punchcast check`.
+
+use super::output::{Printer, print_line};
+use super::{DONE, Failure, NO_LINK, args, server, view};
+use crate::check::{Check, Config, Outcome};
+use lexopt::prelude::{Long, Short, Value};
+use punchcast::driver::{self, Driver, Step};
+use punchcast::id::OwnerToken;
+use punchcast::ticket::Server;
+
+const HELP: &str = "\
+punchcast check: tells what NATs and firewalls stand before this machine, and what will work
+through them.
+
+  --server HOST[:PORT]  the daemon to check with (main port; default 4000); needed
+  --assist PORT         the daemon's hole-assist port, if not 8000
+  --json                one JSON object on standard output
+
+It takes some three seconds, makes some ten connections to the daemon, and changes nothing.
+Exit code 0: the report could be made; 1: the daemon could not be reached; 2: usage.";
+
+const NO_SERVER: &str = "check needs a daemon to be seen from: punchcast check --server HOST. Any host outside this \
+                         network will do that runs punchcastd, with TCP ports 4000 and 8000 open";
+
+struct Options {
+    server: Server,
+    json: bool,
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+    let (mut server, mut assist, mut json) = (None::<Server>, None, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("server") => {
+                let text = args::text("server", parser.value()?)?;
+                server = Some(text.parse().map_err(|error| Failure::Usage(format!("--server: {error}")))?);
+            }
+            Long("assist") => assist = Some(args::port("assist", parser.value()?)?),
+            Long("json") => json = true,
+            Short('h') | Long("help") => {
+                print_line(HELP);
+                return Ok(None);
+            }
+            other @ (Short(_) | Long(_) | Value(_)) => return Err(other.unexpected().into()),
+        }
+    }
+    let mut server = server.ok_or_else(|| Failure::Usage(NO_SERVER.into()))?;
+    server.assist = assist.unwrap_or(server.assist);
+    Ok(Some(Options { server, json }))
+}
+
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let printer = Printer::new(options.json);
+    let servers = server::resolve(&options.server).map_err(Failure::Failed)?;
+    if servers.is_empty() {
+        return Err(Failure::Failed(format!("the daemon's name {} has no address", options.server.host)));
+    }
+    let config = Config {
+        servers,
+        local_ips: view::own_addresses(Some(&options.server)),
+        owner: OwnerToken(view::random_bytes()?),
+        seed: super::random_u64()?,
+    };
+    let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
+    let mut driver = Driver::new(Check::new(driver::now(), config)).map_err(failed)?;
+    super::interrupt_on_signal(driver.handle())?;
+    let mut code = NO_LINK;
+    while let Step::Notice(outcome) = driver.run().map_err(failed)? {
+        match outcome {
+            Outcome::Report(report) => {
+                code = DONE;
+                if printer.is_json() {
+                    printer.show_json(report.to_json());
+                } else {
+                    print_line(&report.to_text());
+                }
+            }
+            Outcome::Unreachable { server, why } => {
+                let assist = options.server.assist;
+                let reason = format!(
+                    "no daemon at {server}: {why}. Does punchcastd run there, and does every firewall between let TCP \
+                     ports {} and {assist} through?",
+                    server.port()
+                );
+                if printer.is_json() {
+                    printer.show_json(serde_json::json!({"event": "end", "ok": false, "reason": reason}));
+                }
+                eprintln!("punchcast: {reason}");
+            }
+        }
+    }
+    Ok(code)
+}
