@@ -169,3 +169,54 @@ fn a_nat_that_answers_rst_on_one_side_is_punched_every_time() {
         cast_through(&["server:public", pair[0], pair[1]], &["punched"]);
     });
 }
+
+/// Casts through `topology` again and again; at least `enough` of the tries must link by prediction, and the median within
+/// a second.
+fn predicted_often_and_soon(tries: u32, enough: usize, pairs: &[[&str; 2]]) {
+    let times = std::sync::Mutex::new(Vec::new());
+    every_time(tries, |index| {
+        let [viewer, caster] = pairs[index as usize % pairs.len()];
+        // A try that draws badly may come to nothing; whether too many do is for the count to say.
+        let linked =
+            std::panic::catch_unwind(|| cast_through(&["server:public", viewer, caster], &["predicted"]));
+        if let Ok(took) = linked {
+            times.lock().expect("no try panics with the lock").push(took);
+        }
+    });
+    let mut times = times.into_inner().expect("no try panics with the lock");
+    times.sort_by(f64::total_cmp);
+    assert!(times.len() >= enough, "{} of {tries} linked: {times:?}", times.len());
+    let median = times[times.len() / 2];
+    assert!(median < 1000.0, "median {median} ms: {times:?}");
+}
+
+#[test]
+fn a_nat_that_draws_ports_meets_a_stable_one_by_birthday() {
+    if !permitted() {
+        return;
+    }
+    let tries = repeats();
+    let pairs = [["viewer:nat=apdm-apdf", "caster:nat"], ["viewer:nat", "caster:nat=apdm-apdf"]];
+    predicted_often_and_soon(tries, tries as usize * 19 / 20, &pairs);
+}
+
+#[test]
+fn a_nat_that_draws_ports_meets_a_stable_one_though_both_answer_rst() {
+    if !permitted() {
+        return;
+    }
+    let tries = repeats();
+    let pairs =
+        [["viewer:nat=apdm-apdf-rst", "caster:nat-rst"], ["viewer:nat-rst", "caster:nat=apdm-apdf-rst"]];
+    predicted_often_and_soon(tries, tries as usize * 18 / 20, &pairs);
+}
+
+#[test]
+fn a_nat_that_counts_ports_is_predicted_every_time() {
+    if !permitted() {
+        return;
+    }
+    let tries = repeats();
+    let pairs = [["viewer:nat=apdm-apdf-seq", "caster:nat"], ["viewer:nat", "caster:nat=apdm-apdf-seq"]];
+    predicted_often_and_soon(tries, tries as usize, &pairs);
+}

@@ -118,6 +118,12 @@ impl Lab {
             .to_owned()
     }
 
+    /// Makes the NATs before a host forget every connection, as when they restart.
+    pub(crate) fn forget(&self, host: &str) {
+        ask(script().args(["forget", "--name", &self.name, host]))
+            .unwrap_or_else(|why| panic!("the NATs before {host} do not forget: {why}"));
+    }
+
     /// The second address of a public host.
     pub(crate) fn second_addr(&self, host: &str) -> String {
         let shown = ask(script().args(["show", "--name", &self.name])).expect("a lab can be shown");
