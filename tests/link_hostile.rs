@@ -9,7 +9,7 @@ use punchcast::ticket::ViewerIdentity;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-const GREETING: usize = 51;
+const GREETING: usize = 59;
 
 fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
@@ -60,8 +60,8 @@ fn assert_no_answer(secrets: &CasterSecrets) {
 #[test]
 fn the_documented_greeting_is_answered() {
     // The example of `docs/PROTOCOL.md`: pins the suite, the prologue and how the psk is made of the secret.
-    const GREETING_HEX: &str = "0031ff26f863969255420451f88d519a487e300de2c96f3cbb6e2c80456b1ed4ce056d\
-                                983a2621e3825ad92b285f199e0d8738";
+    const GREETING_HEX: &str = "00396ebf0b15a2109adb0b1fddfafe18b1c3743f2d680bcc31a14251860e7a1a4f1eca\
+                                df43d6aca9c246d357a410cb260dd44b22253c80a3de63cf";
     let greeting: Vec<u8> = (0..GREETING_HEX.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&GREETING_HEX[at..at + 2], 16).unwrap())
@@ -172,7 +172,7 @@ fn a_caster_is_not_deceived_by_another_viewer() {
     let (greeting, _) = drain(&mut caster);
     assert_eq!(viewer.handle_input(now, &greeting), Err(LinkError::Stranger));
     // And an answer made up, reflected, or too long.
-    for answer in [[&[0, 49][..], &[7; 49]].concat(), greeting, vec![0, 50], vec![3; 1536]] {
+    for answer in [[&[0, 57][..], &[7; 57]].concat(), greeting, vec![0, 58], vec![3; 1536]] {
         let mut caster = Channel::caster(now, &caster_secrets(&mine), Facts::default());
         drain(&mut caster);
         assert!(caster.handle_input(now, &answer).is_err());

@@ -17,9 +17,9 @@
 //! The link does not need the daemon: losing it is told and changes nothing else.
 
 use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
-use punchcast::endpoint::{Endpoint, Reach};
+use punchcast::endpoint::{Endpoint, Prefix, Reach};
 use punchcast::id::SessionId;
-use punchcast::link::{self, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
+use punchcast::link::{self, Admission, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
 use punchcast::policy::{self, Rung};
 use punchcast::punch::{self, Approach, Attempt, Duty, Findings, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
@@ -60,6 +60,8 @@ pub struct Config {
     pub local_ips: Vec<IpAddr>,
     /// The viewer's own addresses from the ticket (a caster only).
     pub ticket_addresses: Vec<Endpoint>,
+    /// A random number of this run of the program, by which the other side knows it again.
+    pub run: u64,
 }
 
 /// What the meeting asks for and tells.
@@ -137,6 +139,8 @@ pub struct Link {
     pub remote: Endpoint,
     /// Its round-trip time as the proof measured it.
     pub rtt: Option<Duration>,
+    /// The other side's run of its program.
+    pub run: u64,
 }
 
 /// A connection of the hole with its proof.
@@ -170,6 +174,7 @@ pub struct Meeting {
     sessions: VecDeque<(SessionId, Peer)>,
     local_ips: Vec<IpAddr>,
     ticket_addresses: Vec<Endpoint>,
+    run: u64,
     own: Vec<Endpoint>,
     outputs: VecDeque<Output>,
 }
@@ -187,6 +192,7 @@ impl Meeting {
             sessions: VecDeque::new(),
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
+            run: config.run,
             own: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -263,7 +269,7 @@ impl Meeting {
                 }
                 Input::Closed { conn, error } => {
                     self.hole.handle_input(now, &Input::Closed { conn, error });
-                    self.cut(conn, error);
+                    self.cut(now, conn, error);
                 }
                 Input::Backlogged { conn } => self.event(Event::Backlogged(conn)),
                 Input::Drained { conn } => self.event(Event::Drained(conn)),
@@ -492,7 +498,7 @@ impl Meeting {
         let conn = open.conn;
         log::debug!("conn={conn} formed, dialled={}, announced={}", open.dialled, open.attempt.is_some());
         let needless = self.role() == Role::Caster && self.has_link();
-        if needless || !self.door.admit(open.remote.ip(), now) {
+        if needless || !self.admit(now, open.remote.ip()) {
             self.hole.released(now, conn);
             // An RST would close the mapping in a NAT that the link goes through.
             let how = if needless { Closing::Flush } else { Closing::Abort };
@@ -500,12 +506,30 @@ impl Meeting {
             return;
         }
         let channel = match &self.secrets {
-            Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open)),
-            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open)),
+            Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open, self.run)),
+            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open, self.run)),
         };
         self.lines
             .insert(conn, Line { channel, open, theirs: Facts::default(), stage: Stage::AtDoor, rtt: None });
         self.drain_channel(now, conn);
+    }
+
+    /// Whether a connection from there may come before the door, in another one's place if need be.
+    fn admit(&mut self, now: Instant, ip: IpAddr) -> bool {
+        match self.door.receive(ip, now) {
+            Admission::Yes => true,
+            Admission::No => false,
+            Admission::Displace => {
+                let from = Prefix::of(ip);
+                let same =
+                    |line: &Line| line.stage == Stage::AtDoor && Prefix::of(line.open.remote.ip()) == from;
+                let oldest = self.lines.iter().find(|(_, line)| same(line)).map(|(conn, _)| *conn);
+                if let Some(oldest) = oldest {
+                    self.close(now, oldest, Closing::Abort);
+                }
+                self.door.admit(ip, now)
+            }
+        }
     }
 
     fn drain_channel(&mut self, now: Instant, conn: ConnId) {
@@ -539,6 +563,9 @@ impl Meeting {
             }
             link::Event::Ended(reason) => {
                 if line.stage == Stage::Linked {
+                    if reason == EndReason::Silent {
+                        self.renew_login(now);
+                    }
                     self.event(Event::Lost(conn, Loss::Ended(reason)));
                 } else {
                     log::debug!("conn={conn} ended before it was chosen: {reason}");
@@ -601,8 +628,8 @@ impl Meeting {
                 }
             }
         }
-        let rung = self.rung(facts(&open), theirs);
-        let link = Link { conn, rung, local: open.local, remote: open.remote, rtt };
+        let rung = self.rung(facts(&open, self.run), theirs);
+        let link = Link { conn, rung, local: open.local, remote: open.remote, rtt, run: theirs.run };
         log::info!("conn={conn} linked rung={}", link.rung);
         // What the channel holds already comes after this: the stream may have arrived with the nomination.
         self.event(Event::Linked(link));
@@ -628,12 +655,25 @@ impl Meeting {
     }
 
     /// The connection is gone without our doing.
-    fn cut(&mut self, conn: ConnId, error: Option<NetError>) {
+    fn cut(&mut self, now: Instant, conn: ConnId, error: Option<NetError>) {
         let Some(line) = self.lines.remove(&conn) else { return };
         match line.stage {
             Stage::AtDoor => self.door.leave(line.open.remote.ip()),
             Stage::Spare => {}
-            Stage::Linked => self.event(Event::Lost(conn, Loss::Cut(error))),
+            Stage::Linked => {
+                if error.is_some() {
+                    self.renew_login(now);
+                }
+                self.event(Event::Lost(conn, Loss::Cut(error)));
+            }
+        }
+    }
+
+    /// The network broke the link, and perhaps the way to the daemon: a NAT that forgot, another address. Both sides
+    /// log in anew, which also asks for the next introduction.
+    fn renew_login(&mut self, now: Instant) {
+        if let Some(agent) = &mut self.agent {
+            agent.renew(now);
         }
     }
 
@@ -657,12 +697,13 @@ impl Meeting {
 }
 
 /// What we know of a connection that formed.
-fn facts(open: &Open) -> Facts {
+fn facts(open: &Open, run: u64) -> Facts {
     Facts {
         dialled: open.dialled,
         public: open.local.reach() == Reach::Global,
         lan: is_lan(open.local, open.remote),
         predicted: open.origin == Some(Origin::Predicted),
+        run,
     }
 }
 

@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 const PAGE: Room = Room(3);
 const RTMP: Room = Room(4);
 
-/// A running cast that was silent for this long gives way to a new one: most likely it is the same caster on a new
-/// link. Several pings fit in.
+/// A running cast that was silent for this long gives way to another caster's. The same caster on a new link takes its
+/// place at once. Several pings fit in.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
 
 /// What a viewer is made with.
@@ -255,7 +255,10 @@ impl Viewer {
     }
 
     fn linked(&mut self, now: Instant, link: Link) {
-        let gives_way = self.cast.as_ref().is_none_or(|cast| cast.heard + GIVES_WAY_AFTER <= now);
+        let gives_way = self
+            .cast
+            .as_ref()
+            .is_none_or(|cast| cast.link.run == link.run || cast.heard + GIVES_WAY_AFTER <= now);
         if !gives_way {
             self.meeting.end(now, link.conn, Bye::Busy);
             self.notice(Notice::Busy { remote: link.remote.addr() });

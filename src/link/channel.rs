@@ -82,7 +82,7 @@ impl Channel {
     /// The caster's end; message 1 is in the output at once and tells `facts`.
     #[must_use]
     pub fn caster(now: Instant, secrets: &CasterSecrets, facts: Facts) -> Self {
-        match noise::start(secrets, facts.to_byte()) {
+        match noise::start(secrets, facts.to_bytes()) {
             Ok((pending, message)) => {
                 let until = now + HANDSHAKE_TIME;
                 let mut channel = Self::new(State::Calling { pending: Box::new(pending), sent: now, until });
@@ -301,7 +301,7 @@ impl Channel {
     }
 
     /// Whether a frame may have this length now. Before the proof exactly one length is right, so a stranger is told
-    /// by two bytes, and makes us keep no more than 51.
+    /// by two bytes, and makes us keep no more than 59.
     fn allowed(&self, length: u16) -> Result<usize, LinkError> {
         let length = usize::from(length);
         let (range, error) = match self.state {
@@ -318,9 +318,9 @@ impl Channel {
     fn take_frame(&mut self, now: Instant, frame: &[u8]) -> Result<(), LinkError> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Greeting { secrets, facts, until } => {
-                let (transport, answer, theirs) = noise::respond(&secrets, frame, facts.to_byte())?;
+                let (transport, answer, theirs) = noise::respond(&secrets, frame, facts.to_bytes())?;
                 self.send_handshake(&answer);
-                let theirs = Facts::from_byte(theirs);
+                let theirs = Facts::from_bytes(theirs);
                 self.state = State::Proving { transport: Box::new(transport), theirs, sent: now, until };
                 Ok(())
             }
@@ -328,7 +328,7 @@ impl Channel {
                 let (transport, theirs) = pending.finish(frame)?;
                 let mut open = Open::new(now, transport, Stage::Deciding);
                 open.ping(now, &mut self.outbox)?;
-                self.open(open, Facts::from_byte(theirs), now.saturating_duration_since(sent));
+                self.open(open, Facts::from_bytes(theirs), now.saturating_duration_since(sent));
                 Ok(())
             }
             State::Proving { mut transport, theirs, sent, .. } => {

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  caster                                           viewer
-//!    │  message 1: e, facts under (secret, es)         │  waits at most HANDSHAKE_TIME, exactly 51 bytes,
+//!    │  message 1: e, facts under (secret, es)         │  waits at most HANDSHAKE_TIME, exactly 59 bytes,
 //!    ├────────────────────────────────────────────────▶│  answers nobody who lacks the ticket
 //!    │                   message 2: e, facts under ee  │
 //!    │◀────────────────────────────────────────────────┤
@@ -107,16 +107,33 @@ pub struct Facts {
     pub lan: bool,
     /// Nobody had seen the endpoint that we dialled.
     pub predicted: bool,
+    /// A random number of this run of the program: a link that is made again is known for the same caster's.
+    pub run: u64,
 }
 
+/// Bytes of [`Facts`] in a handshake message.
+const FACTS_LEN: usize = 9;
+
 impl Facts {
-    const fn to_byte(self) -> u8 {
-        self.dialled as u8 | (self.public as u8) << 1 | (self.lan as u8) << 2 | (self.predicted as u8) << 3
+    const fn to_bytes(self) -> [u8; FACTS_LEN] {
+        let bits = self.dialled as u8
+            | (self.public as u8) << 1
+            | (self.lan as u8) << 2
+            | (self.predicted as u8) << 3;
+        let [a, b, c, d, e, f, g, h] = self.run.to_be_bytes();
+        [bits, a, b, c, d, e, f, g, h]
     }
 
     /// Bits that this version does not know are ignored.
-    const fn from_byte(byte: u8) -> Self {
-        Self { dialled: byte & 1 != 0, public: byte & 2 != 0, lan: byte & 4 != 0, predicted: byte & 8 != 0 }
+    const fn from_bytes(bytes: [u8; FACTS_LEN]) -> Self {
+        let [bits, a, b, c, d, e, f, g, h] = bytes;
+        Self {
+            dialled: bits & 1 != 0,
+            public: bits & 2 != 0,
+            lan: bits & 4 != 0,
+            predicted: bits & 8 != 0,
+            run: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        }
     }
 }
 

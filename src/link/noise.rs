@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   <- s                  the viewer's key, from the ticket
-//!   -> psk, e, es         message 1: e (32) ‖ facts (1) ‖ tag (16)
-//!   <- e, ee              message 2: e (32) ‖ facts (1) ‖ tag (16)
+//!   -> psk, e, es         message 1: e (32) ‖ facts (9) ‖ tag (16)
+//!   <- e, ee              message 2: e (32) ‖ facts (9) ‖ tag (16)
 //! ```
 
 use super::keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};
-use super::{LinkError, record};
+use super::{FACTS_LEN, LinkError, record};
 use crate::id::RendezvousId;
 use sha2::{Digest, Sha256};
 use snow::params::DHChoice;
@@ -17,8 +17,8 @@ use snow::{Builder, HandshakeState, TransportState};
 /// Bytes of an AES-GCM tag.
 pub(super) const TAG_LEN: usize = 16;
 
-/// Bytes of either handshake message: an X25519 key, one byte of [`Facts`](super::Facts), and its tag.
-pub(super) const MESSAGE_LEN: usize = 32 + 1 + TAG_LEN;
+/// Bytes of either handshake message: an X25519 key, the [`Facts`](super::Facts), and their tag.
+pub(super) const MESSAGE_LEN: usize = 32 + FACTS_LEN + TAG_LEN;
 
 /// Records in one direction between two rekeys of that direction. A record has at most 2^12 AES blocks, so one key
 /// encrypts at most 2^28 blocks (4 GiB), and an attacker's advantage stays below (2^28)^2 / 2^129 = 2^-73, far under
@@ -35,7 +35,10 @@ const PROLOGUE: &[u8; 17] = b"punchcast link v1";
 pub(super) struct Pending(HandshakeState);
 
 /// The caster's first move: the state and message 1.
-pub(super) fn start(secrets: &CasterSecrets, facts: u8) -> Result<(Pending, [u8; MESSAGE_LEN]), LinkError> {
+pub(super) fn start(
+    secrets: &CasterSecrets,
+    facts: [u8; FACTS_LEN],
+) -> Result<(Pending, [u8; MESSAGE_LEN]), LinkError> {
     let (psk, prologue) = (psk(secrets.secret), prologue(secrets.rendezvous));
     let mut handshake = builder()?
         .psk(0, &psk)
@@ -44,17 +47,17 @@ pub(super) fn start(secrets: &CasterSecrets, facts: u8) -> Result<(Pending, [u8;
         .and_then(Builder::build_initiator)
         .map_err(internal)?;
     let mut message = [0; MESSAGE_LEN];
-    handshake.write_message(&[facts], &mut message).map_err(internal)?;
+    handshake.write_message(&facts, &mut message).map_err(internal)?;
     Ok((Pending(handshake), message))
 }
 
 impl Pending {
     /// Reads message 2: the keys, and the viewer's facts.
-    pub(super) fn finish(mut self, message: &[u8]) -> Result<(Transport, u8), LinkError> {
-        let mut facts = [0];
+    pub(super) fn finish(mut self, message: &[u8]) -> Result<(Transport, [u8; FACTS_LEN]), LinkError> {
+        let mut facts = [0; FACTS_LEN];
         self.0.read_message(message, &mut facts).map_err(|_| LinkError::Stranger)?;
         let transport = self.0.into_transport_mode().map_err(internal)?;
-        Ok((Transport::new(transport), facts[0]))
+        Ok((Transport::new(transport), facts))
     }
 }
 
@@ -62,8 +65,8 @@ impl Pending {
 pub(super) fn respond(
     secrets: &ViewerSecrets,
     message: &[u8],
-    facts: u8,
-) -> Result<(Transport, [u8; MESSAGE_LEN], u8), LinkError> {
+    facts: [u8; FACTS_LEN],
+) -> Result<(Transport, [u8; MESSAGE_LEN], [u8; FACTS_LEN]), LinkError> {
     let (psk, prologue) = (psk(secrets.secret), prologue(secrets.rendezvous));
     let mut handshake = builder()?
         .psk(0, &psk)
@@ -71,12 +74,12 @@ pub(super) fn respond(
         .and_then(|builder| builder.local_private_key(&secrets.private_key.0))
         .and_then(Builder::build_responder)
         .map_err(internal)?;
-    let mut theirs = [0];
+    let mut theirs = [0; FACTS_LEN];
     handshake.read_message(message, &mut theirs).map_err(|_| LinkError::Stranger)?;
     let mut answer = [0; MESSAGE_LEN];
-    handshake.write_message(&[facts], &mut answer).map_err(internal)?;
+    handshake.write_message(&facts, &mut answer).map_err(internal)?;
     let transport = handshake.into_transport_mode().map_err(internal)?;
-    Ok((Transport::new(transport), answer, theirs[0]))
+    Ok((Transport::new(transport), answer, theirs))
 }
 
 /// The keys of both directions after the handshake.

@@ -190,6 +190,22 @@ impl Agent {
         }
     }
 
+    /// Connects and logs in anew at once: a link broke in a way that the connections to the daemon may not have survived
+    /// either, and asking them would cost the time that a new login takes.
+    pub fn renew(&mut self, now: Instant) {
+        if matches!(self.main, Main::Idle | Main::Done) {
+            return;
+        }
+        self.close_main();
+        self.spend_login();
+        self.close_assists_for(now, Duration::ZERO);
+        self.dial_main(now);
+        for index in 0..self.assists.len() {
+            self.dial_assist(index, now);
+        }
+        self.sample(now);
+    }
+
     /// Asks the daemon for another introduction (a caster only).
     pub fn request_again(&mut self) {
         for lane in &self.assists {
@@ -579,14 +595,19 @@ impl Agent {
         let retry_in = self.pause(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.server = (self.server + 1) % self.config.servers.len();
-        self.token = PunchToken(self.rng.u128(..).to_be_bytes());
+        self.spend_login();
         self.close_assists_for(now, retry_in);
+        self.main = Main::Waiting { until: now + retry_in };
+        self.event(Event::Unreachable { server, why, retry_in });
+    }
+
+    /// What belongs to one login alone.
+    fn spend_login(&mut self) {
+        self.token = PunchToken(self.rng.u128(..).to_be_bytes());
         self.stop_sampling();
         self.sampled_at = None;
         self.observed.clear();
         self.rtt = None;
-        self.main = Main::Waiting { until: now + retry_in };
-        self.event(Event::Unreachable { server, why, retry_in });
     }
 
     fn lose_assist(&mut self, index: usize, now: Instant) {

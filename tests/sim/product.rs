@@ -61,6 +61,7 @@ fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
         agent,
         local_ips: world.addrs(cast.viewer).to_vec(),
         ticket_addresses: Vec::new(),
+        run: rng.u64(..),
     };
     let config = viewer::Config {
         identity,
@@ -94,6 +95,7 @@ fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         agent,
         local_ips: world.addrs(cast.caster).to_vec(),
         ticket_addresses: ticket.addresses.clone(),
+        run: rng.u64(..),
     };
     let config = caster::Config { meeting, rtmp: None, duration: None, seed: rng.u64(..) };
     world.start(cast.caster, Caster::new(world.now(), config));
@@ -233,6 +235,17 @@ fn a_link_that_its_nats_forgot_is_missed_on_both_sides() {
         let viewer_missed =
             |world: &World| world.app::<Viewer>(cast.viewer).notices.iter().any(|(_, n)| is_lost(n));
         let missed = |world: &World| caster_missed(world) && viewer_missed(world);
+        let forgotten = world.now();
         world.run_until(PATIENCE, missed).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        // And pictures come again, without anybody touching anything: a link, and a unit over it.
+        let seen = world.app::<Viewer>(cast.viewer).notices.len();
+        let pictures_again = |world: &World| {
+            let since = &world.app::<Viewer>(cast.viewer).notices[seen..];
+            let link = since.iter().position(|(_, notice)| matches!(notice, Notice::Link { .. }));
+            link.is_some_and(|at| since[at..].iter().any(|(_, notice)| matches!(notice, Notice::Unit(_))))
+        };
+        world.run_until(PATIENCE, pictures_again).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        let took = world.now() - forgotten;
+        assert!(took < Duration::from_secs(5), "pictures again after {took:?}");
     });
 }

@@ -310,8 +310,14 @@ impl Session {
 
     fn inbound(&mut self, spec: &Wall, segment: &Segment) -> Track {
         let next = self.inside_isn.map(|isn| isn.wrapping_add(1));
-        if self.state == State::SynSent && segment.ack.is_some() && segment.ack != next && spec.tracks_window
-        {
+        // A pure ACK passes: it is how an end that still has the old connection challenges a new SYN (conntrack's table
+        // says "ignore" for it), and the RST that it earns clears the way.
+        let challenge = !segment.syn && !segment.rst && !segment.fin && segment.data.is_empty();
+        let foreign = self.state == State::SynSent && segment.ack.is_some() && segment.ack != next;
+        if foreign && challenge {
+            return Track::Keep(self.state);
+        }
+        if foreign && spec.tracks_window {
             return Track::Invalid("answer out of the window");
         }
         // A RST that refuses a SYN has no sequence number of its own; once the other end has spoken, that is out of

@@ -132,7 +132,7 @@ impl Bed {
 
 fn meeting_of(secrets: meeting::Secrets, own: &str, ticket: Option<&Ticket>) -> meeting::Config {
     let ticket_addresses = ticket.map_or_else(Vec::new, |ticket| ticket.addresses.clone());
-    meeting::Config { secrets, agent: None, local_ips: vec![addr(own).ip()], ticket_addresses }
+    meeting::Config { secrets, agent: None, local_ips: vec![addr(own).ip()], ticket_addresses, run: 7 }
 }
 
 fn listening(own: &str) -> Input<'static> {

@@ -187,6 +187,7 @@ fn config(options: &Options) -> Result<Config, Failure> {
         agent,
         local_ips: view::own_addresses(ticket.server.as_ref()),
         ticket_addresses: ticket.addresses.clone(),
+        run: super::random_u64()?,
     };
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
     Ok(Config { meeting, rtmp, duration: options.duration, seed })

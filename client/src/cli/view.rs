@@ -160,6 +160,7 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         agent,
         local_ips,
         ticket_addresses: Vec::new(),
+        run: super::random_u64()?,
     };
     let page_addr = options.page.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let page = (!options.no_page).then(|| PageConfig {

@@ -34,7 +34,7 @@ fn identity() -> ViewerIdentity {
 }
 
 fn config(secrets: Secrets, ticket_addresses: Vec<Endpoint>) -> meeting::Config {
-    meeting::Config { secrets, agent: None, local_ips: vec![addr(OURS).ip()], ticket_addresses }
+    meeting::Config { secrets, agent: None, local_ips: vec![addr(OURS).ip()], ticket_addresses, run: 7 }
 }
 
 /// One application, and the other end of its link played by the test.

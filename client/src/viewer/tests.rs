@@ -22,6 +22,7 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
         agent: None,
         local_ips: vec![addr("[2001:db8::1]:0").ip(), addr("192.168.1.3:0").ip()],
         ticket_addresses: Vec::new(),
+        run: 7,
     };
     let page = page.map(|at| PageConfig { addr: addr(at), ticket_link: String::new(), token: None, seed: 0 });
     let config = Config { identity, server: None, meeting, page, rtmp: None, once: false, seed: 0 };
@@ -40,7 +41,7 @@ fn introduce(viewer: &mut Viewer, now: Instant) {
 fn link(viewer: &mut Viewer, now: Instant) -> Duration {
     let conn = ConnId { room: meeting::HOLE, serial: 1 };
     let (local, remote) = (Endpoint::new(addr("192.168.1.3:800")), Endpoint::new(addr("192.168.1.2:700")));
-    viewer.linked(now, Link { conn, rung: Rung::Lan, local, remote, rtt: None });
+    viewer.linked(now, Link { conn, rung: Rung::Lan, local, remote, rtt: None, run: 7 });
     let elapsed = std::iter::from_fn(|| viewer.poll_output()).find_map(|output| match output {
         Output::Notice(Notice::Link { elapsed, .. }) => Some(elapsed),
         Output::Notice(_) | Output::Net(_) | Output::Exit => None,
