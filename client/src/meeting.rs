@@ -16,12 +16,18 @@
 //!
 //! The link does not need the daemon: losing it is told and changes nothing else.
 
+mod naming;
+mod types;
+
+pub use types::{Config, Event, Link, Loss, Output, Secrets};
+
+use naming::{facts, is_lan, rung};
 use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Prefix, Reach};
 use punchcast::id::SessionId;
-use punchcast::link::{self, Admission, Bye, CasterSecrets, Channel, Door, EndReason, Facts, ViewerSecrets};
+use punchcast::link::{self, Admission, Bye, Channel, Door, EndReason, Facts};
 use punchcast::policy::{self, Rung};
-use punchcast::punch::{self, Approach, Attempt, Duty, Findings, Hole, Open, Origin, Target};
+use punchcast::punch::{self, Approach, Attempt, Duty, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
 use punchcast::wire::message::{Peer, Role};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,109 +45,6 @@ const THE_ATTEMPT: Attempt = Attempt(0);
 /// Introductions that a viewer follows at once. The daemon limits casters to a rendezvous too; this is for one that
 /// does not.
 const MAX_SESSIONS: usize = 16;
-
-/// What one side brings to the proof.
-#[derive(Clone, Debug)]
-pub enum Secrets {
-    /// Read from the ticket.
-    Caster(CasterSecrets),
-    /// Behind the ticket.
-    Viewer(ViewerSecrets),
-}
-
-/// What a meeting is made with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// For the proof; tells the role, too.
-    pub secrets: Secrets,
-    /// The rendezvous; without servers the meeting relies on the ticket's addresses.
-    pub agent: Option<agent::Config>,
-    /// This host's addresses, best first.
-    pub local_ips: Vec<IpAddr>,
-    /// The viewer's own addresses from the ticket (a caster only).
-    pub ticket_addresses: Vec<Endpoint>,
-    /// A random number of this run of the program, by which the other side knows it again.
-    pub run: u64,
-}
-
-/// What the meeting asks for and tells.
-#[derive(Debug)]
-pub enum Output {
-    /// For the network.
-    Net(NetOp),
-    /// For the application.
-    Event(Event),
-}
-
-/// What the meeting tells.
-#[derive(Debug)]
-pub enum Event {
-    /// The hole port is bound; these are our own addresses with it.
-    Opened(Vec<Endpoint>),
-    /// The hole port cannot be had.
-    Failed(SocketAddr, NetError),
-    /// What the rendezvous tells.
-    Rendezvous(agent::Event),
-    /// An endpoint is dialled for the first time; the rung is what it would be if it works.
-    Trying {
-        /// Which rung that would be.
-        rung: Rung,
-        /// Where from.
-        local: SocketAddr,
-        /// Where to.
-        remote: Endpoint,
-    },
-    /// The one link stands.
-    Linked(Link),
-    /// Bytes of the link's stream.
-    Stream(ConnId, bytes::Bytes),
-    /// A new measure of a link's round-trip time.
-    Rtt(ConnId, Duration),
-    /// The link holds back: what waits in the kernel has not left.
-    Backlogged(ConnId),
-    /// The link takes more.
-    Drained(ConnId),
-    /// A link is over.
-    Lost(ConnId, Loss),
-    /// Time is over and no link formed (a caster only).
-    NoLink(Findings),
-}
-
-/// Why a link is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// The channel ended.
-    Ended(EndReason),
-    /// The connection was cut without a goodbye.
-    Cut(Option<NetError>),
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ended(reason) => reason.fmt(f),
-            Self::Cut(Some(error)) => error.fmt(f),
-            Self::Cut(None) => f.write_str("the connection closed without a goodbye"),
-        }
-    }
-}
-
-/// The one link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Its connection.
-    pub conn: ConnId,
-    /// How it was made.
-    pub rung: Rung,
-    /// Our address.
-    pub local: Endpoint,
-    /// The peer's.
-    pub remote: Endpoint,
-    /// Its round-trip time as the proof measured it.
-    pub rtt: Option<Duration>,
-    /// The other side's run of its program.
-    pub run: u64,
-}
 
 /// A connection of the hole with its proof.
 struct Line {
@@ -490,7 +393,7 @@ impl Meeting {
             public: Endpoint::new(local).reach() == Reach::Global,
             ..Facts::default()
         };
-        let rung = if is_lan(local.into(), remote) { Rung::Lan } else { self.rung(ours, theirs) };
+        let rung = if is_lan(local.into(), remote) { Rung::Lan } else { rung(self.role(), ours, theirs) };
         self.event(Event::Trying { rung, local, remote });
     }
 
@@ -628,30 +531,11 @@ impl Meeting {
                 }
             }
         }
-        let rung = self.rung(facts(&open, self.run), theirs);
+        let rung = rung(self.role(), facts(&open, self.run), theirs);
         let link = Link { conn, rung, local: open.local, remote: open.remote, rtt, run: theirs.run };
         log::info!("conn={conn} linked rung={}", link.rung);
         // What the channel holds already comes after this: the stream may have arrived with the nomination.
         self.event(Event::Linked(link));
-    }
-
-    /// Which rung a connection stands on. Both sides have both sides' facts, so they agree.
-    const fn rung(&self, ours: Facts, theirs: Facts) -> Rung {
-        let (caster, viewer) = match self.role() {
-            Role::Caster => (ours, theirs),
-            Role::Viewer => (theirs, ours),
-        };
-        if caster.lan && viewer.lan {
-            return Rung::Lan;
-        }
-        match (caster.public, viewer.public) {
-            // The viewer's listener took it: nothing stood in the caster's way.
-            (true, true) if !viewer.dialled => Rung::Public,
-            (true, _) => Rung::Reverse,
-            (false, true) => Rung::Public,
-            (false, false) if caster.predicted || viewer.predicted => Rung::Predicted,
-            (false, false) => Rung::Punched,
-        }
     }
 
     /// The connection is gone without our doing.
@@ -696,17 +580,6 @@ impl Meeting {
     }
 }
 
-/// What we know of a connection that formed.
-fn facts(open: &Open, run: u64) -> Facts {
-    Facts {
-        dialled: open.dialled,
-        public: open.local.reach() == Reach::Global,
-        lan: is_lan(open.local, open.remote),
-        predicted: open.origin == Some(Origin::Predicted),
-        run,
-    }
-}
-
 /// Whether `endpoint` is on a host that the daemon named as `peer`.
 fn knows(peer: &Peer, endpoint: Endpoint) -> bool {
     peer.hole_endpoints().iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
@@ -717,15 +590,6 @@ fn targets_of(peer: &Peer) -> Vec<Target> {
     let observed =
         peer.hole_endpoints().into_iter().map(|endpoint| Target { endpoint, origin: Origin::Observed });
     local.chain(observed).collect()
-}
-
-/// Whether no NAT can stand between: both ends are on one host, both addresses are of this host or site, or both are
-/// in one IPv6 /64.
-fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
-    match (local.ip(), remote.ip()) {
-        (IpAddr::V6(ours), IpAddr::V6(theirs)) if ours.octets()[..8] == theirs.octets()[..8] => true,
-        (ours, theirs) => ours == theirs || local.reach() <= Reach::Site && remote.reach() <= Reach::Site,
-    }
 }
 
 #[cfg(test)]

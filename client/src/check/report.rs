@@ -217,7 +217,9 @@ impl Report {
                 (false, _) => "filtering depends",
             };
             let why = if self.has_alternate { ALTERNATE_SILENT } else { ASK_FOR_ALTERNATE };
-            advice.push(format!("Whether {what} on the address was not measured; {why}."));
+            advice.push(format!(
+                "Whether {what} on the address was not measured, and what works is told as if not; {why}."
+            ));
         }
         if matches!(self.verdict.mapping, Mapping::Unknown(Missing::Everything | Missing::Port)) {
             advice.push("Too few samples came through to tell how ports are mapped; check again.".into());

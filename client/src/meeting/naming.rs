@@ -1,0 +1,47 @@
+//! Which rung a connection stands on, from what both ends know of it.
+
+use punchcast::endpoint::{Endpoint, Reach};
+use punchcast::link::Facts;
+use punchcast::policy::Rung;
+use punchcast::punch::{Open, Origin};
+use punchcast::wire::message::Role;
+use std::net::IpAddr;
+
+/// Which rung a connection stands on. Both sides have both sides' facts, so they agree.
+pub(super) const fn rung(role: Role, ours: Facts, theirs: Facts) -> Rung {
+    let (caster, viewer) = match role {
+        Role::Caster => (ours, theirs),
+        Role::Viewer => (theirs, ours),
+    };
+    if caster.lan && viewer.lan {
+        return Rung::Lan;
+    }
+    match (caster.public, viewer.public) {
+        // The viewer's listener took it: nothing stood in the caster's way.
+        (true, true) if !viewer.dialled => Rung::Public,
+        (true, _) => Rung::Reverse,
+        (false, true) => Rung::Public,
+        (false, false) if caster.predicted || viewer.predicted => Rung::Predicted,
+        (false, false) => Rung::Punched,
+    }
+}
+
+/// What we know of a connection that formed.
+pub(super) fn facts(open: &Open, run: u64) -> Facts {
+    Facts {
+        dialled: open.dialled,
+        public: open.local.reach() == Reach::Global,
+        lan: is_lan(open.local, open.remote),
+        predicted: open.origin == Some(Origin::Predicted),
+        run,
+    }
+}
+
+/// Whether no NAT can stand between: both ends are on one host, both addresses are of this host or site, or both are
+/// in one IPv6 /64.
+pub(super) fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
+    match (local.ip(), remote.ip()) {
+        (IpAddr::V6(ours), IpAddr::V6(theirs)) if ours.octets()[..8] == theirs.octets()[..8] => true,
+        (ours, theirs) => ours == theirs || local.reach() <= Reach::Site && remote.reach() <= Reach::Site,
+    }
+}

@@ -1,0 +1,113 @@
+//! What a meeting is made with, asks for and tells.
+
+use punchcast::app::{ConnId, NetError, NetOp};
+use punchcast::endpoint::Endpoint;
+use punchcast::link::{CasterSecrets, EndReason, ViewerSecrets};
+use punchcast::policy::Rung;
+use punchcast::punch::Findings;
+use punchcast::rendezvous::agent;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What one side brings to the proof.
+#[derive(Clone, Debug)]
+pub enum Secrets {
+    /// Read from the ticket.
+    Caster(CasterSecrets),
+    /// Behind the ticket.
+    Viewer(ViewerSecrets),
+}
+
+/// What a meeting is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// For the proof; tells the role, too.
+    pub secrets: Secrets,
+    /// The rendezvous; without servers the meeting relies on the ticket's addresses.
+    pub agent: Option<agent::Config>,
+    /// This host's addresses, best first.
+    pub local_ips: Vec<IpAddr>,
+    /// The viewer's own addresses from the ticket (a caster only).
+    pub ticket_addresses: Vec<Endpoint>,
+    /// A random number of this run of the program, by which the other side knows it again.
+    pub run: u64,
+}
+
+/// What the meeting asks for and tells.
+#[derive(Debug)]
+pub enum Output {
+    /// For the network.
+    Net(NetOp),
+    /// For the application.
+    Event(Event),
+}
+
+/// What the meeting tells.
+#[derive(Debug)]
+pub enum Event {
+    /// The hole port is bound; these are our own addresses with it.
+    Opened(Vec<Endpoint>),
+    /// The hole port cannot be had.
+    Failed(SocketAddr, NetError),
+    /// What the rendezvous tells.
+    Rendezvous(agent::Event),
+    /// An endpoint is dialled for the first time; the rung is what it would be if it works.
+    Trying {
+        /// Which rung that would be.
+        rung: Rung,
+        /// Where from.
+        local: SocketAddr,
+        /// Where to.
+        remote: Endpoint,
+    },
+    /// The one link stands.
+    Linked(Link),
+    /// Bytes of the link's stream.
+    Stream(ConnId, bytes::Bytes),
+    /// A new measure of a link's round-trip time.
+    Rtt(ConnId, Duration),
+    /// The link holds back: what waits in the kernel has not left.
+    Backlogged(ConnId),
+    /// The link takes more.
+    Drained(ConnId),
+    /// A link is over.
+    Lost(ConnId, Loss),
+    /// Time is over and no link formed (a caster only).
+    NoLink(Findings),
+}
+
+/// Why a link is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The channel ended.
+    Ended(EndReason),
+    /// The connection was cut without a goodbye.
+    Cut(Option<NetError>),
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended(reason) => reason.fmt(f),
+            Self::Cut(Some(error)) => error.fmt(f),
+            Self::Cut(None) => f.write_str("the connection closed without a goodbye"),
+        }
+    }
+}
+
+/// The one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its connection.
+    pub conn: ConnId,
+    /// How it was made.
+    pub rung: Rung,
+    /// Our address.
+    pub local: Endpoint,
+    /// The peer's.
+    pub remote: Endpoint,
+    /// Its round-trip time as the proof measured it.
+    pub rtt: Option<Duration>,
+    /// The other side's run of its program.
+    pub run: u64,
+}
