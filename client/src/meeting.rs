@@ -53,6 +53,7 @@ struct Line {
     /// What the other end told of the connection; nothing before the proof.
     theirs: Facts,
     stage: Stage,
+    since: Instant,
     rtt: Option<Duration>,
 }
 
@@ -272,6 +273,10 @@ impl Meeting {
         for target in &targets {
             self.door.expect(target.endpoint.ip());
         }
+        if self.role() == Role::Caster && self.sessions.iter().any(|(known, _)| *known != session) {
+            // A caster has one viewer; what was known of its earlier login leads nowhere, or to somebody else by now.
+            self.sessions.clear();
+        }
         self.sessions.retain(|(known, other)| {
             // A caster that asks again replaces what was tried for it before.
             let same = *known == session || other.client == peer.client;
@@ -290,7 +295,12 @@ impl Meeting {
             Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
-            Role::Caster => self.hole.start(now, THE_ATTEMPT, approach, &targets),
+            Role::Caster => {
+                let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
+                let all: Vec<Target> = self.ticket_addresses.iter().map(ticket).chain(targets).collect();
+                self.hole.narrow(THE_ATTEMPT, &all);
+                self.hole.start(now, THE_ATTEMPT, approach, &all);
+            }
         }
     }
 
@@ -412,8 +422,10 @@ impl Meeting {
             Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open, self.run)),
             Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open, self.run)),
         };
-        self.lines
-            .insert(conn, Line { channel, open, theirs: Facts::default(), stage: Stage::AtDoor, rtt: None });
+        self.lines.insert(
+            conn,
+            Line { channel, open, theirs: Facts::default(), stage: Stage::AtDoor, since: now, rtt: None },
+        );
         self.drain_channel(now, conn);
     }
 
@@ -426,11 +438,13 @@ impl Meeting {
                 let from = Prefix::of(ip);
                 let same =
                     |line: &Line| line.stage == Stage::AtDoor && Prefix::of(line.open.remote.ip()) == from;
-                let oldest = self.lines.iter().find(|(_, line)| same(line)).map(|(conn, _)| *conn);
+                let waiting = self.lines.iter().filter(|(_, line)| same(line));
+                let oldest = waiting.min_by_key(|(_, line)| line.since).map(|(conn, _)| *conn);
                 if let Some(oldest) = oldest {
                     self.close(now, oldest, Closing::Abort);
                 }
-                self.door.admit(ip, now)
+                // The door has counted the newcomer already.
+                true
             }
         }
     }

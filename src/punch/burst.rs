@@ -29,11 +29,58 @@ const PER_TICK: usize = 32;
 /// The pace: 32 SYNs in 10 ms are 3,200 a second, 2 Mbit/s.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Connects of a sweep that may be under way. A hit is known after one round trip; older ones are given up.
-const MAX_OPEN: usize = 640;
+/// Connects of one burst that may be under way: two bursts and the rest of the program stay below the 1,024 descriptors
+/// that a program usually has. A hit is known after one round trip; older ones are given up.
+const MAX_OPEN: usize = 400;
 
 /// Times that one knock of a fan is renewed after a refusal.
 const RENEWALS: usize = 3 * FAN;
+
+/// SYNs of all bursts in [`ALLOWANCE_TIME`], whoever asks for them: a peer that is introduced again and again earns no
+/// flood, and no router's table is filled by us.
+pub const ALLOWANCE: usize = 2 * SWEEP_BUDGET;
+
+/// How long a NAT keeps a session that came to nothing (nf_conntrack: 120 s).
+pub const ALLOWANCE_TIME: Duration = Duration::from_secs(120);
+
+/// The least time that a connect of a sweep is given.
+const LEAST_TIME: Duration = Duration::from_millis(200);
+
+/// What is left of [`ALLOWANCE`].
+pub(super) struct Allowance {
+    begin: Option<Instant>,
+    used: usize,
+}
+
+impl Allowance {
+    pub(super) const fn new() -> Self {
+        Self { begin: None, used: 0 }
+    }
+
+    /// Takes one SYN; `false` when there is none left for now.
+    fn take(&mut self, now: Instant) -> bool {
+        if self.begin.is_none_or(|begin| begin + ALLOWANCE_TIME <= now) {
+            *self = Self { begin: Some(now), used: 0 };
+        }
+        if self.used == ALLOWANCE {
+            return false;
+        }
+        self.used += 1;
+        if self.used == ALLOWANCE {
+            log::warn!("{ALLOWANCE} SYNs of bursts are used up; no more for two minutes from the first");
+        }
+        true
+    }
+}
+
+/// Where a burst starts from.
+pub(super) struct Ground<'a> {
+    /// The hole port's address.
+    pub(super) from: SocketAddr,
+    /// The longest that the way there and back can take, if known.
+    pub(super) rtt: Option<Duration>,
+    pub(super) allowance: &'a mut Allowance,
+}
 
 /// Where a burst goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +109,7 @@ pub(super) struct Burst {
     ahead: VecDeque<SocketAddr>,
     open: BTreeMap<ConnId, SocketAddr>,
     /// The same, oldest first; may name some that are gone.
-    order: VecDeque<ConnId>,
+    order: VecDeque<(ConnId, Instant)>,
     rounds_left: u8,
     renewals_left: usize,
     next_at: Instant,
@@ -109,11 +156,11 @@ impl Burst {
         (!self.ahead.is_empty() || self.rounds_left > 0).then_some(self.next_at)
     }
 
-    /// Sends the next few. `from` is the hole port's address.
+    /// Sends the next few; how many.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        ground: Ground<'_>,
         conns: &mut ConnIds,
         mut ask: impl FnMut(NetOp),
     ) -> u32 {
@@ -121,31 +168,55 @@ impl Burst {
             return 0;
         }
         if self.ahead.is_empty() {
+            // A socket of the last round would keep the 4-tuple from the next one's.
+            for (conn, _) in self.order.drain(..) {
+                if self.open.remove(&conn).is_some() {
+                    ask(NetOp::GiveUp { conn });
+                }
+            }
             self.load();
         }
+        let patience = LEAST_TIME.max(ground.rtt.unwrap_or_default() * 3 / 2);
         let mut sent = 0;
         while sent < PER_TICK as u32
+            && !self.ahead.is_empty()
+            && self.make_room(now, patience, &mut ask)
+            && ground.allowance.take(now)
             && let Some(to) = self.ahead.pop_front()
         {
             let conn = conns.allocate();
             self.open.insert(conn, to);
-            self.order.push_back(conn);
+            self.order.push_back((conn, now));
+            let from = Some(ground.from);
             ask(match self.aim {
-                Aim::Sweep { .. } => NetOp::Connect { conn, from: Some(from), to },
+                Aim::Sweep { .. } => NetOp::Connect { conn, from, to },
                 Aim::Fan { .. } => NetOp::Knock { conn, from: None, to, hops: 1 },
             });
             sent += 1;
         }
-        while self.open.len() > MAX_OPEN
-            && let Some(oldest) = self.order.pop_front()
-        {
+        self.next_at = now + if self.ahead.is_empty() { ROUND } else { TICK };
+        sent
+    }
+
+    /// Whether one more connect may be under way; gives up one that had its time, if need be.
+    fn make_room(&mut self, now: Instant, patience: Duration, ask: &mut impl FnMut(NetOp)) -> bool {
+        while self.open.len() >= MAX_OPEN {
+            let Some(&(oldest, since)) = self.order.front() else { return false };
             if self.open.contains_key(&oldest) {
+                if since + patience > now {
+                    return false;
+                }
                 ask(NetOp::GiveUp { conn: oldest });
                 self.open.remove(&oldest);
             }
+            self.order.pop_front();
         }
-        self.next_at = now + if self.ahead.is_empty() { ROUND } else { TICK };
-        sent
+        true
+    }
+
+    /// Whether nothing is under way and nothing will be.
+    pub(super) fn is_spent(&self) -> bool {
+        self.open.is_empty() && self.poll_timeout().is_none()
     }
 
     /// Whether `conn` is of this burst; if so it is not any more.

@@ -1,6 +1,6 @@
 //! One local port that listens and connects at once.
 
-use super::burst::{Aim, Burst};
+use super::burst::{Aim, Allowance, Burst, Ground};
 use super::lane::{Effort, Lane, State, first_dial};
 use super::port::{Port, Step};
 use super::schedule::{ATTEMPT_TIME, Reach, SYN_BUDGET};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const MAX_LANES: usize = 64;
 
 /// Bursts at the same time. Each holds hundreds of sockets.
-const MAX_BURSTS: usize = 3;
+const MAX_BURSTS: usize = 2;
 
 /// The head start of the endpoints that were seen, unless a round trip is longer.
 const BURST_AFTER: Duration = Duration::from_millis(100);
@@ -29,6 +29,7 @@ pub struct Hole {
     efforts: Vec<Effort>,
     lanes: Vec<Lane>,
     bursts: Vec<Burst>,
+    allowance: Allowance,
     outputs: VecDeque<Output>,
 }
 
@@ -44,6 +45,7 @@ impl Hole {
             efforts: Vec::new(),
             lanes: Vec::new(),
             bursts: Vec::new(),
+            allowance: Allowance::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -69,8 +71,12 @@ impl Hole {
     /// known to the attempt go on as they are; a repeated start renews the attempt's time and budget.
     pub fn start(&mut self, now: Instant, attempt: Attempt, approach: Approach, targets: &[Target]) {
         let known = self.efforts.iter().position(|effort| effort.attempt == attempt);
-        let endpoints = known.map_or(0, |index| self.efforts.swap_remove(index).findings.endpoints);
+        let before = known.map(|index| self.efforts.swap_remove(index));
+        let endpoints = before.as_ref().map_or(0, |effort| effort.findings.endpoints);
         let findings = Findings { endpoints, ..Findings::default() };
+        // An amendment does not say again how far the peer is.
+        let rtt = approach.rtt.or(before.and_then(|effort| effort.approach.rtt));
+        let approach = Approach { rtt, ..approach };
         self.efforts.push(Effort { attempt, approach, start: now, findings });
         for &target in targets {
             self.add(now, attempt, target);
@@ -81,14 +87,13 @@ impl Hole {
     fn add(&mut self, now: Instant, attempt: Attempt, target: Target) {
         let dialable = target.endpoint.port() != 0 && target.endpoint.reach() > Place::Nowhere;
         let bound = self.port.local_for(target.endpoint.addr()).is_some();
-        let same = |lane: &Lane| lane.attempt == attempt && lane.target.endpoint == target.endpoint;
-        let known = self.lanes.iter().any(same);
-        if !dialable
-            || !bound
-            || known
-            || self.own.contains(&target.endpoint)
-            || self.lanes.len() >= MAX_LANES
-        {
+        let same = |lane: &&mut Lane| lane.attempt == attempt && lane.target.endpoint == target.endpoint;
+        let effort = self.efforts.iter().find(|effort| effort.attempt == attempt);
+        if let (Some(lane), Some(effort)) = (self.lanes.iter_mut().find(same), effort) {
+            lane.renew(now, effort.approach, target);
+            return;
+        }
+        if !dialable || !bound || self.own.contains(&target.endpoint) || self.lanes.len() >= MAX_LANES {
             return;
         }
         let Some(effort) = self.effort(attempt) else { return };
@@ -101,6 +106,9 @@ impl Hole {
     /// Adds a burst to an attempt that was started, a little after observed endpoints are dialled: they may do.
     pub fn burst(&mut self, now: Instant, attempt: Attempt, aim: Aim) {
         let again = self.bursts.iter().any(|burst| burst.attempt == attempt && *burst.aim() == aim);
+        if !again {
+            self.end_bursts(|burst| burst.attempt == attempt || burst.is_spent());
+        }
         let Some(effort) = self.effort(attempt) else { return };
         let Approach { begin_in, rtt, .. } = effort.approach;
         let begin = now + begin_in + BURST_AFTER.max(rtt.unwrap_or_default());
@@ -112,16 +120,32 @@ impl Hole {
         self.handle_timeout(now);
     }
 
+    fn end_bursts(&mut self, over: impl Fn(&Burst) -> bool) {
+        for conn in self.bursts.iter().filter(|burst| over(burst)).flat_map(Burst::open) {
+            self.outputs.push_back(Output::Net(NetOp::Close { conn, how: Closing::Abort }));
+        }
+        self.bursts.retain(|burst| !over(burst));
+    }
+
     /// Gives up what is being dialled for `attempt`. Connections that formed stay.
     pub fn stop(&mut self, attempt: Attempt) {
         self.efforts.retain(|effort| effort.attempt != attempt);
-        let of_lanes = self.lanes.iter().filter(|lane| lane.attempt == attempt).filter_map(Lane::dialling);
-        let of_bursts = self.bursts.iter().filter(|burst| burst.attempt == attempt).flat_map(Burst::open);
-        for conn in of_lanes.chain(of_bursts) {
+        self.end_lanes(|lane| lane.attempt == attempt);
+        self.end_bursts(|burst| burst.attempt == attempt);
+    }
+
+    /// Gives up the endpoints of `attempt` that are not among `targets`; the others go on undisturbed, for one of them may be
+    /// about to link.
+    pub fn narrow(&mut self, attempt: Attempt, targets: &[Target]) {
+        let kept = |lane: &Lane| targets.iter().any(|target| target.endpoint == lane.target.endpoint);
+        self.end_lanes(|lane| lane.attempt == attempt && !kept(lane));
+    }
+
+    fn end_lanes(&mut self, over: impl Fn(&Lane) -> bool) {
+        for conn in self.lanes.iter().filter(|lane| over(lane)).filter_map(Lane::dialling) {
             self.outputs.push_back(Output::Net(NetOp::Close { conn, how: Closing::Abort }));
         }
-        self.lanes.retain(|lane| lane.attempt != attempt);
-        self.bursts.retain(|burst| burst.attempt != attempt);
+        self.lanes.retain(|lane| !over(lane));
     }
 
     /// Whether `attempt` is going on.
@@ -199,10 +223,13 @@ impl Hole {
                 Aim::Fan { to } => *to,
             };
             let Some(from) = self.port.local_for(toward) else { continue };
+            let effort = self.efforts.iter_mut().find(|effort| effort.attempt == burst.attempt);
+            let rtt = effort.as_ref().and_then(|effort| effort.approach.rtt);
             let outputs = &mut self.outputs;
             let ask = |op| outputs.push_back(Output::Net(op));
-            let sent = burst.handle_timeout(now, from, &mut self.conns, ask);
-            if let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == burst.attempt) {
+            let ground = Ground { from, rtt, allowance: &mut self.allowance };
+            let sent = burst.handle_timeout(now, ground, &mut self.conns, ask);
+            if let Some(effort) = effort {
                 effort.findings.dials += sent;
             }
         }
@@ -284,9 +311,14 @@ impl Hole {
             (None, Some(lane)) => (Some(lane.attempt), Some(lane.target.origin)),
             (None, None) => (None, None),
         };
-        for lane in self.lanes.iter_mut().filter(|lane| lane.target.endpoint == remote) {
-            // A connect of ours on the same 4-tuple, if there is one, fails by itself.
-            lane.state = State::Connected { conn };
+        // A fan's socket has another local port: the lane to the same endpoint goes on.
+        if of_burst.is_none() {
+            for lane in self.lanes.iter_mut().filter(|lane| lane.target.endpoint == remote) {
+                if let Some(other) = lane.dialling().filter(|other| *other != conn) {
+                    self.outputs.push_back(Output::Net(NetOp::Close { conn: other, how: Closing::Abort }));
+                }
+                lane.state = State::Connected { conn };
+            }
         }
         self.event(Event::Open(Open { conn, local, remote, attempt, origin, dialled }));
     }

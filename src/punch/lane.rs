@@ -63,6 +63,24 @@ impl Lane {
         matches!(self.state, State::Waiting { .. })
     }
 
+    /// The attempt starts again, and may know more of the endpoint.
+    pub(super) fn renew(&mut self, now: Instant, approach: Approach, target: Target) {
+        self.dials = 0;
+        self.fresh = 0;
+        if target.origin == Origin::Observed {
+            self.target.origin = Origin::Observed;
+        }
+        let first = first_dial(now, approach, target);
+        match &mut self.state {
+            State::Waiting { until, .. } => *until = first.min(*until),
+            State::Dialling { renew_at, .. } if target.origin == Origin::Observed => {
+                let patience = schedule::patience(approach.duty, approach.rtt, 0);
+                *renew_at = renew_at.or(patience.map(|patience| first + patience));
+            }
+            State::Dialling { .. } | State::Connected { .. } => {}
+        }
+    }
+
     /// A connect begins.
     pub(super) fn dialled(&mut self, now: Instant, approach: Approach, conn: ConnId, reach: Reach) {
         self.dials += 1;
@@ -84,7 +102,7 @@ impl Lane {
             | NetError::AddrNotAvailable
             | NetError::AddrInUse
             | NetError::TooManyFiles => {
-                self.dials -= 1;
+                self.dials = self.dials.saturating_sub(1);
             }
             NetError::Refused
             | NetError::Reset

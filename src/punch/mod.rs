@@ -20,7 +20,8 @@
 //!   and Linux's conntrack holds it for invalid.
 //! - *Refused*, *unreachable* and *timed out* are inputs: the [`schedule`] says when the next SYN goes out.
 //! - The same endpoint is dialled by one connect at a time, whatever number of attempts name it.
-//! - SYNs are counted: no attempt sends more than [`schedule::SYN_BUDGET`].
+//! - SYNs are counted: an attempt sends each endpoint at most [`schedule::SYN_BUDGET`], and all
+//!   bursts together [`burst::ALLOWANCE`] in two minutes.
 
 pub mod burst;
 mod hole;

@@ -46,6 +46,10 @@ pub const RETRY_MIN: Duration = Duration::from_millis(500);
 pub const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long a connect and a login may take. A path on which three SYNs are lost has its chance.
 const LOGIN_TIME: Duration = Duration::from_secs(10);
+/// The pause before a request that the daemon refused for its number is sent again: it admits one in 3.3 s.
+const ASK_AGAIN: Duration = Duration::from_secs(4);
+/// Logins in a row that broken links may cause are so far apart.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Heartbeats until `Welcome` says otherwise; below the 30 s after which home routers forget.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 /// How long [`Agent::check_alive`] waits for an answer: a round trip and a retransmission on any path that carries a
@@ -113,6 +117,9 @@ pub struct Agent {
     server: usize,
     main: Main,
     failures: u32,
+    /// When a request that was refused for its number is sent again.
+    ask_again_at: Option<Instant>,
+    renewed_at: Option<Instant>,
     assists: Vec<AssistLane>,
     sampler: Sampler,
     sampled_at: Option<Instant>,
@@ -137,6 +144,8 @@ impl Agent {
             server: 0,
             main: Main::Idle,
             failures: 0,
+            ask_again_at: None,
+            renewed_at: None,
             assists: Vec::new(),
             sampler: Sampler::default(),
             sampled_at: None,
@@ -196,6 +205,12 @@ impl Agent {
         if matches!(self.main, Main::Idle | Main::Done) {
             return;
         }
+        // A peer that breaks its links on purpose must not have us log in without end.
+        if self.renewed_at.is_some_and(|at| now < at + RENEW_EVERY) {
+            self.check_alive(now);
+            return;
+        }
+        self.renewed_at = Some(now);
         self.close_main();
         self.spend_login();
         self.close_assists_for(now, Duration::ZERO);
@@ -208,11 +223,14 @@ impl Agent {
 
     /// Asks the daemon for another introduction (a caster only).
     pub fn request_again(&mut self) {
-        for lane in &self.assists {
-            if let Assist::Open { conn, .. } = lane.state {
-                let request = self.assist_request(lane.from.port());
-                self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes: wire::encode(&request) }));
-            }
+        // One request: each is an introduction, whatever family it comes by.
+        let open = self.assists.iter().find_map(|lane| match lane.state {
+            Assist::Open { conn, .. } => Some((conn, lane.from.port())),
+            Assist::Waiting { .. } | Assist::Dialling { .. } => None,
+        });
+        if let Some((conn, port)) = open {
+            let request = self.assist_request(port);
+            self.net(NetOp::Send { conn, bytes: wire::encode(&request) });
         }
     }
 
@@ -254,6 +272,10 @@ impl Agent {
 
     /// Takes the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.ask_again_at.is_some_and(|at| at <= now) {
+            self.ask_again_at = None;
+            self.request_again();
+        }
         let mut again = false;
         match &mut self.main {
             Main::Waiting { until } if *until <= now => {
@@ -316,6 +338,7 @@ impl Agent {
     /// When the agent wants `handle_timeout`, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let ask_again = self.ask_again_at.map(|at| (at, "ask for an introduction again"));
         let main = match &self.main {
             Main::Idle | Main::Done => None,
             Main::Waiting { until } => Some((*until, "connect to the daemon again")),
@@ -324,7 +347,7 @@ impl Agent {
             Main::LoggedIn { beat, .. } => Some((beat.next, "heartbeat of the main connection")),
         };
         let samples = self.sampler.poll_timeout().map(|at| (at, "sample"));
-        self.assists.iter().fold(soonest(main, samples), |earliest, lane| {
+        self.assists.iter().fold(soonest(ask_again, soonest(main, samples)), |earliest, lane| {
             soonest(
                 earliest,
                 Some(match lane.state {
@@ -378,7 +401,6 @@ impl Agent {
         if let Some((index, since)) = dialling {
             self.measured(now.saturating_duration_since(since));
             let lane = &mut self.assists[index];
-            lane.failures = 0;
             lane.state = Assist::Open { conn, reader: Reader::new(MAX_FRAME), beat_at: now + HEARTBEAT };
             let request = self.assist_request(self.assists[index].from.port());
             self.net(NetOp::Send { conn, bytes: wire::encode(&request) });
@@ -537,9 +559,16 @@ impl Agent {
             let conn = *conn;
             match reader.next::<FromAssist>() {
                 Ok(Some(FromAssist::Observed { endpoint })) => {
+                    // Turned away at the door, a connection has not succeeded; answered, it has.
+                    lane.failures = 0;
                     self.observe(Sighting { seen_by: SeenBy::Assist, local_port, endpoint }, true);
                 }
-                Ok(Some(FromAssist::Refused { reason })) => self.event(Event::Refused { reason }),
+                Ok(Some(FromAssist::Refused { reason })) => {
+                    if reason == Refusal::TooMany && self.config.role == Role::Caster {
+                        self.ask_again_at = Some(now + ASK_AGAIN);
+                    }
+                    self.event(Event::Refused { reason });
+                }
                 Ok(None) => return,
                 Err(error) => {
                     log::debug!("conn={conn} assist: {error}");
