@@ -202,3 +202,21 @@ fn a_caster_without_answer_hears_what_was_met() {
     let Some(Event::NoLink(findings)) = pair.caster.events.last() else { panic!("no end") };
     assert_eq!((findings.dials, findings.silent), (1, 1));
 }
+
+#[test]
+fn a_newcomer_from_an_awaited_address_takes_the_place_of_the_oldest_again_and_again() {
+    let mut pair = Pair::new();
+    let from = addr("198.51.100.7:1000");
+    pair.viewer.meeting.door.expect(from.ip());
+    let places = link::PER_SOURCE;
+    let name = |n: usize| ConnId { room: HOLE, serial: ConnId::ACCEPTED | n as u32 };
+    for n in 0..5 * places {
+        pair.now += Duration::from_millis(10);
+        let listener = ListenerId { room: HOLE, serial: 4 };
+        let (local, remote) = (addr(VIEWER_ADDR), SocketAddr::new(from.ip(), 1000 + n as u16));
+        pair.viewer.input(pair.now, Input::Accepted { listener, conn: name(n), local, remote });
+        assert_eq!(pair.viewer.meeting.door.waiting(), places.min(n + 1), "no place is lost");
+    }
+    let displaced: Vec<ConnId> = pair.viewer.closed.iter().map(|(conn, _)| *conn).collect();
+    assert_eq!(displaced, (0..4 * places).map(name).collect::<Vec<_>>());
+}
