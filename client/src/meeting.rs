@@ -111,9 +111,7 @@ impl Meeting {
     /// Tries again after a lost link (a caster only).
     pub fn seek(&mut self, now: Instant) {
         let targets: Vec<Target> = self
-            .ticket_addresses
-            .iter()
-            .map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
+            .ticket_targets()
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
         self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
@@ -296,8 +294,7 @@ impl Meeting {
             // A caster that has its link needs no other.
             Role::Caster if self.has_link() => {}
             Role::Caster => {
-                let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
-                let all: Vec<Target> = self.ticket_addresses.iter().map(ticket).chain(targets).collect();
+                let all: Vec<Target> = self.ticket_targets().chain(targets).collect();
                 self.hole.narrow(THE_ATTEMPT, &all);
                 self.hole.start(now, THE_ATTEMPT, approach, &all);
             }
@@ -337,6 +334,10 @@ impl Meeting {
                 self.hole.burst(now, attempt, aim);
             }
         }
+    }
+
+    fn ticket_targets(&self) -> impl Iterator<Item = Target> + '_ {
+        self.ticket_addresses.iter().map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
     }
 
     fn has_link(&self) -> bool {
@@ -380,8 +381,7 @@ impl Meeting {
         }
         self.event(Event::Opened(self.own.clone()));
         if self.role() == Role::Caster {
-            let ticket = |&endpoint: &Endpoint| Target { endpoint, origin: Origin::Ticket };
-            let targets: Vec<Target> = self.ticket_addresses.iter().map(ticket).collect();
+            let targets: Vec<Target> = self.ticket_targets().collect();
             self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
         }
     }

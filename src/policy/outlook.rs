@@ -154,8 +154,8 @@ fn behind_nats(own: &Verdict, filtering: Filtering, peer: PeerKind) -> Guess {
 mod tests {
     use super::super::plan;
     use super::*;
-    use crate::nat::{Family, Observation, SeenBy, classify};
-    use std::net::SocketAddr;
+    use crate::nat::{Family, classify};
+    use crate::policy::plan::tests::seen;
 
     const SURE_PUNCH: Outlook =
         Outlook::Direct { casting: Rung::Punched, viewing: Rung::Punched, odds: Odds::Sure };
@@ -233,21 +233,6 @@ mod tests {
         let open = verdict(Mapping::NotTranslated, Allocation::Preserving);
         let both = Outlook::Direct { casting: Rung::Public, viewing: Rung::Public, odds: Odds::Sure };
         assert_eq!(outlook(&open, NONE, PeerKind::Public), both);
-    }
-
-    /// Hole port 700 from the assist and main port, and two fresh ports.
-    fn seen(ports: [u16; 4]) -> Vec<Observation> {
-        let local = [700, 700, 9001, 9002];
-        let by = [SeenBy::Assist, SeenBy::Main, SeenBy::Assist, SeenBy::Assist];
-        (0..4)
-            .map(|at| Observation {
-                seen_by: by[at],
-                local_port: local[at],
-                endpoint: SocketAddr::from(([203, 0, 113, 9], ports[at])).into(),
-                hole: at == 0,
-                own: false,
-            })
-            .collect()
     }
 
     #[test]

@@ -71,13 +71,13 @@ fn random_ports(seed: u64) -> Vec<u16> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::nat::SeenBy;
     use std::net::SocketAddr;
 
     /// Samples of hole port 700 from the assist and main port, and of two fresh ports from the assist port.
-    fn seen(ports: [u16; 4]) -> Vec<Observation> {
+    pub(in crate::policy) fn seen(ports: [u16; 4]) -> Vec<Observation> {
         let local = [700, 700, 9001, 9002];
         let by = [SeenBy::Assist, SeenBy::Main, SeenBy::Assist, SeenBy::Assist];
         (0..4)

@@ -102,6 +102,16 @@ pub enum Aim {
     },
 }
 
+impl Aim {
+    /// The peer's address; a sweep's has no port.
+    pub(super) const fn toward(&self) -> SocketAddr {
+        match self {
+            Self::Sweep { ip, .. } => SocketAddr::new(*ip, 0),
+            Self::Fan { to } => *to,
+        }
+    }
+}
+
 pub(super) struct Burst {
     pub(super) attempt: Attempt,
     aim: Aim,

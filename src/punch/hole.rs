@@ -218,11 +218,7 @@ impl Hole {
 
     fn advance_bursts(&mut self, now: Instant) {
         for burst in &mut self.bursts {
-            let toward = match burst.aim() {
-                Aim::Sweep { ip, .. } => SocketAddr::new(*ip, 0),
-                Aim::Fan { to } => *to,
-            };
-            let Some(from) = self.port.local_for(toward) else { continue };
+            let Some(from) = self.port.local_for(burst.aim().toward()) else { continue };
             let effort = self.efforts.iter_mut().find(|effort| effort.attempt == burst.attempt);
             let rtt = effort.as_ref().and_then(|effort| effort.approach.rtt);
             let outputs = &mut self.outputs;
@@ -249,11 +245,7 @@ impl Hole {
             State::Waiting { .. } | State::Connected { .. } => None,
         });
         let bursts = self.bursts.iter().filter_map(|burst| {
-            let toward = match burst.aim() {
-                Aim::Sweep { ip, .. } => SocketAddr::new(*ip, 0),
-                Aim::Fan { to } => *to,
-            };
-            self.port.local_for(toward)?;
+            self.port.local_for(burst.aim().toward())?;
             burst.poll_timeout().map(|at| (at, "the next SYNs of a burst"))
         });
         let ends = self.efforts.iter().map(|effort| (effort.start + ATTEMPT_TIME, "the end of a punch"));

@@ -23,11 +23,11 @@
 //! that the broker opens itself to test a client's filtering. Whoever owns the broker binds the listeners.
 
 use super::filter::Dial;
-use super::limits::{Bucket, Limits, Prefix, Release, Sources, Turned};
+use super::limits::{Bucket, Limits, Release, Sources, Turned};
 use super::registry::Registry;
 use super::timers::Due;
 use crate::app::{Closing, ConnId, ConnIds, Input, ListenerId, NetOp, Room};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Prefix};
 use crate::id::{ClientId, PunchToken, RendezvousId};
 use crate::wire::codec::Message;
 use crate::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};

@@ -2,10 +2,10 @@
 
 use super::broker::{Broker, Ending, Phase, Shown, Wish};
 use super::filter::FilterTests;
-use super::limits::{Bucket, Prefix};
+use super::limits::Bucket;
 use super::registry::{Ask, Assist, Login, Seen};
 use crate::app::ConnId;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Prefix};
 use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
 use crate::wire::frame::MAX_FRAME;
 use crate::wire::message::{FromMain, Refusal, Role, SeenBy};

@@ -1,7 +1,7 @@
 //! What the broker allows: every number with its reason, and the books kept for each source address.
 
+use crate::endpoint::Prefix;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 /// Every limit of the broker. [`Limits::default`] suits a public daemon; whoever runs many clients on one address (a
@@ -138,28 +138,6 @@ impl Bucket {
     /// Whether forgetting the bucket changes nothing.
     fn is_rested(self, now: Instant) -> bool {
         self.rested.is_none_or(|at| at <= now)
-    }
-}
-
-/// Where a client comes from, as far as one customer of an access network can be told from another: an IPv4 address, or
-/// an IPv6 /64, within which a host takes any address it likes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Prefix {
-    /// One address.
-    V4(Ipv4Addr),
-    /// The upper 64 bits.
-    V6(u64),
-}
-
-impl Prefix {
-    pub(super) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Self::V6(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }
-        }
     }
 }
 

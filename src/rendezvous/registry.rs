@@ -3,9 +3,9 @@
 //! Values and look-ups; what follows from them is the [`broker`](super::broker)'s to decide.
 
 use super::filter::FilterTests;
-use super::limits::{Bucket, Prefix};
+use super::limits::Bucket;
 use crate::app::ConnId;
-use crate::endpoint::{Endpoint, Reach};
+use crate::endpoint::{Endpoint, Prefix, Reach};
 use crate::id::{ClientId, PunchToken, RendezvousId, SessionId};
 use crate::nat::is_own;
 use crate::wire::message::{MAX_OBSERVATIONS, Observation, Peer, Role, SeenBy};

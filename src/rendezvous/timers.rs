@@ -4,8 +4,8 @@
 //! connection was heard meanwhile, so that a heartbeat costs no reordering.
 
 use super::broker::{Broker, Conn, Ending, Flow, Phase};
-use super::limits::Prefix;
 use crate::app::ConnId;
+use crate::endpoint::Prefix;
 use crate::wire::message::Refusal;
 use std::time::Instant;
 
