@@ -462,7 +462,7 @@ impl Agent {
 
     fn main_message(&mut self, message: FromMain, now: Instant) {
         match message {
-            FromMain::Welcome { client, observed, heartbeat_secs, alternate } => {
+            FromMain::Welcome { client, observed, heartbeat_secs, alternate, .. } => {
                 self.sampler.set_alternate(alternate.map(Endpoint::addr));
                 self.welcome(client, observed, heartbeat_secs, now);
             }
@@ -495,6 +495,8 @@ impl Agent {
             }
             FromMain::Refused { reason } => self.refused(reason),
             FromMain::Shutdown => self.lose_main("the daemon ends", now),
+            // Comes on a connection of its own, never on the main connection.
+            FromMain::Relaying { .. } => {}
             FromMain::FilterResult { from_other_port, from_other_address } => {
                 self.event(Event::Filtering { from_other_port, from_other_address });
             }
@@ -547,7 +549,7 @@ impl Agent {
                 self.stop_sampling();
             }
             // The daemon closes where it has to; losing the connection starts the next try.
-            Refusal::BadRequest | Refusal::TooMany | Refusal::Full => {}
+            Refusal::BadRequest | Refusal::TooMany | Refusal::Full | Refusal::NoRelay => {}
         }
     }
 

@@ -101,14 +101,26 @@ impl Bench {
     fn log_in(&mut self) -> ConnId {
         let main = self.connect(MAIN);
         let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
-        let welcome =
-            FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate: None };
+        let welcome = FromMain::Welcome {
+            client: ClientId(9),
+            observed,
+            heartbeat_secs: 25,
+            alternate: None,
+            relay: false,
+        };
         self.hear(main, &wire::encode(&welcome));
         main
     }
 
     fn peer() -> Peer {
-        Peer { client: ClientId(4), observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 }
+        Peer {
+            client: ClientId(4),
+            observed: Vec::new(),
+            local: Vec::new(),
+            public: false,
+            rtt_us: 0,
+            mapped: Vec::new(),
+        }
     }
 }
 
@@ -234,7 +246,8 @@ fn the_ground_is_sampled_beside_the_login() {
 
     let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
     let alternate = Some(Endpoint::new(ALTERNATE.parse().unwrap()));
-    let welcome = FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate };
+    let welcome =
+        FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate, relay: false };
     bench.hear(main, &wire::encode(&welcome));
     bench.hear(reused, &wire::encode(&FromMain::Observed { endpoint: observed }));
     assert!(
