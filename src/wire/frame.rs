@@ -158,6 +158,18 @@ impl Reader {
         }
     }
 
+    /// What has arrived after the last message given: where the frames end, another language begins.
+    #[must_use]
+    pub fn into_rest(self) -> Vec<u8> {
+        match self.state {
+            State::Reading { mut buffer, used } => {
+                buffer.drain(..used);
+                buffer
+            }
+            State::Failed => Vec::new(),
+        }
+    }
+
     /// How many bytes wait for the rest of their frame.
     #[must_use]
     pub const fn buffered(&self) -> usize {
