@@ -361,18 +361,8 @@ impl Broker {
     pub(super) fn mapped(&mut self, now: Instant, client: ClientId, endpoints: Vec<Endpoint>) {
         let Some(login) = self.registry.login_mut(client) else { return };
         login.mapped = endpoints.into_boxed_slice();
-        let (role, rendezvous) = (login.role, login.rendezvous);
-        if role == Role::Caster {
-            self.amend_for_viewer(now, client);
-            return;
-        }
-        for caster in self.registry.casters(rendezvous).to_vec() {
-            if let Some(Ask::Told { session, since }) = self.registry.login(caster).map(|login| login.ask)
-                && now < since + self.limits.introduction
-            {
-                self.tell_caster(now, caster, client, session);
-            }
-        }
+        let role = login.role;
+        self.amend(now, client, role);
     }
 
     /// More of the caster was seen: the viewer hears the whole list under the same session.
