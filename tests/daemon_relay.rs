@@ -4,11 +4,19 @@ mod daemon_support;
 
 use daemon_support::*;
 use punchcast::app::{Closing, ConnId, Input, NetError};
+use punchcast::driver::{Driver, Step};
 use punchcast::id::{PunchToken, SessionId};
 use punchcast::rendezvous::broker::MAIN;
 use punchcast::rendezvous::limits::{Allowance, Limits};
+use punchcast::wire::codec::Message;
 use punchcast::wire::encode;
+use punchcast::wire::frame::{MAX_FRAME, Reader};
+use punchcast::wire::message::ToAssist;
 use punchcast::wire::message::{FromMain, Refusal, Role, ToMain};
+use punchcastd::{Config, Daemon, Notice};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 const CASTER_IP: &str = "198.51.100.7";
@@ -538,4 +546,90 @@ fn nothing_is_left_of_relays_that_ended() {
     world.advance(secs(120));
     let census = world.daemon.broker().census();
     assert_eq!((census.connections, census.sources, census.deadlines, census.relays), (0, 0, 0, 0));
+}
+
+// --- over real sockets --------------------------------------------------------------------------------------------
+
+/// No step here takes longer, unless something is wrong.
+const PATIENCE: Duration = secs(20);
+
+fn dial(to: SocketAddr, first: &impl Message) -> TcpStream {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&encode(first)).unwrap();
+    stream
+}
+
+/// Reads messages until one is what is looked for. Byte by byte, so that nothing behind it is taken.
+fn hear<T>(stream: &mut TcpStream, wanted: impl Fn(FromMain) -> Option<T>) -> T {
+    let mut reader = Reader::new(MAX_FRAME);
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        reader.push(&byte);
+        if let Some(found) = reader.next().unwrap().and_then(&wanted) {
+            return found;
+        }
+    }
+}
+
+/// A daemon on loopback in a thread of its own, which ends when it is interrupted.
+fn daemon() -> (SocketAddr, SocketAddr, impl FnOnce()) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    // Faster than any machine, so that the sockets' own back-pressure is what counts.
+    let pace = Allowance { bytes: 1 << 40, within: secs(1) };
+    let limits = Limits { relay_pace: pace, ..Limits::default() };
+    let config = Config { main: any, assist: any, relay: true, limits, ..Config::default() };
+    let mut driver = Driver::new(Daemon::new(config, 1)).unwrap();
+    let Step::Notice(Notice::Ready { main, assist, .. }) = driver.run().unwrap() else {
+        panic!("it is ready first");
+    };
+    let handle = driver.handle();
+    let thread = thread::spawn(move || while !matches!(driver.run().unwrap(), Step::Exit) {});
+    let end = move || {
+        handle.interrupt();
+        thread.join().unwrap();
+    };
+    (main, assist, end)
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_in_order_and_then_the_end() {
+    const BYTES: usize = 16 << 20;
+    let (main, assist, end) = daemon();
+    let [viewer, caster] = [PunchToken([1; 16]), PunchToken([2; 16])];
+    let mut viewer_main = dial(main, &login(Role::Viewer, 1, viewer, &[]));
+    let touch = |role, token| -> TcpStream {
+        let message: ToAssist = request(role, 1, token);
+        dial(assist, &message)
+    };
+    let viewer_assist = touch(Role::Viewer, viewer);
+    let caster_main = dial(main, &login(Role::Caster, 1, caster, &[]));
+    let caster_assist = touch(Role::Caster, caster);
+    let session = hear(&mut viewer_main, |message| holes(&[message]).first().map(|(session, _)| *session));
+    let [mut ours, mut theirs] = [viewer, caster].map(|token| dial(main, &ToMain::Relay { token, session }));
+    for half in [&mut ours, &mut theirs] {
+        hear(half, |message| (message == TERMS).then_some(()));
+    }
+    let word = |at: usize| u32::try_from(at / 4).unwrap().to_be_bytes();
+    let sender = thread::spawn(move || {
+        let bytes: Vec<u8> = (0..BYTES).step_by(4).flat_map(word).collect();
+        theirs.write_all(&bytes).unwrap();
+    });
+    // Small reads are slower than any writing: the sockets between are full nearly all the time.
+    let mut got = Vec::new();
+    let mut piece = [0; 1500];
+    loop {
+        match ours.read(&mut piece).unwrap() {
+            0 => break,
+            count => got.extend_from_slice(&piece[..count]),
+        }
+    }
+    sender.join().unwrap();
+    assert_eq!(got.len(), BYTES);
+    assert!(got.chunks(4).enumerate().all(|(at, chunk)| chunk == word(at * 4)));
+    // A daemon that ends waits for its clients to have hung up.
+    drop([viewer_main, viewer_assist, caster_main, caster_assist, ours]);
+    end();
 }

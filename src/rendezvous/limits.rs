@@ -60,7 +60,7 @@ pub struct Limits {
     /// How long an introduction can still be amended or completed. Punching is over by then, one way or the other.
     pub introduction: Duration,
     /// Relayed links at one time, where relaying is switched on. At 2.5 MB/s each, in one direction, 64 use 1.3 Gbit/s
-    /// of a line and most of one core.
+    /// of a line each way.
     pub relays: usize,
     /// Relayed links at one time with a half from one address.
     pub relays_per_address: u32,
