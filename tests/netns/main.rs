@@ -15,4 +15,5 @@ mod outage;
 #[allow(dead_code, reason = "`tests/interop` uses it too, and another part of it")]
 mod program;
 mod recording;
+mod relay;
 mod scene;
