@@ -285,5 +285,6 @@ pub(crate) const fn refusal_words(reason: Refusal) -> &'static str {
         Refusal::TooMany => "too many requests from this address; try again in a minute",
         Refusal::Full => "it is full; try again later",
         Refusal::Replaced => "another viewer logged in with the same ticket",
+        Refusal::NoRelay => "it does not relay this link",
     }
 }

@@ -30,7 +30,14 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
 }
 
 fn introduce(viewer: &mut Viewer, now: Instant) {
-    let peer = Peer { client: CASTER, observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 };
+    let peer = Peer {
+        client: CASTER,
+        observed: Vec::new(),
+        local: Vec::new(),
+        public: false,
+        rtt_us: 0,
+        mapped: Vec::new(),
+    };
     viewer.rendezvous_event(
         now,
         agent::Event::Introduced { session: SessionId(1), peer, start_in: Duration::ZERO, rtt: None },
