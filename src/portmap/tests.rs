@@ -224,7 +224,7 @@ fn a_router_that_forgot_is_asked_for_everything_anew() {
     scene.hear(gateway(), &answer(&requests[0].1, 0, 1000, 5000, OUTSIDE));
     scene.hear(gateway_v6(), &answer(&requests[1].1, 0, 3000, 5000, "[2001:db8::2]:4711"));
     assert_eq!(scene.standing.len(), 2);
-    scene.pass(Duration::from_secs(501));
+    scene.pass(Duration::from_millis(500_100));
     let renewal = scene.request();
     // Its clock says that it has been up for ten seconds.
     scene.hear(gateway(), &answer(&renewal, 0, 1000, 10, OUTSIDE));
