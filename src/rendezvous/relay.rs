@@ -12,7 +12,7 @@
 //!   └── failed ───────┴──── refused, failed, late ────┘
 //! ```
 
-use crate::app::{Closing, ConnId, ConnIds, Input, NetOp, Room};
+use crate::app::{Closing, ConnId, Input, NetOp};
 use crate::id::{PunchToken, SessionId};
 use crate::wire;
 use crate::wire::frame::{MAX_FRAME, Reader};
@@ -31,7 +31,6 @@ pub const WAIT_TIME: Duration = Duration::from_secs(30);
 /// One attempt at a time to get a relayed connection. See the [module](self).
 #[derive(Debug)]
 pub struct Relay {
-    conns: ConnIds,
     attempt: Attempt,
     outputs: VecDeque<Output>,
 }
@@ -50,7 +49,7 @@ pub enum Output {
 pub enum Event {
     /// Both halves are there. From here on the connection's inputs are the owner's.
     Through {
-        /// The connection, in the relay's room.
+        /// The connection, by the name that it was given.
         conn: ConnId,
         /// Our address of it.
         local: SocketAddr,
@@ -84,17 +83,23 @@ enum Attempt {
 }
 
 impl Relay {
-    /// An idle one, whose connections are named in `room`.
+    /// An idle one.
     #[must_use]
-    pub const fn new(room: Room) -> Self {
-        Self { conns: ConnIds::new(room), attempt: Attempt::Idle, outputs: VecDeque::new() }
+    pub const fn new() -> Self {
+        Self { attempt: Attempt::Idle, outputs: VecDeque::new() }
     }
 
-    /// Asks the daemon at `server` (its main port) to join us to the other side of `session`. `token` is the one of
-    /// our login there. Takes the place of an earlier attempt that is not through.
-    pub fn open(&mut self, now: Instant, server: SocketAddr, token: PunchToken, session: SessionId) {
+    /// Asks the daemon at `server` (its main port) to join us to the other side of `session`, on a connection by the name
+    /// of `conn`. `token` is the one of our login there. Takes the place of an earlier attempt that is not through.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        server: SocketAddr,
+        token: PunchToken,
+        session: SessionId,
+    ) {
         self.cancel();
-        let conn = self.conns.allocate();
         self.outputs.push_back(Output::Net(NetOp::Connect { conn, from: None, to: server }));
         self.attempt = Attempt::Dialling { conn, token, session, deadline: now + CONNECT_TIME };
     }
@@ -117,8 +122,8 @@ impl Relay {
     }
 
     /// Takes an input. One for another connection than that of the attempt is left alone.
-    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        match input {
+    pub fn handle_input(&mut self, now: Instant, input: &Input<'_>) {
+        match *input {
             Input::Connected { conn, local, remote } if self.conn() == Some(conn) => {
                 self.connected(now, local, remote);
             }
@@ -234,6 +239,12 @@ impl Relay {
     fn gone(&mut self, why: String) {
         self.attempt = Attempt::Idle;
         self.outputs.push_back(Output::Event(Event::Failed(why)));
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The relay's client half through its verbs, at chosen times.
 
 use super::*;
-use crate::app::NetError;
+use crate::app::{ConnIds, NetError, Room};
 
 const DAEMON: &str = "203.0.113.1:4000";
 const LOCAL: &str = "192.168.0.2:50000";
@@ -11,6 +11,7 @@ const RELAYING: FromMain = FromMain::Relaying { bytes: 1000, seconds: 60 };
 
 struct Bench {
     relay: Relay,
+    conns: ConnIds,
     now: Instant,
     ops: Vec<NetOp>,
     events: Vec<Event>,
@@ -19,8 +20,8 @@ struct Bench {
 impl Bench {
     #[expect(clippy::disallowed_methods, reason = "a test's time begins somewhere")]
     fn new() -> Self {
-        let relay = Relay::new(Room(5));
-        Self { relay, now: Instant::now(), ops: Vec::new(), events: Vec::new() }
+        let (relay, conns) = (Relay::new(), ConnIds::new(Room(5)));
+        Self { relay, conns, now: Instant::now(), ops: Vec::new(), events: Vec::new() }
     }
 
     fn drain(&mut self) {
@@ -34,17 +35,18 @@ impl Bench {
 
     /// Opens an attempt; its connection.
     fn open(&mut self) -> ConnId {
-        self.relay.open(self.now, DAEMON.parse().unwrap(), TOKEN, SESSION);
+        let named = self.conns.allocate();
+        self.relay.open(self.now, named, DAEMON.parse().unwrap(), TOKEN, SESSION);
         self.drain();
         let Some(&NetOp::Connect { conn, from: None, to }) = self.ops.last() else {
             panic!("{:?}", self.ops);
         };
-        assert_eq!(to, DAEMON.parse().unwrap());
+        assert_eq!((conn, to), (named, DAEMON.parse().unwrap()));
         conn
     }
 
     fn input(&mut self, input: Input<'_>) {
-        self.relay.handle_input(self.now, input);
+        self.relay.handle_input(self.now, &input);
         self.drain();
     }
 
