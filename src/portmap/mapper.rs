@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// The head start of PCP, whose server usually answers for the other protocols, too; one mapping is enough. A router
 /// answers within milliseconds.
-pub const NEXT_AFTER: Duration = Duration::from_millis(200);
+pub(super) const NEXT_AFTER: Duration = Duration::from_millis(200);
 
 /// What a mapping that another NAT makes useless is called.
 const NOT_PUBLIC: &str = "its outside address is not public: another NAT stands beyond";

@@ -21,18 +21,21 @@ pub(super) const fn rung(role: Role, ours: Facts, theirs: Facts) -> Rung {
         (true, true) if !viewer.dialled => Rung::Public,
         (true, _) => Rung::Reverse,
         (false, true) => Rung::Public,
+        (false, false) if caster.mapped || viewer.mapped => Rung::PortMapped,
         (false, false) if caster.predicted || viewer.predicted => Rung::Predicted,
         (false, false) => Rung::Punched,
     }
 }
 
-/// What we know of a connection that formed.
-pub(super) fn facts(open: &Open, run: u64) -> Facts {
+/// What we know of a connection that formed; whether its remote endpoint is one of the peer's `mapped` ones.
+pub(super) fn facts(open: &Open, mapped: bool, run: u64) -> Facts {
     Facts {
         dialled: open.dialled,
         public: open.local.reach() == Reach::Global,
         lan: is_lan(open.local, open.remote),
         predicted: open.origin == Some(Origin::Predicted),
+        // Who was dialled sees a caller from anywhere; who dialled knows where to.
+        mapped: open.dialled && mapped,
         run,
     }
 }
