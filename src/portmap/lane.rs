@@ -188,9 +188,15 @@ impl Lane {
         }
     }
 
-    /// Begins to remove what stands, or may stand because its answer is on its way.
+    /// Begins to remove what stands, or may stand because its answer is on its way. Where nobody has answered anything yet,
+    /// no answer is waited for either.
     pub(super) fn leave(&mut self, now: Instant, purpose: Purpose, out: &mut Vec<Output>) {
+        let heard = matches!(self.finding, Finding::Works | Finding::Refused(_));
         match (self.state, purpose) {
+            (State::Asking { held: None, .. }, Purpose::Map { .. }) if !heard => {
+                self.remove(purpose, out);
+                self.state = State::Over;
+            }
             (State::Asking { .. } | State::Held(_), Purpose::Map { .. }) => {
                 self.state = State::Leaving { tries: 0, next: now };
                 self.leave_again(now, purpose, out);

@@ -314,7 +314,8 @@ impl Mapper {
             Answer::Removed => self.left(index),
             // The answer to a request from before the end; that of the removal follows.
             Answer::Found | Answer::Mapped { .. } | Answer::Failed { .. } if !self.is_asking(index) => {}
-            Answer::Found => self.answered(index),
+            Answer::Found if self.purpose == Purpose::Ask => self.answered(index),
+            Answer::Found => self.lanes[index].finding = Finding::Works,
             Answer::Mapped { external, lifetime } => {
                 self.hold(now, index, external, (lifetime != 0).then_some(lifetime));
             }

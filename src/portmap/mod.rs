@@ -132,12 +132,13 @@ pub enum Finding {
     Silent,
 }
 
-/// What is asked of the library that speaks UPnP. Each is answered once, in order.
+/// What is asked of the library that speaks UPnP. Each is answered in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Look for a gateway and its outside address. Answered by [`Answer::Found`] or [`Answer::Failed`].
     Find,
-    /// Map `port`, or renew its mapping. Answered by [`Answer::Mapped`] or [`Answer::Failed`].
+    /// Map `port`, or renew its mapping. Answered by [`Answer::Found`] when there is a gateway to ask, and in the end by
+    /// [`Answer::Mapped`] or [`Answer::Failed`].
     Map {
         /// Our port.
         port: u16,

@@ -264,7 +264,8 @@ fn start_igd(v4: Option<Way>, events: Sender<Event>) -> Option<Sender<Command>> 
     let started = thread::Builder::new().name("portmap-upnp".into()).spawn(move || {
         let mut igd = Igd::new(way);
         while let Ok(command) = inbox.recv() {
-            if events.send(Event::Upnp(igd.carry_out(command))).is_err() {
+            let answer = igd.carry_out(command, |answer| drop(events.send(Event::Upnp(answer))));
+            if events.send(Event::Upnp(answer)).is_err() {
                 return;
             }
         }

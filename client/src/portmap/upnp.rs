@@ -32,13 +32,14 @@ impl Igd {
         Self { way, gateway: None, mapped: None }
     }
 
-    pub(super) fn carry_out(&mut self, command: Command) -> Answer {
+    /// Carries out one command; `progress` hears what is known before its end.
+    pub(super) fn carry_out(&mut self, command: Command, progress: impl FnMut(Answer)) -> Answer {
         let answer = match command {
             Command::Find => self.find().and_then(|gateway| {
                 gateway.get_external_ip().map_err(|error| Some(error.to_string()))?;
                 Ok(Answer::Found)
             }),
-            Command::Map { port, external, lifetime } => self.map(port, external, lifetime),
+            Command::Map { port, external, lifetime } => self.map(port, external, lifetime, progress),
             Command::Remove => {
                 self.remove();
                 Ok(Answer::Removed)
@@ -78,9 +79,16 @@ impl Igd {
         Ok(gateway)
     }
 
-    fn map(&mut self, port: u16, external: u16, lifetime: u32) -> Result<Answer, Failure> {
+    fn map(
+        &mut self,
+        port: u16,
+        external: u16,
+        lifetime: u32,
+        mut progress: impl FnMut(Answer),
+    ) -> Result<Answer, Failure> {
         let words = |error: &dyn std::error::Error| Some(error.to_string());
         let gateway = self.find()?;
+        progress(Answer::Found);
         let local = match self.way {
             Some((_, local)) => IpAddr::V4(local),
             None => route::address_towards(gateway.addr).ok_or(None)?,
