@@ -106,6 +106,12 @@ impl Drop for PortMap {
 /// What is known of a protocol: `None` where it could not be asked for.
 pub type Findings = [(Protocol, Option<Finding>); 3];
 
+/// Nothing was asked.
+#[must_use]
+pub fn not_asked() -> Findings {
+    Protocol::ALL.map(|protocol| (protocol, None))
+}
+
 /// Asks which protocols the router speaks, and changes nothing. Takes a few seconds at most.
 #[must_use]
 pub fn ask(seed: u64) -> Findings {
