@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// answers within milliseconds.
 pub(super) const NEXT_AFTER: Duration = Duration::from_millis(200);
 
+/// Between two renewals that broken links cause: a peer may break its links on purpose.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+
 /// What a mapping that another NAT makes useless is called.
 const NOT_PUBLIC: &str = "its outside address is not public: another NAT stands beyond";
 
@@ -20,6 +23,7 @@ pub struct Mapper {
     purpose: Purpose,
     lanes: Vec<Lane>,
     told: Vec<Mapping>,
+    renewed_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -49,7 +53,8 @@ impl Mapper {
             let begin = if lanes.iter().any(|lane| !lane.is_v6()) { later } else { now };
             lanes.push(Lane::new(Protocol::Upnp, None, nonce(), begin));
         }
-        let mut mapper = Self { purpose: config.purpose, lanes, told: Vec::new(), outputs: VecDeque::new() };
+        let (told, outputs) = (Vec::new(), VecDeque::new());
+        let mut mapper = Self { purpose: config.purpose, lanes, told, renewed_at: None, outputs };
         mapper.handle_timeout(now);
         mapper
     }
@@ -94,6 +99,26 @@ impl Mapper {
         }
         if lost {
             self.wake_others(now, NEXT_AFTER);
+        }
+        self.settle();
+    }
+
+    /// Asks at once whether everything still stands, and whoever said no again: a link broke in a way that a router which
+    /// restarted would explain.
+    pub fn renew(&mut self, now: Instant) {
+        if self.renewed_at.is_some_and(|at| now < at + RENEW_EVERY) {
+            return;
+        }
+        self.renewed_at = Some(now);
+        for index in 0..self.lanes.len() {
+            match &mut self.lanes[index].state {
+                State::Held(_) => self.with(index, |lane, purpose, out| lane.ask(now, purpose, out)),
+                State::Resting { until: until @ Some(_) } => *until = Some(now),
+                State::Resting { until: None }
+                | State::Asking { .. }
+                | State::Leaving { .. }
+                | State::Over => {}
+            }
         }
         self.settle();
     }

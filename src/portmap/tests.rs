@@ -234,6 +234,23 @@ fn a_router_that_forgot_is_asked_for_everything_anew() {
 }
 
 #[test]
+fn a_broken_link_has_everything_asked_for_again_but_not_without_end() {
+    let mut scene = Scene::new(&config(&[Protocol::Pcp]));
+    let request = scene.request();
+    scene.hear(gateway(), &answer(&request, 0, 1000, 50, OUTSIDE));
+    scene.pass(Duration::from_secs(10));
+    scene.mapper.renew(scene.now);
+    scene.drain();
+    let renewal = scene.request();
+    scene.hear(gateway(), &answer(&renewal, 0, 1000, 2, OUTSIDE));
+    assert_eq!(scene.external(), mapped_by(Protocol::Pcp), "it stands throughout");
+    scene.pass(Duration::from_secs(1));
+    scene.mapper.renew(scene.now);
+    scene.drain();
+    assert!(scene.sent.is_empty(), "a peer that breaks its links makes no flood");
+}
+
+#[test]
 fn an_ipv6_pinhole_is_asked_for_with_our_own_address() {
     let mut v6 = config(&Protocol::ALL);
     v6.v4 = None;

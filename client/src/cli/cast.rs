@@ -6,6 +6,7 @@ use super::{DONE, Failure, NO_LINK, args, server, view};
 use crate::caster::{Caster, Config, Message};
 use crate::meeting;
 use crate::notice::Notice;
+use crate::portmap::PortMap;
 use crate::source::pattern::PatternReport;
 use crate::source::{self, Control, FlvInput, PatternConfig, SourceEvent};
 use lexopt::prelude::{Long, Short, Value};
@@ -113,7 +114,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let control = Control::new();
     let mut thread: Option<SourceThread> = None;
     let mut outcome = (false, String::new());
-    let mut port_map = None;
+    let mut port_map: Option<PortMap> = None;
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
@@ -128,6 +129,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             }
             Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
             Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::Lost { .. } => {
+                if let Some(port_map) = &port_map {
+                    port_map.renew();
+                }
+            }
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }

@@ -7,6 +7,7 @@ use super::{DONE, Failure, NO_LINK, args, server};
 use crate::meeting;
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
+use crate::portmap::PortMap;
 use crate::viewer::{Config, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::driver::{self, Driver, Step};
@@ -99,7 +100,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let mut outcome = (true, String::new());
-    let mut port_map = None;
+    let mut port_map: Option<PortMap> = None;
     // Without a daemon nobody would hear of a mapping.
     let has_daemon = options.server.is_some();
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
@@ -114,6 +115,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             }
             Notice::Unit(unit) => sinks.write(&unit),
             Notice::StreamStarted => sinks.stream_started(),
+            Notice::Lost { .. } => {
+                if let Some(port_map) = &port_map {
+                    port_map.renew();
+                }
+            }
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }

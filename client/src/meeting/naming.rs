@@ -48,3 +48,25 @@ pub(super) fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
         (ours, theirs) => ours == theirs || local.reach() <= Reach::Site && remote.reach() <= Reach::Site,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(caster: Facts, viewer: Facts) -> Rung {
+        let told = rung(Role::Caster, caster, viewer);
+        assert_eq!(told, rung(Role::Viewer, viewer, caster), "both sides name the same");
+        told
+    }
+
+    #[test]
+    fn a_link_through_a_forwarded_port_is_port_mapped_unless_no_nat_needed_it() {
+        let (none, dialler) = (Facts::default(), Facts { dialled: true, mapped: true, ..Facts::default() });
+        assert_eq!(named(dialler, none), Rung::PortMapped);
+        assert_eq!(named(none, dialler), Rung::PortMapped);
+        assert_eq!(named(dialler, Facts { predicted: true, ..none }), Rung::PortMapped);
+        assert_eq!(named(dialler, Facts { public: true, ..none }), Rung::Public);
+        assert_eq!(named(Facts { public: true, ..dialler }, none), Rung::Reverse);
+        assert_eq!(named(none, none), Rung::Punched);
+    }
+}

@@ -67,6 +67,7 @@ enum Event {
     Datagram { from: SocketAddr, bytes: Vec<u8> },
     Unreachable { gateway: SocketAddr },
     Upnp(Answer),
+    Renew,
     End,
 }
 
@@ -86,13 +87,36 @@ impl PortMap {
         let purpose = Purpose::Map { port, lifetime: options.lifetime };
         let (options, sender) = (options.clone(), events.clone());
         thread::Builder::new().name("portmap".into()).spawn(move || {
-            let mut ground = Ground::look(purpose, &options, sender);
-            ground.run(&inbox, None, &mut emit);
+            loop {
+                let mut ground = Ground::look(purpose, &options, sender.clone());
+                match ground.run(&inbox, None, &mut emit) {
+                    Turn::Over => break,
+                    // What the old router forwards leads to an address that we have no more.
+                    Turn::Moved => emit(Vec::new()),
+                }
+            }
             // Nobody may wait any more.
             let _ = finished.send(());
         })?;
         Ok(Self { events, done })
     }
+}
+
+impl PortMap {
+    /// Has everything asked for again soon: the network may have changed, or the router restarted.
+    pub fn renew(&self) {
+        // Without the thread there is nothing to renew.
+        let _ = self.events.send(Event::Renew);
+    }
+}
+
+/// Why [`Ground::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Everything is asked or removed.
+    Over,
+    /// The way out is another one.
+    Moved,
 }
 
 impl Drop for PortMap {
@@ -117,7 +141,7 @@ pub fn not_asked() -> Findings {
 pub fn ask(seed: u64) -> Findings {
     let (events, inbox) = channel();
     let mut ground = Ground::look(Purpose::Ask, &Options::new(seed), events);
-    ground.run(&inbox, Some(now() + ASK_TIME), |_| {});
+    let _ = ground.run(&inbox, Some(now() + ASK_TIME), |_| {});
     Protocol::ALL.map(|protocol| {
         let finding = ground.mapper.has(protocol).then(|| match ground.mapper.finding(protocol) {
             Finding::Open => Finding::Silent,
@@ -130,6 +154,7 @@ pub fn ask(seed: u64) -> Findings {
 /// A mapper with its sockets.
 struct Ground {
     mapper: Mapper,
+    ways: (Option<Way>, Option<Way>),
     sockets: Vec<(SocketAddr, Arc<UdpSocket>)>,
     igd: Option<Sender<Command>>,
 }
@@ -138,7 +163,8 @@ impl Ground {
     fn look(purpose: Purpose, options: &Options, events: Sender<Event>) -> Self {
         let wanted = |protocol| options.protocols.contains(&protocol);
         let datagrams = wanted(Protocol::Pcp) || wanted(Protocol::NatPmp);
-        let (v4, v6) = (route::way_v4(), route::way_v6().filter(|_| wanted(Protocol::Pcp)));
+        let ways @ (v4, v6) = (route::way_v4(), route::way_v6());
+        let v6 = v6.filter(|_| wanted(Protocol::Pcp));
         // Where no route is told, a private address is reason enough to look for a router.
         let own = || punchcast::driver::local_addresses();
         let private = || own().iter().any(|ip| ip.is_ipv4() && Reach::of(*ip) == Reach::Site);
@@ -163,7 +189,7 @@ impl Ground {
             seed: options.seed,
         };
         let igd = upnp.then(|| start_igd(v4, events)).flatten();
-        Self { mapper: Mapper::new(now(), &config), sockets, igd }
+        Self { mapper: Mapper::new(now(), &config), ways, sockets, igd }
     }
 
     /// Runs until everything is asked or removed, or `until`.
@@ -172,7 +198,7 @@ impl Ground {
         inbox: &Receiver<Event>,
         mut until: Option<Instant>,
         mut emit: impl FnMut(Vec<Mapping>),
-    ) {
+    ) -> Turn {
         let mut ending = until.is_some();
         loop {
             while let Some(output) = self.mapper.poll_output() {
@@ -188,7 +214,7 @@ impl Ground {
             }
             let now = now();
             if ending && (self.mapper.is_done() || until.is_some_and(|until| until <= now)) {
-                return;
+                return Turn::Over;
             }
             let next = self.mapper.poll_timeout().map(|(at, _)| at);
             let wake = next.into_iter().chain(until).min();
@@ -205,6 +231,8 @@ impl Ground {
                     self.mapper.handle_input(now, Input::Unreachable { gateway });
                 }
                 Ok(Event::Upnp(answer)) => self.mapper.handle_input(now, Input::Upnp(answer)),
+                Ok(Event::Renew) if self.ways != (route::way_v4(), route::way_v6()) => return Turn::Moved,
+                Ok(Event::Renew) => self.mapper.renew(now),
                 Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => {
                     ending = true;
                     until = Some(now + END_TIME);
@@ -229,7 +257,7 @@ fn open(way: Way, events: &Sender<Event>) -> io::Result<Arc<UdpSocket>> {
     let socket = UdpSocket::bind(SocketAddr::new(way.local, 0))?;
     // The kernel drops what comes from anybody else, and tells of closed ports.
     socket.connect(way.gateway)?;
-    if let IpAddr::V4(_) = way.local {
+    if way.local.is_ipv4() {
         // No request can pass the gateway, whatever it was taken for.
         socket.set_ttl(1)?;
     }

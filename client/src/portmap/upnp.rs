@@ -33,20 +33,29 @@ impl Igd {
     }
 
     /// Carries out one command; `progress` hears what is known before its end.
-    pub(super) fn carry_out(&mut self, command: Command, progress: impl FnMut(Answer)) -> Answer {
+    pub(super) fn carry_out(&mut self, command: Command, mut progress: impl FnMut(Answer)) -> Answer {
         let answer = match command {
             Command::Find => self.find().and_then(|gateway| {
                 gateway.get_external_ip().map_err(|error| Some(error.to_string()))?;
                 Ok(Answer::Found)
             }),
-            Command::Map { port, external, lifetime } => self.map(port, external, lifetime, progress),
+            Command::Map { port, external, lifetime } => {
+                let known = self.gateway.is_some();
+                let first = self.map(port, external, lifetime, &mut progress);
+                if first.is_err() && known {
+                    // It may have restarted, and listen on another port.
+                    self.gateway = None;
+                    self.map(port, external, lifetime, progress)
+                } else {
+                    first
+                }
+            }
             Command::Remove => {
                 self.remove();
                 Ok(Answer::Removed)
             }
         };
         answer.unwrap_or_else(|why| {
-            // It may have moved, or restarted on another port.
             self.gateway = None;
             Answer::Failed { why }
         })
