@@ -24,6 +24,7 @@ use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::{Cache, Unit};
 use punchcast::policy::Obstacle;
+use punchcast::portmap::Mapping;
 use punchcast::punch::Findings;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ClientEvent};
@@ -36,6 +37,21 @@ const RTMP: Room = Room(4);
 
 /// How much of the queue goes to the link before its answer (full or not) is heard.
 const PUMP: usize = 64 * 1024;
+
+/// What other threads tell a caster.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Of the source.
+    Source(SourceEvent),
+    /// What routers forward to the hole port: all of it, whenever it changes.
+    Mapped(Vec<Mapping>),
+}
+
+impl From<SourceEvent> for Message {
+    fn from(event: SourceEvent) -> Self {
+        Self::Source(event)
+    }
+}
 
 /// What a caster is made with.
 pub struct Config {
@@ -131,7 +147,11 @@ impl Caster {
 
     fn meeting_event(&mut self, now: Instant, event: meeting::Event) {
         match event {
-            meeting::Event::Opened(_) => {}
+            meeting::Event::Opened(addresses) => {
+                if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
+                    self.notice(Notice::HoleOpen { port });
+                }
+            }
             meeting::Event::Failed(addr, error) => {
                 self.end(now, false, format!("cannot open a port ({addr}): {error}"));
             }
@@ -485,7 +505,7 @@ impl Caster {
 }
 
 impl App for Caster {
-    type Message = SourceEvent;
+    type Message = Message;
     type Notice = Notice;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
@@ -504,11 +524,18 @@ impl App for Caster {
         self.settle(now);
     }
 
-    fn handle_message(&mut self, now: Instant, message: SourceEvent) {
+    fn handle_message(&mut self, now: Instant, message: Message) {
         match message {
-            SourceEvent::Unit(unit) => self.offer(now, unit),
-            SourceEvent::Ended => self.end(now, true, "the source has ended".into()),
-            SourceEvent::Failed(why) => self.end(now, false, format!("the source failed: {why}")),
+            Message::Source(SourceEvent::Unit(unit)) => self.offer(now, unit),
+            Message::Source(SourceEvent::Ended) => self.end(now, true, "the source has ended".into()),
+            Message::Source(SourceEvent::Failed(why)) => {
+                self.end(now, false, format!("the source failed: {why}"));
+            }
+            Message::Mapped(_) if self.done => {}
+            Message::Mapped(mappings) => {
+                self.meeting.mapped(now, mappings.iter().map(|mapping| mapping.external).collect());
+                self.notice(Notice::Mapped(mappings));
+            }
         }
         self.settle(now);
     }

@@ -19,6 +19,7 @@ use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::id::ClientId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::Unit;
+use punchcast::portmap::Mapping;
 use punchcast::punch::schedule::ATTEMPT_TIME;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ServerEvent, ServerSession, StreamId};
@@ -220,6 +221,9 @@ impl Viewer {
     }
 
     fn opened(&mut self, addresses: Vec<punchcast::endpoint::Endpoint>) {
+        if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
+            self.notice(Notice::HoleOpen { port });
+        }
         let ticket = self.identity.ticket(self.server.clone(), addresses);
         if let Some(mut config) = self.page_config.take() {
             config.ticket_link = ticket.to_string();
@@ -570,7 +574,8 @@ impl Viewer {
 }
 
 impl App for Viewer {
-    type Message = ();
+    /// What routers forward to the hole port: all of it, whenever it changes.
+    type Message = Vec<Mapping>;
     type Notice = Notice;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
@@ -591,7 +596,11 @@ impl App for Viewer {
         self.settle(now);
     }
 
-    fn handle_message(&mut self, _now: Instant, _message: ()) {}
+    fn handle_message(&mut self, now: Instant, mappings: Vec<Mapping>) {
+        self.meeting.mapped(now, mappings.iter().map(|mapping| mapping.external).collect());
+        self.notice(Notice::Mapped(mappings));
+        self.settle(now);
+    }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.meeting.handle_timeout(now);

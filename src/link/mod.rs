@@ -119,6 +119,8 @@ pub struct Facts {
     pub lan: bool,
     /// Nobody had seen the endpoint that we dialled.
     pub predicted: bool,
+    /// The endpoint that we dialled is one that the peer's router forwards to it.
+    pub mapped: bool,
     /// A random number of this run of the program: a link that is made again is known for the same caster's.
     pub run: u64,
 }
@@ -131,7 +133,8 @@ impl Facts {
         let bits = self.dialled as u8
             | (self.public as u8) << 1
             | (self.lan as u8) << 2
-            | (self.predicted as u8) << 3;
+            | (self.predicted as u8) << 3
+            | (self.mapped as u8) << 4;
         let [a, b, c, d, e, f, g, h] = self.run.to_be_bytes();
         [bits, a, b, c, d, e, f, g, h]
     }
@@ -144,6 +147,7 @@ impl Facts {
             public: bits & 2 != 0,
             lan: bits & 4 != 0,
             predicted: bits & 8 != 0,
+            mapped: bits & 16 != 0,
             run: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
         }
     }

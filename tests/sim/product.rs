@@ -126,7 +126,7 @@ pub(crate) fn rung(world: &World, cast: Cast) -> Option<Rung> {
 /// Casts `count` units, numbered from `first`, one each 33 ms.
 pub(crate) fn cast_units(world: &mut World, cast: Cast, first: u32, count: u32) {
     for number in first..first + count {
-        world.tell::<Caster>(cast.caster, unit(number));
+        world.tell::<Caster>(cast.caster, unit(number).into());
         world.run_for(Duration::from_millis(33));
     }
 }

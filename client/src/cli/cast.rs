@@ -1,10 +1,12 @@
 //! `punchcast cast TICKET`.
 
+use super::mapping::Choice;
 use super::output::{Printer, print_line, talk};
 use super::{DONE, Failure, NO_LINK, args, server, view};
-use crate::caster::{Caster, Config};
+use crate::caster::{Caster, Config, Message};
 use crate::meeting;
 use crate::notice::Notice;
+use crate::portmap::PortMap;
 use crate::source::pattern::PatternReport;
 use crate::source::{self, Control, FlvInput, PatternConfig, SourceEvent};
 use lexopt::prelude::{Long, Short, Value};
@@ -26,6 +28,7 @@ punchcast cast TICKET: finds the viewer who made TICKET and sends it a live pict
   --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
                         comes and no faster than real time
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
+  --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --duration SECS       end by itself
   --json                one JSON object a line on standard output
 
@@ -44,11 +47,13 @@ struct Options {
     source: Source,
     rtmp: SocketAddr,
     duration: Option<Duration>,
+    port_mapping: Choice,
     json: bool,
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let (mut ticket, mut source, mut rtmp, mut duration, mut json) = (None, Source::Rtmp, None, None, false);
+    let mut port_mapping = Choice::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("source") => {
@@ -69,6 +74,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             }
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("duration") => duration = Some(args::seconds("duration", parser.value()?)?),
+            Long("no-port-mapping") => port_mapping = Choice::none(),
+            Long("port-mapping") => port_mapping = Choice::parse(parser.value()?)?,
             Long("json") => json = true,
             Short('h') | Long("help") => {
                 print_line(HELP);
@@ -86,7 +93,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let missing =
         || Failure::Usage("cast needs the TICKET that `punchcast view` shows on the other machine".into());
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
-    Ok(Some(Options { ticket: ticket.ok_or_else(missing)?, source, rtmp, duration, json }))
+    let ticket = ticket.ok_or_else(missing)?;
+    Ok(Some(Options { ticket, source, rtmp, duration, port_mapping, json }))
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
@@ -98,12 +106,15 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             .map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?;
     }
     let config = config(&options)?;
+    // Without a daemon nobody would hear of a mapping.
+    let has_daemon = config.meeting.agent.is_some();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Caster::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let control = Control::new();
     let mut thread: Option<SourceThread> = None;
     let mut outcome = (false, String::new());
+    let mut port_map: Option<PortMap> = None;
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
@@ -113,13 +124,22 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                     "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
                 ));
             }
+            Notice::HoleOpen { port } if has_daemon => {
+                port_map = options.port_mapping.start(port, driver.handle(), Message::Mapped);
+            }
             Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
             Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::Lost { .. } => {
+                if let Some(port_map) = &port_map {
+                    port_map.renew();
+                }
+            }
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }
     }
     control.stop();
+    drop(port_map);
     // The FLV thread may wait for standard input; it ends with the process.
     if let Some(SourceThread::Pattern(thread)) = thread {
         let _ = thread.join();
@@ -145,9 +165,9 @@ enum SourceThread {
 fn start(
     source: &Source,
     control: &Control,
-    handle: Handle<SourceEvent>,
+    handle: Handle<Message>,
 ) -> Result<Option<SourceThread>, Failure> {
-    let emit = move |event: SourceEvent| handle.send(event);
+    let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
         Source::Rtmp => None,
