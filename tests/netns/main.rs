@@ -8,6 +8,7 @@
 
 mod cells;
 mod check;
+mod delay;
 mod demo;
 mod hostile;
 mod lab;

@@ -4,6 +4,7 @@ use crate::lab::Lab;
 use crate::program::Program;
 use serde_json::Value;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ pub(crate) const LINK: Duration = Duration::from_secs(20);
 
 /// How long a program may take to end once it has a reason to.
 pub(crate) const END: Duration = Duration::from_secs(15);
+
+/// The length of [`cast_through`]: long enough to show that pictures flow, short enough to be tried often.
+const SECONDS: u32 = 1;
 
 /// How often a daemon that comes up is knocked at.
 const KNOCK: Duration = Duration::from_millis(20);
@@ -63,6 +67,32 @@ pub(crate) fn caster(lab: &Lab, host: &str, ticket: &str, seconds: u32) -> Progr
     lab.spawn(host, "punchcast", ["cast", ticket, "--source", "pattern", "--duration", &seconds, "--json"])
 }
 
+/// One cast through `topology`; it must link by one of `rungs`, bring a picture, and end in order on both sides. Gives the
+/// milliseconds from the caster's start to the link.
+pub(crate) fn cast_through(topology: &[&str], rungs: &[&str]) -> f64 {
+    let lab = Lab::up(topology);
+    let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
+    let server = started.as_ref().map(|(_, addr)| addr.as_str());
+    let (mut viewer, ticket) = viewer(&lab, server, &[]);
+
+    let mut caster = caster(&lab, "caster", &ticket, SECONDS);
+
+    let link = caster.event("link", LINK);
+    let told = [text(&link, "rung"), text(&viewer.event("link", LINK), "rung")];
+    for rung in &told {
+        assert!(
+            rungs.contains(&rung.as_str()),
+            "{topology:?}: {told:?}{}{}",
+            caster.report(),
+            viewer.report()
+        );
+    }
+    viewer.event("first-frame", LINK);
+    caster.succeeds(END);
+    viewer.succeeds(END);
+    link["elapsed_ms"].as_f64().expect("a link tells its time")
+}
+
 /// A field that is a string.
 pub(crate) fn text(event: &Value, field: &str) -> String {
     event[field].as_str().unwrap_or_else(|| panic!("no '{field}' in {event}")).to_owned()
@@ -98,6 +128,18 @@ pub(crate) fn every_time(times: u32, once: impl Fn(u32) + Sync) {
         workers.into_iter().flat_map(|worker| worker.join().expect("panics are caught inside")).collect()
     });
     assert!(failures.is_empty(), "{} of {times} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// As [`every_time`], where a try takes so many milliseconds, if it counts: all that do, the shortest first.
+pub(crate) fn times(tries: u32, once: impl Fn(u32) -> Option<f64> + Sync) -> Vec<f64> {
+    let times = Mutex::new(Vec::new());
+    every_time(tries, |index| {
+        let took = once(index);
+        times.lock().expect("no try panics with the lock").extend(took);
+    });
+    let mut times = times.into_inner().expect("no try panics with the lock");
+    times.sort_by(f64::total_cmp);
+    times
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
