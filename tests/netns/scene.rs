@@ -36,8 +36,20 @@ pub(crate) fn daemon_with(lab: &Lab, more: &[&str]) -> (Program, String) {
     let assist = format!("{addr}:8000");
     let options = ["--main", &main, "--assist", &assist];
     let daemon = lab.spawn("server", "punchcastd", options.iter().chain(more));
+    await_answer(lab, &daemon, &addr);
+    (daemon, main)
+}
+
+/// As [`daemon`], at every address of `server`; clients are given its name.
+pub(crate) fn daemon_by_name(lab: &Lab) -> (Program, String) {
+    let daemon = lab.spawn("server", "punchcastd", [""; 0]);
+    await_answer(lab, &daemon, "server");
+    (daemon, "server:4000".to_owned())
+}
+
+fn await_answer(lab: &Lab, daemon: &Program, host: &str) {
     let deadline = Instant::now() + START;
-    let knock = format!("exec 3<>/dev/tcp/{addr}/4000");
+    let knock = format!("exec 3<>/dev/tcp/{host}/4000");
     while !lab
         .command("server", "bash")
         .args(["-c", &knock])
@@ -48,12 +60,16 @@ pub(crate) fn daemon_with(lab: &Lab, more: &[&str]) -> (Program, String) {
         assert!(Instant::now() < deadline, "the daemon does not answer{}", daemon.report());
         thread::park_timeout(KNOCK);
     }
-    (daemon, main)
 }
 
 /// Starts a viewer that ends with its first cast, and waits for its ticket.
 pub(crate) fn viewer(lab: &Lab, server: Option<&str>, more: &[&str]) -> (Program, String) {
-    let mut args = vec!["view", "--json", "--once", "--page", "127.0.0.1:0"];
+    lasting_viewer(lab, server, &[&["--once"], more].concat())
+}
+
+/// As [`viewer`], but it goes on until it is told to end.
+pub(crate) fn lasting_viewer(lab: &Lab, server: Option<&str>, more: &[&str]) -> (Program, String) {
+    let mut args = vec!["view", "--json", "--page", "127.0.0.1:0"];
     args.extend(server.map(|server| ["--server", server]).into_iter().flatten());
     args.extend(more);
     let mut viewer = lab.spawn("viewer", "punchcast", args);
@@ -73,24 +89,25 @@ pub(crate) fn cast_through(topology: &[&str], rungs: &[&str]) -> f64 {
     let lab = Lab::up(topology);
     let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
     let server = started.as_ref().map(|(_, addr)| addr.as_str());
-    let (mut viewer, ticket) = viewer(&lab, server, &[]);
+    let link = cast_in(&lab, server, rungs);
+    link["elapsed_ms"].as_f64().expect("a link tells its time")
+}
 
-    let mut caster = caster(&lab, "caster", &ticket, SECONDS);
+/// As [`cast_through`], in a lab that stands. Gives the caster's event.
+pub(crate) fn cast_in(lab: &Lab, server: Option<&str>, rungs: &[&str]) -> Value {
+    let (mut viewer, ticket) = viewer(lab, server, &[]);
+
+    let mut caster = caster(lab, "caster", &ticket, SECONDS);
 
     let link = caster.event("link", LINK);
     let told = [text(&link, "rung"), text(&viewer.event("link", LINK), "rung")];
     for rung in &told {
-        assert!(
-            rungs.contains(&rung.as_str()),
-            "{topology:?}: {told:?}{}{}",
-            caster.report(),
-            viewer.report()
-        );
+        assert!(rungs.contains(&rung.as_str()), "{lab:?}: {told:?}{}{}", caster.report(), viewer.report());
     }
     viewer.event("first-frame", LINK);
     caster.succeeds(END);
     viewer.succeeds(END);
-    link["elapsed_ms"].as_f64().expect("a link tells its time")
+    link
 }
 
 /// A field that is a string.
