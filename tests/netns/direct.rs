@@ -26,6 +26,9 @@ fn rungs(viewer: &str, caster: &str) -> &'static [&'static str] {
     }
 }
 
+/// The worst median, in milliseconds, where there is nothing to search for: what a busy machine adds to some 100.
+const SOON: f64 = 500.0;
+
 fn cast_between(viewer: &str, caster: &str, rungs: &[&str]) -> f64 {
     let (viewer, caster) = (format!("viewer:{viewer}"), format!("caster:{caster}"));
     cast_through(&["--delay", LINE, "server:public", &viewer, &caster], rungs)
@@ -60,7 +63,7 @@ fn a_nat_that_draws_ports_needs_no_birthday_where_the_other_filters_by_address_o
         Some(cast_between(viewer, caster, &["punched", "predicted"]))
     });
     let median = times[times.len() / 2];
-    println!("median {median} ms: {times:?}");
+    assert!(median < SOON, "median {median} ms: {times:?}");
 }
 
 #[test]
