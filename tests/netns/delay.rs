@@ -3,7 +3,7 @@
 //! Not fewer than four, from the caster's start on: the connection to the daemon, the login and what it samples, the
 //! introduction, and the SYNs that cross and are answered.
 
-use crate::lab::permitted;
+use crate::lab::permitted_with_delay;
 use crate::scene::{cast_through, repeats, times};
 
 /// The worst median, in round trips, on a machine that is busy with something else.
@@ -29,7 +29,7 @@ fn linked_within_bounds(tries: u32, ms: u32, [viewer, caster]: [&str; 2]) {
 
 #[test]
 fn two_stable_nats_are_punched_in_few_round_trips_of_80_ms() {
-    if !permitted() {
+    if !permitted_with_delay() {
         return;
     }
     linked_within_bounds(repeats(), 20, ["viewer:nat=eim-apdf", "caster:nat=eim-apdf"]);
@@ -37,7 +37,7 @@ fn two_stable_nats_are_punched_in_few_round_trips_of_80_ms() {
 
 #[test]
 fn two_stable_nats_are_punched_in_few_round_trips_of_200_ms() {
-    if !permitted() {
+    if !permitted_with_delay() {
         return;
     }
     linked_within_bounds(repeats(), 50, ["viewer:nat=eim-apdf", "caster:nat=eim-apdf"]);
@@ -46,7 +46,7 @@ fn two_stable_nats_are_punched_in_few_round_trips_of_200_ms() {
 /// What is refused at first is made up for within the slots, whose grid is finer than these round trips.
 #[test]
 fn two_nats_that_answer_rst_are_punched_in_few_round_trips() {
-    if !permitted() {
+    if !permitted_with_delay() {
         return;
     }
     linked_within_bounds(repeats(), 20, ["viewer:nat-rst", "caster:nat-rst"]);

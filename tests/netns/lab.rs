@@ -39,6 +39,21 @@ pub(crate) fn permitted() -> bool {
     }
 }
 
+/// As [`permitted`], for labs with `--delay`, which want `/dev/net/tun` and Python besides.
+pub(crate) fn permitted_with_delay() -> bool {
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    if !permitted() {
+        return false;
+    }
+    let refused = REFUSED.get_or_init(|| {
+        let name = unique_name();
+        let here = ask(script().args(["up", "--name", &name, "--delay", "1", "host:public"]));
+        let _ = ask(script().args(["down", "--name", &name]));
+        here.err()
+    });
+    refused.as_deref().inspect(|why| skip(why)).is_none()
+}
+
 /// Says loudly that the calling test finds nothing to run on; fails where that is not allowed.
 pub(crate) fn skip(why: &str) {
     assert!(env::var(REQUIRE).as_deref() != Ok("1"), "no lab here: {why}");

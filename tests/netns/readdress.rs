@@ -1,6 +1,6 @@
 //! A provider gives a home another address in mid-cast: the old way is gone, for both sides, without a word.
 
-use crate::lab::{Lab, permitted};
+use crate::lab::{Lab, permitted_with_delay};
 use crate::scene::{END, LINK, caster, daemon, every_time, lasting_viewer, repeats};
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn tries() -> u32 {
 
 #[test]
 fn a_cast_comes_back_when_the_casters_home_has_another_address() {
-    if !permitted() {
+    if !permitted_with_delay() {
         return;
     }
     every_time(tries(), |_| pictures_come_back_when_readdressed("caster", ["nat=eim-apdf", "nat=eim-apdf"]));
@@ -51,7 +51,7 @@ fn a_cast_comes_back_when_the_casters_home_has_another_address() {
 
 #[test]
 fn a_cast_comes_back_when_the_viewers_home_has_another_address() {
-    if !permitted() {
+    if !permitted_with_delay() {
         return;
     }
     every_time(tries(), |_| pictures_come_back_when_readdressed("viewer", ["nat=eim-apdf", "nat=eim-apdf"]));
@@ -60,7 +60,7 @@ fn a_cast_comes_back_when_the_viewers_home_has_another_address() {
 /// There is no NAT to forget: the host's own socket belongs to an address that is gone.
 #[test]
 fn a_cast_comes_back_when_a_public_viewer_has_another_address() {
-    if !permitted() {
+    if !permitted_with_delay() {
         return;
     }
     every_time(tries(), |_| pictures_come_back_when_readdressed("viewer", ["public", "nat=eim-apdf"]));
