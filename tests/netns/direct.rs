@@ -5,7 +5,8 @@
 
 use crate::lab::{Lab, permitted, permitted_with_delay};
 use crate::scene::{
-    END, cast_in, cast_through, caster, daemon, daemon_by_name, every_time, repeats, text, times, viewer,
+    END, cast_in, cast_through, caster, daemon, daemon_by_name, daemon_with, every_time, repeats, text,
+    times, viewer,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -108,6 +109,23 @@ fn two_homes_behind_one_providers_nat_that_does_not_hairpin_are_told_that_there_
     assert!(reason.starts_with("no direct link could be made"), "{reason}");
     viewer.terminate();
     viewer.end(END);
+}
+
+#[test]
+fn two_homes_behind_one_providers_nat_that_does_not_hairpin_are_relayed_where_the_daemon_does() {
+    if !permitted_with_delay() {
+        return;
+    }
+    let lab = Lab::up(&[
+        "--delay",
+        LINE,
+        "server:public",
+        "viewer:nat=eim-apdf,eim-apdf",
+        "caster:nat=eim-apdf@viewer",
+    ]);
+    let (_daemon, server) = daemon_with(&lab, &["--relay", "on"]);
+
+    cast_in(&lab, Some(&server), &["relayed"]);
 }
 
 /// Their access point lets them reach the router alone, so the way leads through its outside address and back.
