@@ -16,4 +16,5 @@ mod portmap;
 #[allow(dead_code, reason = "`tests/interop` uses it too, and another part of it")]
 mod program;
 mod recording;
+mod relay;
 mod scene;
