@@ -1,6 +1,6 @@
 //! The caster's application: publishes one source to the viewers of one or several tickets.
 //!
-//! Each viewer has an [`outlet`] of its own: a meeting, a link, a queue. The source begins with the first link and
+//! Each viewer has an outlet of its own: a meeting, a link, a queue. The source begins with the first link and
 //! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's.
 //!
 //! Units come from a thread (as messages) or from the local RTMP port (a room of this application).
