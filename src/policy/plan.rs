@@ -16,8 +16,14 @@ use crate::punch::burst::SWEEP_BUDGET;
 /// Ports of a NAT that counts: as many as other traffic may take between the last sample and the punch.
 const WINDOW: usize = 48;
 
-/// The same when our own NAT counts, too, and each SYN takes one of our own ports.
-const BOTH_WINDOW: usize = 8;
+/// The same when our own NAT counts, too, and each SYN takes one of our own ports. One side dials each port in turn and the other
+/// each second one. If *a* ports of the one and *b* of the other went to others meanwhile, the *i*-th SYN of this side
+/// goes from its port *b + i* to *2i*, and the *j*-th of that one from *a + j* to *j*: they meet for *i = a + b*. With
+/// equal strides they would meet only for *a + b = 0*.
+const BOTH_WINDOW: usize = 32;
+
+/// How often that window is tried. The mappings stay, so all further rounds are for SYNs that were lost.
+const BOTH_ROUNDS: u8 = 3;
 
 /// How often a window is tried: each time once more, 300 ms apart, for a mapping that was not made yet.
 const WINDOW_ROUNDS: u8 = 6;
@@ -35,28 +41,37 @@ pub fn burst(own: &[Observation], peer: &[Observation], seed: u64) -> Option<Aim
     if !is_measured(ours.mapping) || !is_measured(theirs.mapping) {
         return None;
     }
-    let next = |window| nat::next_ports(&theirs, peer, hole.local_port, window);
     match (ours.mapping.is_stable(), theirs.mapping.is_stable()) {
         (true, true) => None,
         (true, false) => {
             let (ports, rounds) = match theirs.allocation {
                 Allocation::Random => (random_ports(seed), 1),
-                Allocation::Preserving | Allocation::Sequential { .. } | Allocation::Unknown => {
-                    (next(WINDOW), WINDOW_ROUNDS)
+                // A port that is kept for one mapping is drawn for the next.
+                Allocation::Preserving => {
+                    (std::iter::once(hole.local_port).chain(random_ports(seed)).collect(), 1)
+                }
+                Allocation::Sequential { .. } | Allocation::Unknown => {
+                    (nat::next_ports(&theirs, peer, hole.local_port, WINDOW), WINDOW_ROUNDS)
                 }
             };
-            sweep(hole, ports, rounds)
+            sweep(hole, ports, rounds, false)
         }
-        (false, true) => {
-            (ours.allocation == Allocation::Random).then(|| Aim::Fan { to: hole.endpoint.addr() })
+        (false, true) => Some(match ours.allocation {
+            Allocation::Random | Allocation::Preserving => Aim::Fan { to: hole.endpoint.addr() },
+            Allocation::Sequential { .. } | Allocation::Unknown => Aim::Hold,
+        }),
+        (false, false) => {
+            let own_hole = own.iter().rev().find(|seen| seen.hole && seen.endpoint.addr().is_ipv4())?;
+            let strides = if own_hole.endpoint.addr() < hole.endpoint.addr() { 1 } else { 2 };
+            let counts = matches!(ours.allocation, Allocation::Sequential { .. });
+            let ports = nat::onward_ports(&theirs, peer, strides, BOTH_WINDOW);
+            if counts { sweep(hole, ports, BOTH_ROUNDS, true) } else { None }
         }
-        (false, false) if ours.allocation == Allocation::Random => None,
-        (false, false) => sweep(hole, next(BOTH_WINDOW), WINDOW_ROUNDS),
     }
 }
 
-fn sweep(hole: &Observation, ports: Vec<u16>, rounds: u8) -> Option<Aim> {
-    (!ports.is_empty()).then(|| Aim::Sweep { ip: hole.endpoint.ip(), ports, rounds })
+fn sweep(hole: &Observation, ports: Vec<u16>, rounds: u8, in_step: bool) -> Option<Aim> {
+    (!ports.is_empty()).then(|| Aim::Sweep { ip: hole.endpoint.ip(), ports, rounds, in_step })
 }
 
 fn is_measured(mapping: Mapping) -> bool {
@@ -117,7 +132,7 @@ pub(super) mod tests {
         };
         assert!(ports[..4].contains(&5004));
         assert!(ports.len() <= WINDOW && rounds > 1);
-        assert_eq!(burst(&counting(), &stable(), 1), None);
+        assert_eq!(burst(&counting(), &stable(), 1), Some(Aim::Hold));
     }
 
     #[test]

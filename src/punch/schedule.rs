@@ -115,11 +115,12 @@ fn after_refusal(start: Instant, now: Instant, failure: Failure, dials: u32) -> 
 }
 
 /// How long a connect into silence is left alone; `None` for ever. `rtt` is the longest that the way there and back can
-/// take, if known.
+/// take, if known. Where that is long, the kernel repeats the SYN before a fresh one is due: it may be answered already, and a fresh
+/// one would spoil that.
 #[must_use]
 pub fn patience(duty: Duty, rtt: Option<Duration>, fresh: u32) -> Option<Duration> {
     let wait = FRESH.max(rtt.unwrap_or_default() * 2);
-    (duty == Duty::Dialler && fresh < FRESH_SYNS).then_some(wait)
+    (duty == Duty::Dialler && fresh < FRESH_SYNS && wait < RETRANSMITTED).then_some(wait)
 }
 
 /// When to dial again an endpoint that no NAT stands before.

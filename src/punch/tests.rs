@@ -226,7 +226,11 @@ fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
     let mut bench = Bench::new(Duty::Dialler);
     bench.start(A, &[]);
     let ports = (1024..=u16::MAX).collect();
-    bench.hole.burst(bench.now, A, Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports, rounds: 1 });
+    bench.hole.burst(
+        bench.now,
+        A,
+        Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports, rounds: 1, in_step: false },
+    );
     bench.drain();
     while bench.dials().len() < SWEEP_BUDGET {
         let before = bench.dials().len();

@@ -463,7 +463,9 @@ impl Agent {
     fn main_message(&mut self, message: FromMain, now: Instant) {
         match message {
             FromMain::Welcome { client, observed, heartbeat_secs, alternate } => {
-                self.sampler.set_alternate(alternate.map(Endpoint::addr));
+                let alternate = alternate.map(Endpoint::addr);
+                self.sampler.set_alternate(now, alternate, &self.config.servers, &mut self.conns);
+                self.drain_sampler();
                 self.welcome(client, observed, heartbeat_secs, now);
             }
             FromMain::NewUserLogin { client, role } => self.event(Event::PeerJoined { client, role }),
