@@ -68,7 +68,7 @@ pub(crate) fn check(seed: u64, pair: &Pair, contest: Contest) {
 /// Whether `rung` is a name for a link that the oracle allows. Applications name a link by addresses, so a host that
 /// is only firewalled may pass for a public one, and of two public hosts either may have dialled. Where a hairpin is
 /// as quick as the local network, either may win; but on one plain local network nothing else may.
-fn is_fair_name(pair: &Pair, best: Rung, rung: Rung) -> bool {
+pub(crate) fn is_fair_name(pair: &Pair, best: Rung, rung: Rung) -> bool {
     let untranslated = |own: &[Wall]| own.iter().chain(&pair.shared).all(|wall| !wall.translates);
     let one_network = pair.caster.is_empty() && pair.viewer.is_empty();
     rung == best

@@ -16,11 +16,12 @@ use punchcast_client::notice::Notice;
 use punchcast_client::source::SourceEvent;
 use punchcast_client::viewer::{self, Viewer};
 use punchcastd::Daemon;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Whether there is a daemon.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum With {
+pub(crate) enum With {
     Daemon,
     NoDaemon,
 }
@@ -35,13 +36,23 @@ fn server(world: &World, cast: Cast) -> agent::Server {
     agent::Server { main: at(punchcastd::Config::MAIN_PORT), assist: at(punchcastd::Config::ASSIST_PORT) }
 }
 
-fn start_daemon(world: &mut World, cast: Cast) {
+/// Starts a daemon with a second address.
+pub(crate) fn start_daemon_with_alternate(world: &mut World, cast: Cast) {
+    let seed = randomness(world, 1).u64(..);
+    let alternate = SocketAddr::new(world.add_v4(cast.daemon), punchcastd::Config::ASSIST_PORT);
+    let agent::Server { main, assist } = server(world, cast);
+    let config =
+        punchcastd::Config { main, assist, alternate: Some(alternate), ..punchcastd::Config::default() };
+    world.start(cast.daemon, Daemon::new(config, seed));
+}
+
+pub(crate) fn start_daemon(world: &mut World, cast: Cast) {
     let seed = randomness(world, 1).u64(..);
     world.start(cast.daemon, Daemon::new(punchcastd::Config::default(), seed));
 }
 
 /// Starts a viewer and returns its ticket.
-fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
+pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
     let mut rng = randomness(world, 2);
     let mut random = [0; ViewerIdentity::RANDOM_LEN];
     rng.fill(&mut random);
@@ -79,7 +90,7 @@ fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
     found.expect("a viewer shows its ticket at once").parse().expect("a ticket is one")
 }
 
-fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
+pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
     let mut rng = randomness(world, 3);
     let at = server(world, cast);
     let agent = ticket.server.is_some().then(|| agent::Config {
@@ -109,7 +120,7 @@ fn unit(number: u32) -> SourceEvent {
 }
 
 /// The numbers of the units that the viewer showed.
-fn shown(world: &World, cast: Cast) -> Vec<u32> {
+pub(crate) fn shown(world: &World, cast: Cast) -> Vec<u32> {
     let number = |notice: &Notice| {
         let Notice::Unit(unit) = notice else { return None };
         Some(u32::from_be_bytes(unit.payload[5..].try_into().expect("a test's unit")))
@@ -118,13 +129,13 @@ fn shown(world: &World, cast: Cast) -> Vec<u32> {
 }
 
 /// The rung of the caster's link, the last if several.
-fn rung(world: &World, cast: Cast) -> Option<Rung> {
+pub(crate) fn rung(world: &World, cast: Cast) -> Option<Rung> {
     let rung = |notice: &Notice| if let Notice::Link { link, .. } = notice { Some(link.rung) } else { None };
     world.app::<Caster>(cast.caster).notices.iter().rev().find_map(|(_, notice)| rung(notice))
 }
 
 /// Casts `count` units, numbered from `first`, one each 33 ms.
-fn cast_units(world: &mut World, cast: Cast, first: u32, count: u32) {
+pub(crate) fn cast_units(world: &mut World, cast: Cast, first: u32, count: u32) {
     for number in first..first + count {
         world.tell::<Caster>(cast.caster, unit(number));
         world.run_for(Duration::from_millis(33));
