@@ -60,12 +60,16 @@ pub fn burst(own: &[Observation], peer: &[Observation], seed: u64) -> Option<Aim
             Allocation::Random | Allocation::Preserving => Aim::Fan { to: hole.endpoint.addr() },
             Allocation::Sequential { .. } | Allocation::Unknown => Aim::Hold,
         }),
+        (false, false) if !matches!(ours.allocation, Allocation::Sequential { .. }) => None,
+        // A mapping that depends on the address alone is one for all our SYNs to the peer, or for all of its to us: the order
+        // does not count.
+        (false, false) if [ours.mapping, theirs.mapping].contains(&Mapping::AddressDependent) => {
+            sweep(hole, nat::next_ports(&theirs, peer, hole.local_port, WINDOW), WINDOW_ROUNDS, false)
+        }
         (false, false) => {
             let own_hole = own.iter().rev().find(|seen| seen.hole && seen.endpoint.addr().is_ipv4())?;
             let strides = if own_hole.endpoint.addr() < hole.endpoint.addr() { 1 } else { 2 };
-            let counts = matches!(ours.allocation, Allocation::Sequential { .. });
-            let ports = nat::onward_ports(&theirs, peer, strides, BOTH_WINDOW);
-            if counts { sweep(hole, ports, BOTH_ROUNDS, true) } else { None }
+            sweep(hole, nat::onward_ports(&theirs, peer, strides, BOTH_WINDOW), BOTH_ROUNDS, true)
         }
     }
 }

@@ -137,6 +137,8 @@ pub(super) struct Burst {
     order: VecDeque<(ConnId, Instant)>,
     rounds_left: u8,
     renewals_left: usize,
+    /// SYNs sent.
+    spent: usize,
     next_at: Instant,
 }
 
@@ -155,6 +157,7 @@ impl Burst {
             order: VecDeque::new(),
             rounds_left,
             renewals_left: RENEWALS,
+            spent: 0,
             next_at: begin,
         };
         burst.load();
@@ -185,8 +188,9 @@ impl Burst {
             return true;
         }
         let open: BTreeSet<SocketAddr> = self.open.values().copied().collect();
-        let wanted = ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(*new_ip, *port));
-        self.ahead = wanted.filter(|to| !open.contains(to)).collect();
+        let wanted = ports.iter().map(|port| SocketAddr::new(*new_ip, *port));
+        let left = SWEEP_BUDGET.saturating_sub(self.spent);
+        self.ahead = wanted.filter(|to| !open.contains(to)).take(left).collect();
         self.aim = aim.clone();
         true
     }
@@ -246,6 +250,7 @@ impl Burst {
                 Aim::Fan { .. } => NetOp::Knock { conn, from: None, to, hops: 1 },
             });
             sent += 1;
+            self.spent += 1;
         }
         self.next_at = now + if self.ahead.is_empty() { ROUND.max(patience) } else { TICK };
         sent

@@ -16,6 +16,7 @@ mod meet;
 mod net;
 mod oracle;
 mod packet;
+mod picture;
 mod product;
 mod replay;
 mod script;

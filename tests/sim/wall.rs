@@ -272,9 +272,8 @@ impl LiveWall {
             return;
         }
         self.next_sweep = now + SWEEP;
-        let expired = |(key, session): (&(SocketAddr, SocketAddr), &Session)| {
-            (session.expires <= now).then_some(*key)
-        };
+        let expired =
+            |(key, session): (&(SocketAddr, SocketAddr), &Session)| (session.expires <= now).then_some(*key);
         for key in self.sessions.iter().filter_map(expired).collect::<Vec<_>>() {
             self.remove(key);
         }

@@ -1,0 +1,245 @@
+//! The matrix as a table: every [cell](crate::cells), many seeds; each run held to the [oracle](crate::oracle) and to
+//! the budgets, each cell to a share of runs that link.
+//!
+//! `PUNCHCAST_SIM_CELL="apdf x seq"` runs one cell alone, and `PUNCHCAST_SIM_SEED` one seed of it.
+
+use crate::cells::{Cell, Draw};
+use crate::matrix::{Cast, describe, is_fair_name, lay};
+use crate::net::HostId;
+use crate::oracle::{Verdict, guessable, judge};
+use crate::picture;
+use crate::product::{
+    With, cast_units, rung, shown, start_caster, start_daemon_with_alternate, start_viewer,
+};
+use crate::replay::seeds;
+use crate::spec::{Allocation, Dependence, Pair, Refusal, Wall};
+use crate::world::World;
+use punchcast::policy::Rung;
+use punchcast_client::caster::Caster;
+use punchcast_client::notice::Notice;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How a run is set up beyond its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// Whether the daemon relays, so that every run must link.
+    pub(crate) relay: bool,
+}
+
+/// The product as it is.
+pub(crate) const SETUP: Setup = Setup { relay: false };
+
+/// What came of one run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) verdict: Verdict,
+    pub(crate) rung: Option<Rung>,
+    /// From the caster's start to its link or its end.
+    pub(crate) took: Duration,
+    /// The share of such runs that must link; `None` if none must.
+    pub(crate) demand: Option<f64>,
+    /// What must never be.
+    pub(crate) fault: Option<String>,
+    seed: u64,
+    story: String,
+}
+
+/// Runs one seed of a cell.
+pub(crate) fn run(cell: &Cell, seed: u64, setup: Setup) -> Run {
+    let mut rng = fastrand::Rng::with_seed(cell.chance(seed));
+    let draw = cell.draw(&mut rng);
+    let (mut world, cast) = lay(rng.u64(..), &draw.pair);
+    // Words take longer than what they tell of; one run alone is one that somebody wants to read.
+    world.net.traced = false;
+    weather(&mut world, &draw);
+    start_daemon_with_alternate(&mut world, cast);
+    let ticket = start_viewer(&mut world, cast, With::Daemon);
+    world.run_for(draw.offset);
+    start_caster(&mut world, cast, &ticket);
+    let started = world.now();
+    let holes = [cast.caster, cast.viewer].map(|host| (host, world.hole(host).expect("it listens at once")));
+    let over = |world: &World| rung(world, cast).is_some() || !world.is_running(cast.caster);
+    let stuck = world.run_until(LONGEST, over).err().map(|stuck| format!("stuck: {}", stuck.why));
+    let linked_at = world
+        .app::<Caster>(cast.caster)
+        .notices
+        .iter()
+        .find_map(|(at, notice)| if let Notice::Link { .. } = notice { Some(*at) } else { None });
+    let took = linked_at.unwrap_or(world.now()) - started;
+    let rung = rung(&world, cast);
+    let dark = rung.and_then(|_| dark(&mut world, cast));
+    let (verdict, demand) = (judge(&draw.pair), demand(&draw.pair, setup));
+    let unfair = (!is_fair(&draw.pair, verdict, rung)).then(|| format!("{rung:?} against {verdict:?}"));
+    let fault = stuck.or(dark).or(unfair).or_else(|| breach(&world, cast, holes));
+    Run { verdict, rung, took, demand, fault, seed, story: tell(&draw) }
+}
+
+/// Whether the oracle allows what came of a pair.
+fn is_fair(pair: &Pair, verdict: Verdict, rung: Option<Rung>) -> bool {
+    let untranslated = |walls: &[Wall]| walls.iter().all(|wall| !wall.translates);
+    let Some(rung) = rung else { return true };
+    match verdict {
+        Verdict::Direct(best) | Verdict::Timing(best) if is_fair_name(pair, best, rung) => true,
+        Verdict::Direct(_) | Verdict::Timing(_) | Verdict::Never if guessable(pair) => match rung {
+            Rung::Predicted => true,
+            // Named after the side that has a public address.
+            Rung::Reverse => untranslated(&pair.caster),
+            Rung::Public => untranslated(&pair.viewer),
+            Rung::Lan | Rung::Punched => false,
+        },
+        Verdict::Direct(_) | Verdict::Timing(_) | Verdict::Never => false,
+    }
+}
+
+/// How often a pair must link. What physics allows must be; guesses are held to the arithmetic of their budgets.
+fn demand(pair: &Pair, setup: Setup) -> Option<f64> {
+    if setup.relay {
+        return Some(1.0);
+    }
+    let resets = |walls: &[Wall]| walls.iter().all(|wall| wall.refusal == Refusal::Rst);
+    match judge(pair) {
+        Verdict::Direct(_) => return Some(SURE),
+        // Both homes' NATs and the one that they share answer with RST: a knock would have to die between two turns of
+        // one hairpin, and no count of hops is learned in time.
+        Verdict::Timing(_) if !pair.shared.is_empty() && resets(&pair.shared) => return None,
+        Verdict::Timing(_) => return Some(SURE),
+        Verdict::Never if !guessable(pair) || !pair.shared.is_empty() => return None,
+        Verdict::Never => {}
+    }
+    match (Ports::of(&pair.caster), Ports::of(&pair.viewer)) {
+        (Ports::Random, Ports::Random | Ports::Counted) | (Ports::Counted, Ports::Random) => None,
+        // With each RST, a counting NAT goes on by one, and the two lose step.
+        (Ports::Counted, Ports::Counted) if resets(&pair.caster) || resets(&pair.viewer) => Some(0.5),
+        (Ports::Counted, Ports::Counted) => Some(0.95),
+        // All but three in ten thousand, were it not for lost SYNs.
+        (Ports::Random, Ports::Stable) | (Ports::Stable, Ports::Random) => Some(0.99),
+        _ if pair.caster.len() + pair.viewer.len() > 2 => Some(0.95),
+        (Ports::Counted | Ports::Stable, Ports::Counted | Ports::Stable) => Some(SURE),
+    }
+}
+
+/// Which ports the walls before a side show to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ports {
+    Stable,
+    Counted,
+    Random,
+}
+
+impl Ports {
+    fn of(walls: &[Wall]) -> Self {
+        let dependent =
+            walls.iter().filter(|wall| wall.translates && wall.mapping != Dependence::Independent);
+        dependent.fold(Self::Stable, |_, wall| match wall.allocation {
+            Allocation::Sequential(_) => Self::Counted,
+            Allocation::Preserving | Allocation::Random => Self::Random,
+        })
+    }
+}
+
+/// Pictures on the new link, one each second; what is wrong if none comes through. A link may break at once where a
+/// NAT believes a late RST, and is made again.
+fn dark(world: &mut World, cast: Cast) -> Option<String> {
+    for number in 1..=PICTURES {
+        world.run_for(Duration::from_millis(500));
+        cast_units(world, cast, number, 1);
+        let arrived = |world: &World| !shown(world, cast).is_empty();
+        if world.run_until(Duration::from_secs(1), arrived).is_ok() {
+            return None;
+        }
+    }
+    Some("a link without pictures".to_owned())
+}
+
+fn breach(world: &World, cast: Cast, holes: [(HostId, u16); 2]) -> Option<String> {
+    let daemon = world.addrs(cast.daemon);
+    holes.into_iter().find_map(|(host, hole)| world.net.ledger.breach(host, daemon, hole))
+}
+
+fn weather(world: &mut World, draw: &Draw) {
+    for (link, delay) in world.net.links().zip(&draw.delays) {
+        link.delay = *delay;
+        link.jitter = draw.jitter;
+        link.loss = draw.loss;
+    }
+}
+
+fn tell(draw: &Draw) -> String {
+    let Draw { pair, delays, jitter, loss, offset } = draw;
+    format!("{}; {delays:?}, jitter {jitter:?}, loss {loss:.4}, offset {offset:?}", describe(pair))
+}
+
+/// Runs every seed of every cell, on all processors.
+fn run_all(cells: &[Cell], seeds: &Range<u64>) -> Vec<Vec<Run>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(cells.iter().map(|_| Vec::new()).collect::<Vec<Vec<Run>>>());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((at, cell)) = Some(next.fetch_add(1, Ordering::Relaxed))
+                    .and_then(|at| cells.get(at).map(|cell| (at, cell)))
+                {
+                    let runs = seeds.clone().map(|seed| run(cell, seed, SETUP)).collect();
+                    results.lock().expect("no worker panics while it holds the results")[at] = runs;
+                }
+            });
+        }
+    });
+    results.into_inner().expect("no worker panics while it holds the results")
+}
+
+/// What is wrong with a cell.
+fn complaints(cell: &Cell, runs: &[Run]) -> Vec<String> {
+    let told = |run: &Run, what: &str| format!("{} seed {}: {what}; {}", cell.name(), run.seed, run.story);
+    let mut complaints: Vec<String> =
+        runs.iter().filter_map(|run| Some(told(run, run.fault.as_deref()?))).collect();
+    let held: Vec<&Run> = runs.iter().filter(|run| run.demand.is_some()).collect();
+    let least = held.iter().filter_map(|run| run.demand).fold(1.0, f64::min);
+    let missed: Vec<&&Run> = held.iter().filter(|run| run.rung.is_none()).collect();
+    // One is let pass in any case: a small run is no finer measure.
+    let allowed = ((held.len() as f64 * (1.0 - least)) as usize).max(1);
+    if missed.len() > allowed {
+        complaints.push(format!("{}: {} of {} did not link", cell.name(), missed.len(), held.len()));
+        complaints.extend(missed.iter().take(3).map(|run| told(run, "no link")));
+    }
+    complaints
+}
+
+#[test]
+fn every_cell_links_as_often_as_the_oracle_and_the_budgets_allow() {
+    let wanted = std::env::var("PUNCHCAST_SIM_CELL").ok();
+    let is_wanted = |cell: &Cell| wanted.as_ref().is_none_or(|wanted| cell.name() == *wanted);
+    let cells: Vec<Cell> = Cell::all().into_iter().filter(is_wanted).collect();
+    let seeds = seeds(SEEDS);
+    let results = run_all(&cells, &seeds);
+    for (cell, runs) in cells.iter().zip(&results) {
+        println!("{:50} {}", cell.name(), picture::Summary::of(runs));
+    }
+    let complaints: Vec<String> =
+        cells.iter().zip(&results).flat_map(|(cell, runs)| complaints(cell, runs)).collect();
+    let sure = |run: &&Run| run.demand == Some(SURE);
+    let held = results.iter().flatten().filter(sure).count();
+    let missed = results.iter().flatten().filter(sure).filter(|run| run.rung.is_none()).count();
+    println!("{missed} of {held} runs that must link did not");
+    for complaint in &complaints {
+        println!("{complaint}");
+    }
+    assert!(missed * 1000 <= held, "{missed} of {held} runs that must link did not");
+    assert!(complaints.is_empty(), "{} complaints, the first: {}", complaints.len(), complaints[0]);
+    if wanted.is_none() && seeds.start == 0 {
+        picture::keep(&cells, &results, &seeds);
+    }
+}
+
+/// Longer than the product tries: 30 s from the last introduction on.
+const LONGEST: Duration = Duration::from_secs(60);
+/// More than enough for a link that broke at once to be noticed and made again.
+const PICTURES: u32 = 20;
+/// How often what physics allows must be.
+const SURE: f64 = 0.999;
+/// Seeds of a cell in an ordinary run.
+const SEEDS: u64 = 8;
