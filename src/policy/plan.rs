@@ -140,6 +140,44 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_nat_that_keeps_a_port_once_is_met_by_birthday() {
+        // The hole port is kept for the assist port, and drawn anew for the main one.
+        let keeping = seen([700, 51_234, 9001, 9002]);
+        let twice = [keeping, seen([700, 2077, 9001, 9002])].concat();
+        assert!(matches!(burst(&twice, &stable(), 1), Some(Aim::Fan { .. })));
+        let Some(Aim::Sweep { ports, .. }) = burst(&stable(), &twice, 1) else { panic!("no sweep") };
+        assert!(ports.len() >= SWEEP_BUDGET);
+    }
+
+    /// *a* and *b* of the next ports of either side go to others before its sweep begins.
+    #[test]
+    fn two_counting_nats_meet_whatever_others_took_of_both() {
+        let other = || {
+            let mut other = counting();
+            for (at, port) in (7000..).enumerate().take(4) {
+                other[at].endpoint = SocketAddr::from(([203, 0, 113, 10], port)).into();
+            }
+            other
+        };
+        let ports_of = |aim| {
+            let Some(Aim::Sweep { ports, in_step: true, .. }) = aim else { panic!("no sweep in step") };
+            ports
+        };
+        let (ours, theirs) =
+            (ports_of(burst(&counting(), &other(), 1)), ports_of(burst(&other(), &counting(), 1)));
+        for a in 0..8u16 {
+            for b in 0..8u16 {
+                let sent = |to: &[u16], from: u16| {
+                    to.iter().zip(from..).map(|(to, from)| (from, *to)).collect::<Vec<(u16, u16)>>()
+                };
+                let (out, back) = (sent(&ours, 5004 + a), sent(&theirs, 7004 + b));
+                let meet = out.iter().any(|(from, to)| back.contains(&(*to, *from)));
+                assert!(meet, "with {a} and {b} ports gone");
+            }
+        }
+    }
+
+    #[test]
     fn a_drawing_nat_fans_and_a_stable_one_sweeps_different_ports_once() {
         assert!(matches!(burst(&drawing(), &stable(), 1), Some(Aim::Fan { .. })));
         let Some(Aim::Sweep { mut ports, rounds: 1, .. }) = burst(&stable(), &drawing(), 1) else {

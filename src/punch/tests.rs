@@ -249,6 +249,74 @@ fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
 }
 
 #[test]
+fn a_better_aim_leaves_what_is_under_way_alone() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &[]);
+    let aim = |ports: std::ops::Range<u16>| Aim::Sweep {
+        ip: addr("203.0.113.5:9").ip(),
+        ports: ports.collect(),
+        rounds: 1,
+        in_step: false,
+    };
+    bench.hole.burst(bench.now, A, aim(5000..5020));
+    bench.wait_for_timeout();
+    assert_eq!(bench.dials().len(), 20);
+    bench.hole.burst(bench.now, A, aim(5010..5030));
+    bench.wait_for_timeout();
+    assert_eq!(bench.dials().len(), 30, "what is open is not dialled again");
+    assert!(!bench.ops.iter().any(|op| matches!(op, NetOp::Close { .. } | NetOp::GiveUp { .. })));
+}
+
+#[test]
+fn a_round_lasts_as_long_as_an_answer_takes() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.approach.rtt = Some(Duration::from_millis(800));
+    bench.start(A, &[]);
+    let aim =
+        Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports: vec![5000, 5001], rounds: 2, in_step: false };
+    bench.hole.burst(bench.now, A, aim);
+    bench.wait_for_timeout();
+    let first = bench.now;
+    assert_eq!(bench.dials().len(), 2);
+    bench.wait_for_timeout();
+    assert_eq!((bench.now - first, bench.dials().len()), (Duration::from_millis(1200), 4));
+}
+
+#[test]
+fn a_dialler_that_is_swept_holds_its_mapping() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &["203.0.113.5:9"]);
+    bench.hole.burst(bench.now, A, Aim::Hold);
+    bench.fail(NetError::Refused);
+    bench.wait_for_timeout();
+    assert_eq!(last_hops(&bench), Some(1));
+}
+
+#[test]
+fn a_caller_from_a_swept_port_is_a_hit() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &[]);
+    let remote = addr("203.0.113.5:5001");
+    let aim = Aim::Sweep { ip: remote.ip(), ports: vec![5000, 5001], rounds: 1, in_step: false };
+    bench.hole.burst(bench.now, A, aim);
+    let conn = ConnId { room: ROOM, serial: ConnId::ACCEPTED };
+    let listener = ListenerId { room: ROOM, serial: 4 };
+    bench.input(Input::Accepted { listener, conn, local: addr("192.168.1.2:700"), remote });
+    let Some(Event::Open(open)) = bench.events.last() else { panic!() };
+    assert_eq!((open.attempt, open.origin), (Some(A), Some(Origin::Predicted)));
+}
+
+#[test]
+fn over_a_long_way_no_fresh_syn_spoils_the_answer_to_the_kernels_own() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.approach.rtt = Some(Duration::from_millis(550));
+    bench.start(A, &["203.0.113.5:9"]);
+    bench.wait_for_timeout();
+    assert_eq!(bench.now - bench.start, ATTEMPT_TIME);
+    assert_eq!(bench.dials().len(), 1);
+}
+
+#[test]
 fn a_fan_knocks_from_fresh_ports_and_renews_what_was_refused() {
     let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &[]);

@@ -235,6 +235,36 @@ fn every_cell_links_as_often_as_the_oracle_and_the_budgets_allow() {
     }
 }
 
+/// A run that found a fault, and what it was.
+const FOUND: [(&str, u64, &str); 8] = [
+    (
+        "seq x apdf",
+        3,
+        "the mapping to the peer was made between two samples, and only later ports were swept",
+    ),
+    ("seq x apdf", 37, "a fresh SYN spoilt the answer to the kernel's repetition of the one before"),
+    (
+        "seq-r x apdf-r",
+        13,
+        "a better aim closed connects that were answered already; refused SYNs used up ports",
+    ),
+    ("apdf x seq", 71, "the alternate address was told after the sample that it was to follow"),
+    ("apdf x seq", 78, "a sample whose SYN was lost made the ports seem to count downwards"),
+    ("apdf x rnd", 174, "the alternate address was told after all samples"),
+    ("seq x seq", 0, "both counted, and the one's next port was the other's last"),
+    ("keep x apdf", 1, "a kept port was swept alone, though it is taken for the daemon"),
+];
+
+#[test]
+fn runs_that_once_found_a_fault_link() {
+    for (name, seed, fault) in FOUND {
+        let cell =
+            Cell::all().into_iter().find(|cell| cell.name() == name).expect("the cell is in the table");
+        let run = run(&cell, seed, SETUP);
+        assert!(run.rung.is_some() && run.fault.is_none(), "{name} seed {seed} ({fault}): {run:?}");
+    }
+}
+
 /// Longer than the product tries: 30 s from the last introduction on.
 const LONGEST: Duration = Duration::from_secs(60);
 /// More than enough for a link that broke at once to be noticed and made again.
