@@ -6,8 +6,10 @@
 //! | ours ↓ theirs → | stable | dependent, in sequence | dependent, random |
 //! |---|---|---|---|
 //! | stable | – | sweep of the next ports | sweep of random ports (birthday) |
-//! | dependent, in sequence | – (they sweep) | sweep of few | – |
+//! | dependent, in sequence | hold (they sweep) | both sweep in step | – |
 //! | dependent, random | fan (they sweep) | – | – (no TCP) |
+//!
+//! A NAT that keeps a port for the first destination alone counts as random: what it gives the next one has no pattern.
 
 use crate::nat::{self, Allocation, Family, Mapping, Missing, Observation};
 use crate::punch::Aim;
