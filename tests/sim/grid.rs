@@ -4,7 +4,7 @@
 //! `PUNCHCAST_SIM_CELL="apdf x seq"` runs one cell alone, and `PUNCHCAST_SIM_SEED` one seed of it.
 
 use crate::cells::{Cell, Draw};
-use crate::matrix::{Cast, describe, is_fair_name, lay};
+use crate::matrix::{Cast, describe, is_fair, lay};
 use crate::net::HostId;
 use crate::oracle::{Verdict, guessable, judge};
 use crate::picture;
@@ -72,26 +72,10 @@ pub(crate) fn run(cell: &Cell, seed: u64, setup: Setup) -> Run {
     let rung = rung(&world, cast);
     let dark = rung.and_then(|_| dark(&mut world, cast));
     let (verdict, demand) = (judge(&draw.pair), demand(&draw.pair, setup));
-    let unfair = (!is_fair(&draw.pair, verdict, rung)).then(|| format!("{rung:?} against {verdict:?}"));
+    let is_unfair = rung.is_some_and(|rung| !is_fair(&draw.pair, verdict, rung));
+    let unfair = is_unfair.then(|| format!("{rung:?} against {verdict:?}"));
     let fault = stuck.or(dark).or(unfair).or_else(|| breach(&world, cast, holes));
     Run { verdict, rung, took, demand, fault, seed, story: tell(&draw) }
-}
-
-/// Whether the oracle allows what came of a pair.
-fn is_fair(pair: &Pair, verdict: Verdict, rung: Option<Rung>) -> bool {
-    let untranslated = |walls: &[Wall]| walls.iter().all(|wall| !wall.translates);
-    let Some(rung) = rung else { return true };
-    match verdict {
-        Verdict::Direct(best) | Verdict::Timing(best) if is_fair_name(pair, best, rung) => true,
-        Verdict::Direct(_) | Verdict::Timing(_) | Verdict::Never if guessable(pair) => match rung {
-            Rung::Predicted => true,
-            // Named after the side that has a public address.
-            Rung::Reverse => untranslated(&pair.caster),
-            Rung::Public => untranslated(&pair.viewer),
-            Rung::Lan | Rung::Punched => false,
-        },
-        Verdict::Direct(_) | Verdict::Timing(_) | Verdict::Never => false,
-    }
 }
 
 /// How often a pair must link. What physics allows must be; guesses are held to the arithmetic of their budgets.
