@@ -44,6 +44,10 @@ pub const ALLOWANCE: usize = 2 * SWEEP_BUDGET;
 /// How long a NAT keeps a session that came to nothing (nf_conntrack: 120 s).
 pub const ALLOWANCE_TIME: Duration = Duration::from_secs(120);
 
+/// Hits of one sweep that are kept. Over a long way a dozen come before the first has proven itself; at the peer's door they
+/// would displace each other. The one that sweeps chooses, so that both keep the same.
+const HITS: usize = 2;
+
 /// The least time that a connect of a sweep is given.
 const LEAST_TIME: Duration = Duration::from_millis(200);
 
@@ -127,6 +131,15 @@ impl Aim {
     }
 }
 
+/// A connect of a burst that led to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hit {
+    /// It may become the link.
+    Good,
+    /// There are enough.
+    Surplus,
+}
+
 pub(super) struct Burst {
     pub(super) attempt: Attempt,
     aim: Aim,
@@ -139,6 +152,8 @@ pub(super) struct Burst {
     renewals_left: usize,
     /// SYNs sent.
     spent: usize,
+    /// Connections that formed and last.
+    hits: Vec<ConnId>,
     next_at: Instant,
 }
 
@@ -158,6 +173,7 @@ impl Burst {
             rounds_left,
             renewals_left: RENEWALS,
             spent: 0,
+            hits: Vec::new(),
             next_at: begin,
         };
         burst.load();
@@ -277,9 +293,20 @@ impl Burst {
         self.open.is_empty() && self.poll_timeout().is_none()
     }
 
-    /// Whether `conn` is of this burst; if so it is not any more.
-    pub(super) fn formed(&mut self, conn: ConnId) -> bool {
-        self.open.remove(&conn).is_some()
+    /// What a connection of this burst is; `None` if `conn` is none. The owner has it from here on.
+    pub(super) fn formed(&mut self, conn: ConnId) -> Option<Hit> {
+        self.open.remove(&conn)?;
+        let sweeps = matches!(self.aim, Aim::Sweep { .. });
+        if sweeps && self.hits.len() >= HITS {
+            return Some(Hit::Surplus);
+        }
+        self.hits.push(conn);
+        Some(Hit::Good)
+    }
+
+    /// A connection ended: another may take its place.
+    pub(super) fn released(&mut self, conn: ConnId) {
+        self.hits.retain(|hit| *hit != conn);
     }
 
     /// Whether `conn` was of this burst.

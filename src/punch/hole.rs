@@ -1,6 +1,6 @@
 //! One local port that listens and connects at once.
 
-use super::burst::{Aim, Allowance, Burst, Ground};
+use super::burst::{Aim, Allowance, Burst, Ground, Hit};
 use super::lane::{Effort, Lane, State, first_dial};
 use super::port::{Port, Step};
 use super::schedule::{ATTEMPT_TIME, Duty, Reach, SYN_BUDGET};
@@ -112,6 +112,9 @@ impl Hole {
         }
         let Approach { begin_in, rtt, .. } = effort.approach;
         let begin = now.max(effort.start + begin_in + BURST_AFTER.max(rtt.unwrap_or_default()));
+        if aim.awaits_peer() {
+            self.lanes.iter_mut().filter(|lane| lane.attempt == attempt).for_each(Lane::hold);
+        }
         let of_attempt = |burst: &&mut Burst| burst.attempt == attempt;
         if let Some(burst) = self.bursts.iter_mut().find(of_attempt)
             && (*burst.aim() == aim || burst.redirect(&aim))
@@ -163,6 +166,7 @@ impl Hole {
 
     /// Tells that the owner closed `conn`, or that it ended: its endpoint may be dialled again.
     pub fn released(&mut self, now: Instant, conn: ConnId) {
+        self.bursts.iter_mut().for_each(|burst| burst.released(conn));
         for lane in &mut self.lanes {
             if matches!(lane.state, State::Connected { conn: ours } if ours == conn) {
                 let start =
@@ -300,7 +304,12 @@ impl Hole {
 
     fn formed(&mut self, conn: ConnId, local: SocketAddr, remote: SocketAddr, dialled: bool) {
         let (local, remote) = (Endpoint::new(local), Endpoint::new(remote));
-        let of_burst = self.bursts.iter_mut().find_map(|burst| burst.formed(conn).then_some(burst.attempt));
+        let hit = self.bursts.iter_mut().find_map(|burst| Some((burst.attempt, burst.formed(conn)?)));
+        if matches!(hit, Some((_, Hit::Surplus))) {
+            // By FIN: an RST could close mappings of the others.
+            return self.net(NetOp::Close { conn, how: Closing::Flush });
+        }
+        let of_burst = hit.map(|(attempt, _)| attempt);
         let at = |lane: &&Lane| lane.target.endpoint == remote;
         // Two attempts may name one endpoint; the one whose socket this is goes first.
         let lane =

@@ -46,7 +46,7 @@ pub const ATTEMPT_TIME: Duration = Duration::from_secs(30);
 
 /// A knock that is refused sooner than this was refused itself; later, it was the kernel's retransmission, which comes after
 /// a second.
-const RETRANSMITTED: Duration = Duration::from_millis(900);
+pub(super) const RETRANSMITTED: Duration = Duration::from_millis(900);
 
 /// Routers a knock passes at most. Home NAT, provider's NAT and what stands between them are fewer.
 const MAX_HOPS: u8 = 8;

@@ -268,6 +268,31 @@ fn a_better_aim_leaves_what_is_under_way_alone() {
 }
 
 #[test]
+fn of_many_hits_of_a_sweep_two_are_kept() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &[]);
+    let ip = addr("203.0.113.5:9").ip();
+    bench.hole.burst(
+        bench.now,
+        A,
+        Aim::Sweep { ip, ports: (5000..5010).collect(), rounds: 1, in_step: false },
+    );
+    bench.wait_for_timeout();
+    let dials = bench.dials();
+    let hit = |bench: &mut Bench, at: usize| {
+        let (conn, remote) = dials[at];
+        bench.input(Input::Connected { conn, local: addr("192.168.1.2:700"), remote });
+    };
+    (0..3).for_each(|at| hit(&mut bench, at));
+    let opened = |bench: &Bench| bench.events.iter().filter(|event| matches!(event, Event::Open(_))).count();
+    assert_eq!(opened(&bench), 2);
+    assert_eq!(bench.ops.last(), Some(&NetOp::Close { conn: dials[2].0, how: Closing::Flush }));
+    bench.hole.released(bench.now, dials[0].0);
+    hit(&mut bench, 3);
+    assert_eq!(opened(&bench), 3, "another one takes its place");
+}
+
+#[test]
 fn a_round_lasts_as_long_as_an_answer_takes() {
     let mut bench = Bench::new(Duty::Holder);
     bench.approach.rtt = Some(Duration::from_millis(800));

@@ -6,7 +6,7 @@
 use crate::cells::{Cell, Draw};
 use crate::matrix::{Cast, describe, is_fair, lay};
 use crate::net::HostId;
-use crate::oracle::{Verdict, guessable, judge};
+use crate::oracle::{Verdict, allows, guessable, judge};
 use crate::picture;
 use crate::product::{
     With, cast_units, rung, shown, start_caster, start_daemon_with_alternate, start_viewer,
@@ -52,7 +52,7 @@ pub(crate) fn run(cell: &Cell, seed: u64, setup: Setup) -> Run {
     let mut rng = fastrand::Rng::with_seed(cell.chance(seed));
     let draw = cell.draw(&mut rng);
     let (mut world, cast) = lay(rng.u64(..), &draw.pair);
-    // Words take longer than what they tell of; one run alone is one that somebody wants to read.
+    // Words take longer than what they tell of.
     world.net.traced = false;
     weather(&mut world, &draw);
     start_daemon_with_alternate(&mut world, cast);
@@ -72,7 +72,9 @@ pub(crate) fn run(cell: &Cell, seed: u64, setup: Setup) -> Run {
     let rung = rung(&world, cast);
     let dark = rung.and_then(|_| dark(&mut world, cast));
     let (verdict, demand) = (judge(&draw.pair), demand(&draw.pair, setup));
-    let is_unfair = rung.is_some_and(|rung| !is_fair(&draw.pair, verdict, rung));
+    // Where the SYN on the local network is lost, the hairpin's link comes a second before its repetition.
+    let is_late = |rung| draw.loss > 0.0 && allows(&draw.pair, rung);
+    let is_unfair = rung.is_some_and(|rung| !is_fair(&draw.pair, verdict, rung) && !is_late(rung));
     let unfair = is_unfair.then(|| format!("{rung:?} against {verdict:?}"));
     let fault = stuck.or(dark).or(unfair).or_else(|| breach(&world, cast, holes));
     Run { verdict, rung, took, demand, fault, seed, story: tell(&draw) }
@@ -220,7 +222,10 @@ fn every_cell_links_as_often_as_the_oracle_and_the_budgets_allow() {
 }
 
 /// A run that found a fault, and what it was.
-const FOUND: [(&str, u64, &str); 8] = [
+const FOUND: [(&str, u64, &str); 11] = [
+    ("rnd-r x apdf", 87, "more hits than the peer's door lets wait displaced the one that was nominated"),
+    ("rnd-r x fw-r", 52, "the same"),
+    ("seq x fw", 37, "an amendment renewed a SYN that the kernel had just repeated"),
     (
         "seq x apdf",
         3,
