@@ -99,7 +99,7 @@ fn demand(pair: &Pair, setup: Setup) -> Option<f64> {
         (Ports::Random, Ports::Random | Ports::Counted) | (Ports::Counted, Ports::Random) => None,
         // With each RST, a counting NAT goes on by one, and the two lose step.
         (Ports::Counted, Ports::Counted) if resets(&pair.caster) || resets(&pair.viewer) => Some(0.5),
-        (Ports::Counted, Ports::Counted) => Some(0.95),
+        (Ports::Counted, Ports::Counted) => Some(0.9),
         // All but three in ten thousand, were it not for lost SYNs.
         (Ports::Random, Ports::Stable) | (Ports::Stable, Ports::Random) => Some(0.99),
         _ if pair.caster.len() + pair.viewer.len() > 2 => Some(0.95),
