@@ -229,6 +229,22 @@ impl Input<'_> {
             Self::Interrupted => None,
         }
     }
+
+    /// The connection that this input is about; `None` for what concerns a listener or the whole application. An accepted
+    /// connection is named here for the first time.
+    #[must_use]
+    pub const fn conn(&self) -> Option<ConnId> {
+        match self {
+            Self::Accepted { conn, .. }
+            | Self::Connected { conn, .. }
+            | Self::ConnectFailed { conn, .. }
+            | Self::Received { conn, .. }
+            | Self::Backlogged { conn }
+            | Self::Drained { conn }
+            | Self::Closed { conn, .. } => Some(*conn),
+            Self::Listening { .. } | Self::ListenFailed { .. } | Self::Interrupted => None,
+        }
+    }
 }
 
 /// How to end a connection.

@@ -61,6 +61,7 @@ fn peer(public: bool) -> Peer {
         local: vec![endpoint("192.168.1.5:7000")],
         public,
         rtt_us: 30_000,
+        mapped: vec![endpoint("203.0.113.9:17000")],
     }
 }
 
@@ -92,6 +93,8 @@ fn to_main() -> Vec<(&'static str, ToMain)> {
         ("logout", ToMain::Logout),
         ("sample", ToMain::Sample { token, local_port: 7000 }),
         ("test_filter", ToMain::TestFilter),
+        ("relay", ToMain::Relay { token, session: SESSION }),
+        ("mapped", ToMain::Mapped { endpoints: vec![endpoint("203.0.113.9:17000")] }),
     ]
 }
 
@@ -101,8 +104,14 @@ fn from_main() -> Vec<(&'static str, FromMain)> {
     let (session, start_in_us, rtt_us) = (SESSION, 25_000, 110_000);
     let both = FromMain::FilterResult { from_other_port: Some(true), from_other_address: Some(false) };
     vec![
-        ("welcome", FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25, alternate: None }),
-        ("welcome_alternate", FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25, alternate }),
+        (
+            "welcome",
+            FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25, alternate: None, relay: false },
+        ),
+        (
+            "welcome_alternate",
+            FromMain::Welcome { client: CLIENT, observed, heartbeat_secs: 25, alternate, relay: true },
+        ),
         ("new_user_login", FromMain::NewUserLogin { client: CLIENT, role: Role::Caster }),
         ("user_logout", FromMain::UserLogout { client: CLIENT }),
         ("srv_req_make_hole", FromMain::SrvReqMakeHole { session, peer: peer(false), start_in_us, rtt_us }),
@@ -121,6 +130,8 @@ fn from_main() -> Vec<(&'static str, FromMain)> {
         ("observed", FromMain::Observed { endpoint: observed }),
         ("filter_result", FromMain::FilterResult { from_other_port: Some(false), from_other_address: None }),
         ("filter_result_both", both),
+        ("relaying", FromMain::Relaying { bytes: 0x4000_0000, seconds: 3600 }),
+        ("refused_no_relay", FromMain::Refused { reason: Refusal::NoRelay }),
     ]
 }
 
@@ -196,6 +207,8 @@ fn no_variant_is_forgotten() {
             ToMain::Logout => 3,
             ToMain::Sample { .. } => 4,
             ToMain::TestFilter => 5,
+            ToMain::Relay { .. } => 6,
+            ToMain::Mapped { .. } => 7,
         })
         .collect();
     let from_main: BTreeSet<u8> = from_main()
@@ -211,6 +224,7 @@ fn no_variant_is_forgotten() {
             FromMain::Shutdown => 7,
             FromMain::Observed { .. } => 8,
             FromMain::FilterResult { .. } => 9,
+            FromMain::Relaying { .. } => 10,
         })
         .collect();
     let to_assist: BTreeSet<u8> = to_assist()
@@ -229,12 +243,12 @@ fn no_variant_is_forgotten() {
             FromAssist::Refused { .. } => 1,
         })
         .collect();
-    assert_eq!((to_main.len(), from_main.len(), to_assist.len(), from_assist.len()), (6, 10, 4, 2));
+    assert_eq!((to_main.len(), from_main.len(), to_assist.len(), from_assist.len()), (8, 11, 4, 2));
 }
 
 #[test]
 fn an_unknown_variant_is_refused() {
-    for tag in [6u32, 0x0100_0000, u32::MAX] {
+    for tag in [8u32, 0x0100_0000, u32::MAX] {
         let mut frame = vec![0, 5, punchcast::wire::message::VERSION];
         frame.extend(tag.to_be_bytes());
         let mut reader = Reader::new(MAX_FRAME_BEFORE_LOGIN);

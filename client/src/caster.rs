@@ -6,8 +6,13 @@
 //!              └───────── Lost ────┴─────────────────────┘
 //! ```
 //!
+//! A relayed link may be followed by a direct one: the stream moves there at a keyframe, and the relayed one first
+//! sends what it has ([`route`]).
+//!
 //! Units come from a thread (as messages) or from the local RTMP port (a room of this application). What the link
 //! does not take at once waits in a [`Queue`] that is bounded by time, so the picture never falls behind.
+
+mod route;
 
 use crate::clock::Clock;
 use crate::meeting::{self, Link, Meeting};
@@ -15,14 +20,14 @@ use crate::notice::{Notice, Report, Stats};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::source::SourceEvent;
 use crate::stats::Meter;
-use crate::unread::Unread;
-use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
+use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::link::{Bye, EndReason};
-use punchcast::media::pace::Queue;
 use punchcast::media::{Cache, Unit};
+use punchcast::policy::Obstacle;
 use punchcast::punch::Findings;
 use punchcast::rendezvous::agent;
-use punchcast::rtmp::{self, ClientEvent, ClientSession, PublishConfig};
+use punchcast::rtmp::{self, ClientEvent};
+use route::{Route, Stage};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -31,10 +36,6 @@ const RTMP: Room = Room(4);
 
 /// How much of the queue goes to the link before its answer (full or not) is heard.
 const PUMP: usize = 64 * 1024;
-
-/// What the link's RTMP calls the stream. The link itself has proven who publishes; the names are for a reader of
-/// the protocol.
-const PUBLISH_URL: &str = "rtmp://viewer/punchcast/cast";
 
 /// What a caster is made with.
 pub struct Config {
@@ -48,32 +49,17 @@ pub struct Config {
     pub seed: u64,
 }
 
-enum Upstream {
-    /// No link.
-    Seeking,
-    /// The RTMP handshake and commands are under way.
-    Opening(Box<Stream>),
-    /// Units pass.
-    Live(Box<Stream>),
-}
-
-struct Stream {
-    link: Link,
-    session: ClientSession,
-    unread: Unread,
-}
-
 /// See the [module](self).
 pub struct Caster {
     meeting: Meeting,
     port: Option<RtmpPort>,
     /// Of the programs that publish to the port, one after another.
     clock: Clock,
-    upstream: Upstream,
+    /// The links, oldest first: none, one, or a second one that the stream moves to.
+    routes: Vec<Route>,
     cache: Cache,
-    queue: Queue,
-    /// The queue goes on at this moment unless the link is full by then.
-    pump_at: Option<Instant>,
+    /// Pictures left out on links that are over.
+    dropped: u64,
     meter: Meter,
     began: Instant,
     sent_first: bool,
@@ -102,10 +88,9 @@ impl Caster {
                 RtmpPort::new(RTMP, addr, port)
             }),
             clock: Clock::default(),
-            upstream: Upstream::Seeking,
+            routes: Vec::new(),
             cache: Cache::new(),
-            queue: Queue::new(),
-            pump_at: None,
+            dropped: 0,
             meter: Meter::new(now),
             began: now,
             sent_first: false,
@@ -155,34 +140,28 @@ impl Caster {
                 self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
             }
             meeting::Event::Linked(link) => self.linked(now, link),
-            meeting::Event::Stream(conn, bytes) => {
-                if self.stream().is_some_and(|stream| stream.link.conn == conn) {
-                    self.session_input(now, &bytes);
-                }
-            }
+            meeting::Event::SeekingRelay(obstacle) => self.notice(Notice::SeekingRelay(obstacle)),
+            meeting::Event::NoRelay(why) => self.notice(Notice::NoRelay { why }),
+            meeting::Event::Stream(conn, bytes) => self.session_input(now, conn, &bytes),
             meeting::Event::Rtt(conn, rtt) => {
-                if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.link.rtt = Some(rtt);
+                if let Some(route) = self.route(conn) {
+                    route.link.rtt = Some(rtt);
                 }
             }
             meeting::Event::Backlogged(conn) => {
-                if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.unread.begin();
-                    self.pump_at = None;
+                if let Some(route) = self.route(conn) {
+                    route.unread.begin();
+                    route.pump_at = None;
                 }
             }
             meeting::Event::Drained(conn) => {
-                if let Some(stream) = self.stream().filter(|stream| stream.link.conn == conn) {
-                    stream.unread.end();
-                    self.pump(now);
+                if let Some(route) = self.route(conn) {
+                    route.unread.end();
+                    self.pump(now, conn);
                 }
             }
-            meeting::Event::Lost(conn, loss) => {
-                if self.stream().is_some_and(|stream| stream.link.conn == conn) {
-                    self.lost(now, loss);
-                }
-            }
-            meeting::Event::NoLink(findings) => self.no_link(now, findings),
+            meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
+            meeting::Event::NoLink(findings, obstacle) => self.no_link(now, findings, obstacle),
         }
     }
 
@@ -205,52 +184,46 @@ impl Caster {
 
     fn linked(&mut self, now: Instant, link: Link) {
         self.seed = self.seed.wrapping_add(1);
-        let mut publish = PublishConfig::new(PUBLISH_URL).expect("the address is a constant and well formed");
-        publish.seed = self.seed;
-        let session = ClientSession::publisher(publish);
-        self.upstream = Upstream::Opening(Box::new(Stream { link, session, unread: Unread::default() }));
-        self.queue.clear();
-        self.pump_at = None;
+        let moves = self.routes.iter().any(|route| link.succeeds(&route.link));
+        self.routes.push(Route::new(link, self.seed));
         let elapsed = now - self.began;
         self.report.link = Some((link.rung, elapsed));
-        self.notice(Notice::Link { link, elapsed });
+        self.notice(Notice::Link { link, elapsed, moves });
         if !self.linked_once {
             self.linked_once = true;
             self.end_at = self.duration.map(|duration| now + duration);
             self.meter.reset(now);
             self.notice(Notice::StartSource);
         }
-        self.notice(Notice::KeyframeWanted);
-        self.session_output(now);
+        if !moves {
+            self.notice(Notice::KeyframeWanted);
+        }
+        self.session_output(now, link.conn);
     }
 
-    fn session_input(&mut self, now: Instant, bytes: &[u8]) {
-        let Some(stream) = self.stream() else { return };
-        let conn = stream.link.conn;
-        let result = stream.session.handle_input(bytes);
-        self.session_output(now);
+    fn session_input(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        let Some(route) = self.route(conn) else { return };
+        let result = route.session.handle_input(bytes);
+        self.session_output(now, conn);
         if let Err(error) = result {
-            self.meeting.end(now, conn, Bye::Leaving);
-            self.upstream = Upstream::Seeking;
+            self.drop_route(now, conn, Bye::Leaving);
             self.end(now, false, format!("the viewer's RTMP is broken: {error}"));
         }
     }
 
-    fn session_output(&mut self, now: Instant) {
+    fn session_output(&mut self, now: Instant, conn: ConnId) {
         let done = self.done;
-        while let Some(stream) = self.stream() {
-            let conn = stream.link.conn;
-            match stream.session.poll_output() {
+        while let Some(route) = self.route(conn) {
+            match route.session.poll_output() {
                 // Media comes here only while the link takes it, but for what is left when the cast ends.
-                Some(rtmp::Output::Transmit(bytes)) if done || stream.unread.count(bytes.len()) => {
+                Some(rtmp::Output::Transmit(bytes)) if done || route.unread.count(bytes.len()) => {
                     self.meeting.send(now, conn, &bytes);
                 }
                 Some(rtmp::Output::Transmit(_)) => {
-                    self.meeting.end(now, conn, Bye::Leaving);
-                    self.upstream = Upstream::Seeking;
+                    self.drop_route(now, conn, Bye::Leaving);
                     self.end(now, false, "the viewer asks and does not read".into());
                 }
-                Some(rtmp::Output::Event(ClientEvent::Publishing)) => self.publishing(now),
+                Some(rtmp::Output::Event(ClientEvent::Publishing)) => self.publishing(now, conn),
                 Some(rtmp::Output::Event(ClientEvent::Ended)) => {
                     self.end(now, true, "the viewer ended the cast".into());
                 }
@@ -260,39 +233,68 @@ impl Caster {
         }
     }
 
-    fn publishing(&mut self, now: Instant) {
-        self.upstream = match std::mem::replace(&mut self.upstream, Upstream::Seeking) {
-            Upstream::Opening(stream) => Upstream::Live(stream),
-            other @ (Upstream::Seeking | Upstream::Live(_)) => other,
-        };
-        self.queue.begin(now, &self.cache);
-        self.pump(now);
+    /// The session of a link may carry the stream: at once if no other does, else from the next keyframe on.
+    fn publishing(&mut self, now: Instant, conn: ConnId) {
+        let takes_turns = self.routes.iter().any(|route| route.stage == Stage::Live);
+        let cache = &self.cache;
+        let Some(route) = self.routes.iter_mut().find(|route| route.link.conn == conn) else { return };
+        if route.stage != Stage::Opening {
+            return;
+        }
+        if takes_turns {
+            route.stage = Stage::Ready;
+            self.notice(Notice::KeyframeWanted);
+        } else {
+            route.stage = Stage::Live;
+            route.queue.begin(now, cache);
+            self.pump(now, conn);
+        }
     }
 
     /// Takes a unit of the source.
     fn offer(&mut self, now: Instant, unit: Unit) {
         self.cache.push(&unit);
-        if matches!(self.upstream, Upstream::Live(_)) {
-            self.queue.push(now, unit);
-            self.pump(now);
+        if unit.is_keyframe() {
+            self.take_turns(now);
+        }
+        let Some(route) = self.routes.iter_mut().find(|route| route.stage == Stage::Live) else { return };
+        let conn = route.link.conn;
+        route.queue.push(now, unit);
+        self.pump(now, conn);
+    }
+
+    /// A keyframe comes: a link that waits for one carries the stream from here on.
+    fn take_turns(&mut self, now: Instant) {
+        let Some(next) = self.routes.iter().position(|route| route.stage == Stage::Ready) else { return };
+        let before = self.routes.iter_mut().find(|route| route.stage == Stage::Live);
+        let drained = before.map(|before| {
+            before.drain(now);
+            before.link.conn
+        });
+        let route = &mut self.routes[next];
+        route.stage = Stage::Live;
+        // The keyframe itself is about to be pushed.
+        self.cache.headers().for_each(|header| route.queue.push(now, header));
+        if let Some(conn) = drained {
+            self.pump(now, conn);
         }
     }
 
-    /// Sends from the queue until the link is full, or [`PUMP`] bytes have gone and its answer is awaited.
-    fn pump(&mut self, now: Instant) {
-        self.pump_at = None;
+    /// Sends from a link's queue until the link is full, or [`PUMP`] bytes have gone and its answer is awaited.
+    fn pump(&mut self, now: Instant, conn: ConnId) {
         let mut budget = PUMP;
-        while let Upstream::Live(stream) = &mut self.upstream {
-            if stream.unread.is_backlogged() {
-                return;
+        while let Some(route) = self.routes.iter_mut().find(|route| route.link.conn == conn) {
+            route.pump_at = None;
+            if !matches!(route.stage, Stage::Live | Stage::Draining(_)) || route.unread.is_backlogged() {
+                break;
             }
             if budget == 0 {
-                self.pump_at = Some(now);
-                return;
+                route.pump_at = Some(now);
+                break;
             }
-            let Some(unit) = self.queue.pop() else { return };
+            let Some(unit) = route.queue.pop() else { break };
             budget = budget.saturating_sub(unit.payload.len().max(1));
-            if let Err(error) = stream.session.send_media(&unit) {
+            if let Err(error) = route.session.send_media(&unit) {
                 log::warn!("a unit of {} bytes cannot be sent: {error}", unit.payload.len());
                 continue;
             }
@@ -302,34 +304,72 @@ impl Caster {
                 let elapsed = now - self.began;
                 self.notice(Notice::FirstFrame { elapsed });
             }
-            self.session_output(now);
+            self.session_output(now, conn);
+        }
+        self.finish_drained(now);
+    }
+
+    /// Ends the link that was succeeded once it has sent all that it had.
+    fn finish_drained(&mut self, now: Instant) {
+        let drained = self.routes.iter_mut().find(|route| route.is_drained(now));
+        if let Some(route) = drained {
+            let conn = route.link.conn;
+            route.session.finish();
+            self.session_output(now, conn);
+            self.drop_route(now, conn, Bye::Moved);
         }
     }
 
-    fn lost(&mut self, now: Instant, loss: meeting::Loss) {
-        self.upstream = Upstream::Seeking;
-        self.queue.clear();
-        self.pump_at = None;
+    /// Ends a link with a goodbye.
+    fn drop_route(&mut self, now: Instant, conn: ConnId, bye: Bye) {
+        self.meeting.end(now, conn, bye);
+        self.forget(conn);
+    }
+
+    fn forget(&mut self, conn: ConnId) -> Option<Route> {
+        let at = self.routes.iter().position(|route| route.link.conn == conn)?;
+        let route = self.routes.remove(at);
+        self.dropped += route.queue.dropped();
+        Some(route)
+    }
+
+    fn lost(&mut self, now: Instant, conn: ConnId, loss: meeting::Loss) {
+        let Some(route) = self.forget(conn) else { return };
         match loss {
+            // The viewer has moved on to the other link.
+            meeting::Loss::Ended(EndReason::Bye(_)) if !self.routes.is_empty() => self.went_on(now, &route),
             meeting::Loss::Ended(EndReason::Bye(Bye::Busy)) => {
                 self.end(now, false, "the viewer shows another cast; try again when it is over".into());
             }
             meeting::Loss::Ended(EndReason::Bye(bye)) => {
                 self.end(now, true, format!("the viewer said goodbye ({bye})"));
             }
-            meeting::Loss::Ended(_) | meeting::Loss::Cut(_) => {
-                self.notice(Notice::Lost { why: loss.to_string() });
-                self.began = now;
-                self.meeting.seek(now);
+            meeting::Loss::Ended(_) | meeting::Loss::Cut(_) | meeting::Loss::RelaySpent(_) => {
+                self.went_on(now, &route);
+                if self.routes.is_empty() {
+                    self.notice(Notice::Lost { why: loss.to_string() });
+                    self.began = now;
+                    self.meeting.seek(now);
+                }
             }
         }
     }
 
-    fn no_link(&mut self, now: Instant, findings: Findings) {
-        let reason = if self.meeting.was_introduced() {
+    /// One of two links is gone: the other carries the stream, and has no keyframe to wait for any more.
+    fn went_on(&mut self, now: Instant, gone: &Route) {
+        let ready = self.routes.iter_mut().find(|route| route.stage == Stage::Ready);
+        if let Some(next) = ready.filter(|_| gone.stage == Stage::Live) {
+            next.stage = Stage::Opening;
+            let conn = next.link.conn;
+            self.publishing(now, conn);
+        }
+    }
+
+    fn no_link(&mut self, now: Instant, findings: Findings, obstacle: Option<Obstacle>) {
+        let reason = if let Some(obstacle) = obstacle {
             format!(
-                "no direct link could be made: {findings}. One of the networks between lets no punched connection \
-                 through; a viewer on another network, or a port forwarded to it, would help"
+                "no direct link could be made: {obstacle} ({findings}). A viewer on another network, a port forwarded \
+                 to it, or a daemon that relays (`punchcastd --relay on`) would help"
             )
         } else if let Some(trouble) = &self.server_trouble {
             format!("no link: {trouble}, and the viewer's own addresses do not answer from here ({findings})")
@@ -354,27 +394,36 @@ impl Caster {
             return;
         }
         self.done = true;
-        if self.stream().is_some_and(|stream| stream.unread.is_backlogged()) {
-            self.queue.clear();
-        }
-        while let Upstream::Live(stream) = &mut self.upstream {
-            if let Some(unit) = self.queue.pop() {
-                self.meter.count(&unit);
-                let _ = stream.session.send_media(&unit);
-                self.session_output(now);
-            } else {
-                stream.session.finish();
-                self.session_output(now);
-                break;
-            }
+        for conn in self.routes.iter().map(|route| route.link.conn).collect::<Vec<_>>() {
+            self.finish_route(now, conn);
         }
         self.tell_stats(now);
         self.meeting.leave(now, Bye::Finished);
-        self.upstream = Upstream::Seeking;
+        self.routes.clear();
         self.settle(now);
         self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
+    }
+
+    /// The last of what waits before a link, and the end of its stream.
+    fn finish_route(&mut self, now: Instant, conn: ConnId) {
+        while let Some(route) = self.route(conn) {
+            if !matches!(route.stage, Stage::Live | Stage::Draining(_)) {
+                return;
+            }
+            if route.unread.is_backlogged() {
+                route.queue.clear();
+            }
+            let Some(unit) = route.queue.pop() else {
+                route.session.finish();
+                self.session_output(now, conn);
+                return;
+            };
+            let _ = route.session.send_media(&unit);
+            self.meter.count(&unit);
+            self.session_output(now, conn);
+        }
     }
 
     fn port_event(&mut self, now: Instant, event: rtmp_port::Event) {
@@ -405,17 +454,15 @@ impl Caster {
         }
     }
 
-    fn stream(&mut self) -> Option<&mut Stream> {
-        match &mut self.upstream {
-            Upstream::Seeking => None,
-            Upstream::Opening(stream) | Upstream::Live(stream) => Some(stream),
-        }
+    fn route(&mut self, conn: ConnId) -> Option<&mut Route> {
+        self.routes.iter_mut().find(|route| route.link.conn == conn)
     }
 
     fn tell_stats(&mut self, now: Instant) {
-        let Some(link) = self.stream().map(|stream| stream.link) else { return };
+        let live = self.routes.iter().find(|route| route.stage == Stage::Live).or(self.routes.first());
+        let Some(link) = live.map(|route| route.link) else { return };
         let counts = self.meter.take(now);
-        let dropped = self.queue.dropped();
+        let dropped = self.dropped + self.routes.iter().map(|route| route.queue.dropped()).sum::<u64>();
         self.notice(Notice::Stats(Stats { counts, rung: link.rung, rtt: link.rtt, dropped }));
     }
 
@@ -463,10 +510,11 @@ impl App for Caster {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
-        if self.pump_at.is_some_and(|at| at <= now) {
-            self.pump(now);
+        let due = |route: &&Route| route.poll_timeout().is_some_and(|(at, _)| at <= now);
+        for conn in self.routes.iter().filter(due).map(|route| route.link.conn).collect::<Vec<_>>() {
+            self.pump(now, conn);
         }
-        if self.stream().is_some() && self.meter.is_due(now) {
+        if !self.routes.is_empty() && self.meter.is_due(now) {
             self.tell_stats(now);
         }
         if self.end_at.is_some_and(|at| at <= now) {
@@ -483,10 +531,12 @@ impl App for Caster {
         if self.done {
             return None;
         }
-        let live = !matches!(self.upstream, Upstream::Seeking);
+        let live = !self.routes.is_empty();
+        let routes =
+            self.routes.iter().filter_map(Route::poll_timeout).reduce(|a, b| if b.0 < a.0 { b } else { a });
         [
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
-            self.pump_at.map(|at| (at, "the rest of the queue")),
+            routes,
             live.then(|| (self.meter.due(), "statistics")),
             self.end_at.map(|at| (at, "the end of --duration")),
         ]

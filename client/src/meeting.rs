@@ -14,22 +14,30 @@
 //!  both:   Linked ─▶ Stream… ─▶ Lost | end()
 //! ```
 //!
-//! The link does not need the daemon: losing it is told and changes nothing else.
+//! A direct link does not need the daemon: losing it is told and changes nothing else.
+//!
+//! Where no direct link has formed in time and the daemon offers to, it relays. The direct ways are tried on all the
+//! while, and again after growing pauses; a direct link that forms is a second [`Event::Linked`].
 
+mod introductions;
 mod naming;
+mod relays;
 mod types;
 
 pub use types::{Config, Event, Link, Loss, Output, Secrets};
 
+use introductions::{knows, targets_of};
 use naming::{facts, is_lan, rung};
 use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Prefix, Reach};
-use punchcast::id::SessionId;
+use punchcast::id::{ClientId, SessionId};
 use punchcast::link::{self, Admission, Bye, Channel, Door, EndReason, Facts};
-use punchcast::policy::{self, Rung};
-use punchcast::punch::{self, Approach, Attempt, Duty, Hole, Open, Origin, Target};
+use punchcast::policy::Rung;
+use punchcast::punch::{self, Attempt, Hole, Open, Origin, Target};
 use punchcast::rendezvous::agent::{self, Agent};
+use punchcast::rendezvous::relay;
 use punchcast::wire::message::{Peer, Role};
+use relays::{Relayed, Relays};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -38,6 +46,8 @@ use std::time::{Duration, Instant};
 pub const RENDEZVOUS: Room = Room(1);
 /// The room of the hole port's connections.
 pub const HOLE: Room = Room(2);
+/// The room of connections that the daemon relays.
+pub const RELAY: Room = Room(5);
 
 /// The caster's one attempt; a viewer's attempts are numbered by the daemon's sessions.
 const THE_ATTEMPT: Attempt = Attempt(0);
@@ -46,10 +56,18 @@ const THE_ATTEMPT: Attempt = Attempt(0);
 /// does not.
 const MAX_SESSIONS: usize = 16;
 
-/// A connection of the hole with its proof.
+/// The pause before a caster on a relayed link tries the direct ways again, doubled each time up to
+/// [`DIRECT_AGAIN_MAX`]: a firewall rule or a network that changed shows soon, and nobody is dialled without end.
+const DIRECT_AGAIN_MIN: Duration = Duration::from_secs(5);
+/// The longest such pause.
+const DIRECT_AGAIN_MAX: Duration = Duration::from_secs(60);
+
+/// A connection with its proof.
 struct Line {
     channel: Channel,
     open: Open,
+    /// It leads through the daemon.
+    relayed: Option<Relayed>,
     /// What the other end told of the connection; nothing before the proof.
     theirs: Facts,
     stage: Stage,
@@ -63,8 +81,25 @@ enum Stage {
     AtDoor,
     /// Proven, not chosen.
     Spare,
-    /// The link.
+    /// The link; a direct and a relayed one for as long as the cast moves.
     Linked,
+}
+
+impl Line {
+    /// Counts bytes that pass, where a relay counts them, too.
+    const fn count(&mut self, bytes: usize) {
+        if let Some(relayed) = &mut self.relayed {
+            relayed.count(bytes);
+        }
+    }
+
+    /// Gives back the place at the door of one that was not proven. A relayed one took none: there are as many as
+    /// introductions.
+    fn leave(&self, door: &mut Door) {
+        if self.relayed.is_none() {
+            door.leave(self.open.remote.ip());
+        }
+    }
 }
 
 /// See the [module](self).
@@ -76,6 +111,9 @@ pub struct Meeting {
     lines: BTreeMap<ConnId, Line>,
     /// The peers that the daemon named, oldest first.
     sessions: VecDeque<(SessionId, Peer)>,
+    relays: Relays,
+    /// When a caster on a relayed link tries the direct ways again, and the pause after that.
+    direct_again: (Option<Instant>, Duration),
     local_ips: Vec<IpAddr>,
     ticket_addresses: Vec<Endpoint>,
     run: u64,
@@ -94,6 +132,8 @@ impl Meeting {
             door: Door::new(),
             lines: BTreeMap::new(),
             sessions: VecDeque::new(),
+            relays: Relays::new(RELAY),
+            direct_again: (None, DIRECT_AGAIN_MIN),
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
             run: config.run,
@@ -127,6 +167,7 @@ impl Meeting {
             // A channel that has ended in the meantime tells so by its own event.
             let _ = line.channel.send_stream(bytes);
         }
+        self.drain_channel(now, conn);
         self.settle(now);
     }
 
@@ -142,16 +183,11 @@ impl Meeting {
         for conn in all {
             self.end(now, conn, bye);
         }
+        self.relays.cancel_all();
         if let Some(agent) = &mut self.agent {
             agent.stop();
         }
         self.settle(now);
-    }
-
-    /// Whether the daemon has introduced the other side.
-    #[must_use]
-    pub fn was_introduced(&self) -> bool {
-        !self.sessions.is_empty()
     }
 
     /// Takes an input of one of the meeting's rooms.
@@ -160,17 +196,19 @@ impl Meeting {
             if let Some(agent) = &mut self.agent {
                 agent.handle_input(now, input);
             }
+        } else if input.room() == Some(RELAY)
+            && !input.conn().is_some_and(|conn| self.lines.contains_key(&conn))
+        {
+            self.relays.handle_input(now, &input);
         } else {
             match input {
                 Input::Received { conn, bytes } => {
-                    if let Some(line) = self.lines.get_mut(&conn) {
-                        // The error comes again as `Ended`.
-                        let _ = line.channel.handle_input(now, bytes);
-                        self.drain_channel(now, conn);
-                    }
+                    self.heard(now, conn, bytes);
                 }
                 Input::Closed { conn, error } => {
-                    self.hole.handle_input(now, &Input::Closed { conn, error });
+                    if conn.room == HOLE {
+                        self.hole.handle_input(now, &Input::Closed { conn, error });
+                    }
                     self.cut(now, conn, error);
                 }
                 Input::Backlogged { conn } => self.event(Event::Backlogged(conn)),
@@ -186,12 +224,29 @@ impl Meeting {
         self.settle(now);
     }
 
+    fn heard(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            line.count(bytes.len());
+            // The error comes again as `Ended`.
+            let _ = line.channel.handle_input(now, bytes);
+            self.drain_channel(now, conn);
+        }
+    }
+
     /// Takes the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(agent) = &mut self.agent {
             agent.handle_timeout(now);
         }
         self.hole.handle_timeout(now);
+        self.relays.handle_timeout(now);
+        for session in self.relays.due(now) {
+            self.seek_relay(now, session);
+        }
+        if self.direct_again.0.is_some_and(|at| at <= now) {
+            self.direct_again.0 = None;
+            self.seek(now);
+        }
         let all: Vec<ConnId> = self.lines.keys().copied().collect();
         for conn in all {
             if let Some(line) = self.lines.get_mut(&conn) {
@@ -210,7 +265,13 @@ impl Meeting {
     /// When the meeting wants `handle_timeout`, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let own = soonest(self.hole.poll_timeout(), self.agent.as_ref().and_then(Agent::poll_timeout));
+        let own = [
+            self.agent.as_ref().and_then(Agent::poll_timeout),
+            self.relays.poll_timeout(),
+            self.direct_again.0.map(|at| (at, "try the direct ways again")),
+        ]
+        .into_iter()
+        .fold(self.hole.poll_timeout(), soonest);
         self.lines.values().fold(own, |earliest, line| soonest(earliest, line.channel.poll_timeout()))
     }
 
@@ -227,11 +288,12 @@ impl Meeting {
                     punch::Output::Net(op) => self.net(op),
                     punch::Output::Event(event) => self.hole_event(now, event),
                 }
-            } else {
-                let all: Vec<ConnId> = self.lines.keys().copied().collect();
-                for conn in all {
-                    self.drain_channel(now, conn);
+            } else if let Some((session, output)) = self.relays.poll_output() {
+                match output {
+                    relay::Output::Net(op) => self.net(op),
+                    relay::Output::Event(event) => self.relay_event(now, session, event),
                 }
+            } else {
                 return;
             }
         }
@@ -266,82 +328,18 @@ impl Meeting {
         self.event(Event::Rendezvous(event));
     }
 
-    fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer, approach: Approach) {
-        let targets = targets_of(&peer);
-        for target in &targets {
-            self.door.expect(target.endpoint.ip());
-        }
-        if self.role() == Role::Caster && self.sessions.iter().any(|(known, _)| *known != session) {
-            // A caster has one viewer; what was known of its earlier login leads nowhere, or to somebody else by now.
-            self.sessions.clear();
-        }
-        self.sessions.retain(|(known, other)| {
-            // A caster that asks again replaces what was tried for it before.
-            let same = *known == session || other.client == peer.client;
-            if same && *known != session {
-                self.hole.stop(Attempt(known.0));
-            }
-            !same
-        });
-        if self.sessions.len() >= MAX_SESSIONS
-            && let Some((oldest, _)) = self.sessions.pop_front()
-        {
-            self.hole.stop(Attempt(oldest.0));
-        }
-        self.sessions.push_back((session, peer));
-        match self.role() {
-            Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
-            // A caster that has its link needs no other.
-            Role::Caster if self.has_link() => {}
-            Role::Caster => {
-                let all: Vec<Target> = self.ticket_targets().chain(targets).collect();
-                self.hole.narrow(THE_ATTEMPT, &all);
-                self.hole.start(now, THE_ATTEMPT, approach, &all);
-            }
-        }
+    fn links(&self) -> impl Iterator<Item = &Line> {
+        self.lines.values().filter(|line| line.stage == Stage::Linked)
     }
 
-    /// More is known of a peer. Endpoints that are new are tried, too; a session that is over stays over.
-    fn amended(&mut self, now: Instant, session: SessionId, peer: Peer) {
-        let Some((_, known)) = self.sessions.iter_mut().find(|(known, _)| *known == session) else { return };
-        let before = std::mem::replace(known, peer.clone());
-        if targets_of(&peer).iter().any(|target| !targets_of(&before).contains(target)) {
-            let approach = self.approach(Duration::ZERO, None);
-            self.introduced(now, session, peer, approach);
-        }
+    fn has_direct_link(&self) -> bool {
+        self.links().any(|line| line.relayed.is_none())
     }
 
-    /// The caster dials, the viewer holds: the roles come from the session, so both sides know.
-    const fn approach(&self, begin_in: Duration, rtt: Option<Duration>) -> Approach {
-        let duty = match self.role() {
-            Role::Caster => Duty::Dialler,
-            Role::Viewer => Duty::Holder,
-        };
-        Approach { duty, begin_in, rtt }
-    }
-
-    /// Adds what may find an endpoint that nobody has seen, as far as the samples tell by now.
-    fn add_bursts(&mut self, now: Instant) {
-        let Some(agent) = &self.agent else { return };
-        for (session, peer) in &self.sessions {
-            let attempt = match self.secrets {
-                Secrets::Caster(_) => THE_ATTEMPT,
-                Secrets::Viewer(_) => Attempt(session.0),
-            };
-            if self.hole.is_trying(attempt)
-                && let Some(aim) = policy::plan::burst(agent.samples(), &peer.observed, session.0)
-            {
-                self.hole.burst(now, attempt, aim);
-            }
-        }
-    }
-
-    fn ticket_targets(&self) -> impl Iterator<Item = Target> + '_ {
-        self.ticket_addresses.iter().map(|&endpoint| Target { endpoint, origin: Origin::Ticket })
-    }
-
-    fn has_link(&self) -> bool {
-        self.lines.values().any(|line| line.stage == Stage::Linked)
+    /// Whether a link leads to that peer already, so that none has to be relayed. A caster has one peer.
+    fn has_link_with(&self, client: ClientId) -> bool {
+        let caster = self.role() == Role::Caster;
+        self.links().any(|line| caster || line.relayed.is_some_and(|relayed| relayed.client == client))
     }
 
     fn hole_event(&mut self, now: Instant, event: punch::Event) {
@@ -351,10 +349,14 @@ impl Meeting {
             punch::Event::Trying { target, .. } => self.trying(target),
             punch::Event::Open(open) => self.formed(now, open),
             punch::Event::Exhausted { attempt: THE_ATTEMPT, findings } if self.role() == Role::Caster => {
-                // A connection whose handshake is under way still has its chance, and its own time-out.
-                if self.lines.is_empty() {
-                    self.event(Event::NoLink(findings));
-                } else if !self.has_link() {
+                if self.links().next().is_some() {
+                    log::info!("no direct way so far: {findings}");
+                    self.try_direct_again(now);
+                } else if self.lines.is_empty() && !self.relays.is_trying() {
+                    let obstacle = self.sessions.back().map(|(session, _)| self.obstacle(*session));
+                    self.event(Event::NoLink(findings, obstacle));
+                } else {
+                    // A connection whose handshake is under way still has its chance, and its own time-out.
                     self.seek(now);
                 }
             }
@@ -410,7 +412,7 @@ impl Meeting {
     fn formed(&mut self, now: Instant, open: Open) {
         let conn = open.conn;
         log::debug!("conn={conn} formed, dialled={}, announced={}", open.dialled, open.attempt.is_some());
-        let needless = self.role() == Role::Caster && self.has_link();
+        let needless = self.role() == Role::Caster && self.has_direct_link();
         if needless || !self.admit(now, open.remote.ip()) {
             self.hole.released(now, conn);
             // An RST would close the mapping in a NAT that the link goes through.
@@ -418,15 +420,18 @@ impl Meeting {
             self.net(NetOp::Close { conn, how });
             return;
         }
+        self.prove(now, open, None);
+    }
+
+    /// Begins the proof on a connection.
+    fn prove(&mut self, now: Instant, open: Open, relayed: Option<Relayed>) {
         let channel = match &self.secrets {
             Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open, self.run)),
             Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open, self.run)),
         };
-        self.lines.insert(
-            conn,
-            Line { channel, open, theirs: Facts::default(), stage: Stage::AtDoor, since: now, rtt: None },
-        );
-        self.drain_channel(now, conn);
+        let (theirs, stage) = (Facts::default(), Stage::AtDoor);
+        self.lines.insert(open.conn, Line { channel, open, relayed, theirs, stage, since: now, rtt: None });
+        self.drain_channel(now, open.conn);
     }
 
     /// Whether a connection from there may come before the door, in another one's place if need be.
@@ -436,8 +441,11 @@ impl Meeting {
             Admission::No => false,
             Admission::Displace => {
                 let from = Prefix::of(ip);
-                let same =
-                    |line: &Line| line.stage == Stage::AtDoor && Prefix::of(line.open.remote.ip()) == from;
+                let same = |line: &Line| {
+                    line.stage == Stage::AtDoor
+                        && line.relayed.is_none()
+                        && Prefix::of(line.open.remote.ip()) == from
+                };
                 let waiting = self.lines.iter().filter(|(_, line)| same(line));
                 let oldest = waiting.min_by_key(|(_, line)| line.since).map(|(conn, _)| *conn);
                 if let Some(oldest) = oldest {
@@ -450,9 +458,14 @@ impl Meeting {
     }
 
     fn drain_channel(&mut self, now: Instant, conn: ConnId) {
-        while let Some(output) = self.lines.get_mut(&conn).and_then(|line| line.channel.poll_output()) {
+        while let Some(line) = self.lines.get_mut(&conn)
+            && let Some(output) = line.channel.poll_output()
+        {
             match output {
-                link::Output::Transmit(bytes) => self.net(NetOp::Send { conn, bytes }),
+                link::Output::Transmit(bytes) => {
+                    line.count(bytes.len());
+                    self.net(NetOp::Send { conn, bytes });
+                }
                 link::Output::Event(event) => self.channel_event(now, conn, event),
             }
         }
@@ -468,9 +481,11 @@ impl Meeting {
             link::Event::Established(theirs) => {
                 line.stage = Stage::Spare;
                 line.theirs = theirs;
-                self.door.leave(line.open.remote.ip());
+                if line.relayed.is_none() {
+                    self.door.leave(line.open.remote.ip());
+                }
             }
-            link::Event::Nominated => self.linked(conn),
+            link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
             link::Event::Rtt(rtt) => {
                 line.rtt = Some(rtt);
@@ -480,7 +495,7 @@ impl Meeting {
             }
             link::Event::Ended(reason) => {
                 if line.stage == Stage::Linked {
-                    if reason == EndReason::Silent {
+                    if reason == EndReason::Silent && self.links().count() == 1 {
                         self.renew_login(now);
                     }
                     self.event(Event::Lost(conn, Loss::Ended(reason)));
@@ -495,17 +510,25 @@ impl Meeting {
         }
     }
 
-    /// The first connection that proves itself is the link: what is direct and there beats what may come.
+    /// The first connection that proves itself is the link: what is there beats what may come. Only a direct one after
+    /// a relayed one is a second link.
     fn elect(&mut self, now: Instant, conn: ConnId) {
-        if self.has_link() {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        let relayed = line.relayed.is_some();
+        if self.has_direct_link() || relayed && self.links().next().is_some() {
             self.end_spare(now, conn);
             return;
         }
         if let Some(line) = self.lines.get_mut(&conn)
             && line.channel.nominate().is_ok()
         {
-            self.linked(conn);
-            let others: Vec<ConnId> = self.lines.keys().copied().filter(|other| *other != conn).collect();
+            self.linked(now, conn);
+            self.drain_channel(now, conn);
+            // Beside a relayed link, what is still proving itself may be the direct one.
+            let needless = |(other, line): &(&ConnId, &Line)| {
+                **other != conn && line.stage != Stage::Linked && (!relayed || line.relayed.is_some())
+            };
+            let others: Vec<ConnId> = self.lines.iter().filter(needless).map(|(other, _)| *other).collect();
             for other in others {
                 self.end_spare(now, other);
             }
@@ -523,46 +546,70 @@ impl Meeting {
         line.channel.end(bye);
         while let Some(output) = line.channel.poll_output() {
             if let link::Output::Transmit(bytes) = output {
+                line.count(bytes.len());
                 self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes }));
             }
         }
         self.close(now, conn, Closing::Flush);
     }
 
-    fn linked(&mut self, conn: ConnId) {
+    fn linked(&mut self, now: Instant, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
-        let (open, theirs, rtt) = (line.open, line.theirs, line.rtt);
-        match self.role() {
-            Role::Caster => self.hole.stop(THE_ATTEMPT),
-            // Every introduction of the host that the link leads to, even if the link came without any.
-            Role::Viewer => {
-                let of_peer = |(_, peer): &&(SessionId, Peer)| knows(peer, open.remote);
-                let done: Vec<Attempt> =
-                    self.sessions.iter().filter(of_peer).map(|(session, _)| Attempt(session.0)).collect();
-                for attempt in done.into_iter().chain(open.attempt) {
-                    self.hole.stop(attempt);
+        let (open, theirs, rtt, relayed) = (line.open, line.theirs, line.rtt, line.relayed);
+        match (self.role(), &relayed) {
+            // The direct ways are tried on.
+            (Role::Caster, Some(_)) => {
+                self.direct_again = (None, DIRECT_AGAIN_MIN);
+                if !self.hole.is_trying(THE_ATTEMPT) {
+                    self.try_direct_again(now);
                 }
             }
+            (Role::Viewer, Some(_)) => {}
+            (Role::Caster, None) => {
+                self.direct_again.0 = None;
+                self.hole.stop(THE_ATTEMPT);
+                self.relays.cancel_all();
+            }
+            (Role::Viewer, None) => self.met(&open),
         }
-        let rung = rung(self.role(), facts(&open, self.run), theirs);
-        let link = Link { conn, rung, local: open.local, remote: open.remote, rtt, run: theirs.run };
+        let rung = match relayed {
+            Some(_) => Rung::Relayed,
+            None => rung(self.role(), facts(&open, self.run), theirs),
+        };
+        let obstacle = relayed.map(|relayed| relayed.obstacle);
+        let link =
+            Link { conn, rung, local: open.local, remote: open.remote, rtt, run: theirs.run, obstacle };
         log::info!("conn={conn} linked rung={}", link.rung);
         // What the channel holds already comes after this: the stream may have arrived with the nomination.
         self.event(Event::Linked(link));
+    }
+
+    /// A viewer's direct link stands: every introduction of the host that it leads to is over, even if the link came
+    /// without any.
+    fn met(&mut self, open: &Open) {
+        let mut attempts: Vec<Attempt> = open.attempt.into_iter().collect();
+        for (session, peer) in self.sessions.iter().filter(|(_, peer)| knows(peer, open.remote)) {
+            attempts.push(Attempt(session.0));
+            self.relays.cancel(peer.client);
+        }
+        for attempt in attempts {
+            self.hole.stop(attempt);
+        }
     }
 
     /// The connection is gone without our doing.
     fn cut(&mut self, now: Instant, conn: ConnId, error: Option<NetError>) {
         let Some(line) = self.lines.remove(&conn) else { return };
         match line.stage {
-            Stage::AtDoor => self.door.leave(line.open.remote.ip()),
+            Stage::AtDoor => line.leave(&mut self.door),
             Stage::Spare => {}
             Stage::Linked => {
-                if error.is_some() {
+                if error.is_some() && self.links().next().is_none() {
                     self.renew_login(now);
                 }
-                self.event(Event::Lost(conn, Loss::Cut(error)));
+                let spent = line.relayed.and_then(|relayed| relayed.spent(now));
+                self.event(Event::Lost(conn, spent.map_or(Loss::Cut(error), Loss::RelaySpent)));
             }
         }
     }
@@ -579,9 +626,11 @@ impl Meeting {
         if let Some(line) = self.lines.remove(&conn)
             && line.stage == Stage::AtDoor
         {
-            self.door.leave(line.open.remote.ip());
+            line.leave(&mut self.door);
         }
-        self.hole.released(now, conn);
+        if conn.room == HOLE {
+            self.hole.released(now, conn);
+        }
         self.net(NetOp::Close { conn, how });
     }
 
@@ -592,18 +641,6 @@ impl Meeting {
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
-}
-
-/// Whether `endpoint` is on a host that the daemon named as `peer`.
-fn knows(peer: &Peer, endpoint: Endpoint) -> bool {
-    peer.hole_endpoints().iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
-}
-
-fn targets_of(peer: &Peer) -> Vec<Target> {
-    let local = peer.local.iter().map(|&endpoint| Target { endpoint, origin: Origin::Local });
-    let observed =
-        peer.hole_endpoints().into_iter().map(|endpoint| Target { endpoint, origin: Origin::Observed });
-    local.chain(observed).collect()
 }
 
 #[cfg(test)]

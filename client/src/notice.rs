@@ -8,7 +8,7 @@ use crate::stats::Counts;
 use punchcast::app::NetOp;
 use punchcast::id::ClientId;
 use punchcast::media::Unit;
-use punchcast::policy::Rung;
+use punchcast::policy::{Obstacle, Rung};
 use punchcast::rendezvous::agent;
 use punchcast::wire::message::{Refusal, Role};
 use serde_json::{Value, json};
@@ -50,6 +50,15 @@ pub enum Notice {
         link: Link,
         /// Since the request for it.
         elapsed: Duration,
+        /// The cast goes on over it, from a relayed one.
+        moves: bool,
+    },
+    /// No direct link has formed so far, and the daemon is asked to relay one.
+    SeekingRelay(Obstacle),
+    /// The daemon relays nothing for us.
+    NoRelay {
+        /// Why, in words.
+        why: String,
     },
     /// Another caster was turned away.
     Busy {
@@ -162,11 +171,14 @@ impl Notice {
                 "event": "attempt", "rung": rung.to_string(),
                 "local": local.to_string(), "remote": remote.to_string(),
             }),
-            Self::Link { link, elapsed } => json!({
+            Self::Link { link, elapsed, moves } => json!({
                 "event": "link", "rung": link.rung.to_string(),
                 "local": link.local.to_string(), "remote": link.remote.to_string(),
                 "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": true,
+                "moves": moves, "why": link.obstacle.map(|obstacle| obstacle.to_string()),
             }),
+            Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
+            Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
             Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
             Self::Publisher { remote, joined } => {
@@ -198,16 +210,24 @@ impl Notice {
         Some(match self {
             Self::Rendezvous(event) => rendezvous_talk(event)?,
             Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
-            Self::Link { link, elapsed } => {
+            Self::Link { link, elapsed, moves } => {
                 let rtt =
                     link.rtt.map_or_else(String::new, |rtt| format!(", round trip {:.1} ms", millis(rtt)));
+                let after = if *moves { String::new() } else { format!(" after {:.0} ms", millis(*elapsed)) };
+                let begin = if *moves { "a direct way was found, the cast moves there: " } else { "" };
+                let why = link.obstacle.map_or_else(String::new, |obstacle| {
+                    format!("; through the daemon, which cannot read it, because {obstacle}; still trying for a direct link")
+                });
                 format!(
-                    "linked ({}): {} → {} after {:.0} ms{rtt}; encrypted end to end",
-                    link.rung,
-                    link.local,
-                    link.remote,
-                    millis(*elapsed)
+                    "{begin}linked ({}): {} → {}{after}{rtt}; encrypted end to end{why}",
+                    link.rung, link.local, link.remote,
                 )
+            }
+            Self::SeekingRelay(obstacle) => {
+                format!("no direct link so far: {obstacle}; asking the daemon to relay until there is one")
+            }
+            Self::NoRelay { why } => {
+                format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
             Self::Busy { remote } => format!("turned away a second caster at {remote}: one cast is running"),
             Self::FirstFrame { elapsed } => format!("first picture after {:.0} ms", millis(*elapsed)),
@@ -285,5 +305,6 @@ pub(crate) const fn refusal_words(reason: Refusal) -> &'static str {
         Refusal::TooMany => "too many requests from this address; try again in a minute",
         Refusal::Full => "it is full; try again later",
         Refusal::Replaced => "another viewer logged in with the same ticket",
+        Refusal::NoRelay => "it does not relay this link",
     }
 }

@@ -52,6 +52,13 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// How long a cast that moves to another link is waited for on the old one, once the new one has pictures. The caster
+/// gives what waits there as long.
+const MOVE_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes that may wait on the new link for the old one's end: two seconds of 128 Mbit/s.
+const MOVE_BYTES: usize = 32 << 20;
+
 /// The cast that is shown.
 struct Cast {
     link: Link,
@@ -61,6 +68,15 @@ struct Cast {
     seen_first: bool,
     began: Instant,
     unread: Unread,
+}
+
+/// The link that the cast moves to: its units wait until all of the old link have come.
+struct Next {
+    cast: Cast,
+    units: VecDeque<Unit>,
+    bytes: usize,
+    /// When its first unit came.
+    since: Option<Instant>,
 }
 
 /// A caster that was introduced and has no link yet.
@@ -89,6 +105,7 @@ pub struct Viewer {
     wants_rtmp: bool,
     doors: Doors,
     cast: Option<Cast>,
+    next: Option<Next>,
     /// The caster that is being met.
     met: Option<Met>,
     own_ips: Vec<IpAddr>,
@@ -119,6 +136,7 @@ impl Viewer {
             }),
             doors: Doors::default(),
             cast: None,
+            next: None,
             met: None,
             meter: Meter::new(now),
             once: config.once,
@@ -166,28 +184,31 @@ impl Viewer {
             meeting::Event::Linked(link) => self.linked(now, link),
             meeting::Event::Stream(conn, bytes) => self.stream(now, conn, &bytes),
             meeting::Event::Rtt(conn, rtt) => {
-                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                if let Some(cast) = self.cast_on(conn) {
                     cast.link.rtt = Some(rtt);
                     cast.heard = now;
                 }
             }
-            meeting::Event::Lost(conn, loss) => {
-                if self.cast.as_ref().is_some_and(|cast| cast.link.conn == conn) {
-                    let finished = matches!(loss, meeting::Loss::Ended(EndReason::Bye(Bye::Finished)));
-                    self.cast_over(now, finished, &loss.to_string());
-                }
-            }
+            meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::Backlogged(conn) => {
-                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                if let Some(cast) = self.cast_on(conn) {
                     cast.unread.begin();
                 }
             }
             meeting::Event::Drained(conn) => {
-                if let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) {
+                if let Some(cast) = self.cast_on(conn) {
                     cast.unread.end();
                 }
             }
-            meeting::Event::NoLink(_) => {}
+            meeting::Event::SeekingRelay(obstacle) => {
+                if self.cast.is_none() {
+                    self.status.message = format!("no direct link so far: {obstacle}; asking for a relay");
+                    self.show_status(now);
+                }
+                self.notice(Notice::SeekingRelay(obstacle));
+            }
+            meeting::Event::NoRelay(why) => self.notice(Notice::NoRelay { why }),
+            meeting::Event::NoLink(..) => {}
         }
     }
 
@@ -254,75 +275,138 @@ impl Viewer {
         self.show_status(now);
     }
 
+    /// The cast of a link, shown or about to be.
+    fn cast_on(&mut self, conn: ConnId) -> Option<&mut Cast> {
+        let next = self.next.as_mut().map(|next| &mut next.cast);
+        self.cast.iter_mut().chain(next).find(|cast| cast.link.conn == conn)
+    }
+
     fn linked(&mut self, now: Instant, link: Link) {
-        let gives_way = self
-            .cast
-            .as_ref()
-            .is_none_or(|cast| cast.link.run == link.run || cast.heard + GIVES_WAY_AFTER <= now);
+        let current = self.cast.as_ref();
+        let gives_way =
+            current.is_none_or(|cast| cast.link.run == link.run || cast.heard + GIVES_WAY_AFTER <= now);
         if !gives_way {
             self.meeting.end(now, link.conn, Bye::Busy);
             self.notice(Notice::Busy { remote: link.remote.addr() });
             return;
         }
-        if let Some(old) = self.cast.take() {
-            self.meeting.end(now, old.link.conn, Bye::NotChosen);
-        }
+        let moves = current.is_some_and(|cast| link.succeeds(&cast.link));
         let began = self.met.take().map_or(now, |met| met.at);
         self.seed = self.seed.wrapping_add(1);
-        self.cast = Some(Cast {
+        let cast = Cast {
             link,
             session: ServerSession::new(self.seed),
             stream: None,
             heard: now,
-            seen_first: false,
+            seen_first: moves,
             began,
             unread: Unread::default(),
-        });
-        self.meter.reset(now);
+        };
+        if let Some(next) = self.next.take() {
+            self.meeting.end(now, next.cast.link.conn, Bye::NotChosen);
+        }
+        self.report.link = Some((link.rung, now - began));
+        if moves {
+            self.next = Some(Next { cast, units: VecDeque::new(), bytes: 0, since: None });
+        } else {
+            if let Some(old) = self.cast.take() {
+                self.meeting.end(now, old.link.conn, Bye::NotChosen);
+            }
+            self.cast = Some(cast);
+            self.meter.reset(now);
+            self.show_link(now, link);
+        }
+        self.notice(Notice::Link { link, elapsed: now - began, moves });
+    }
+
+    fn show_link(&mut self, now: Instant, link: Link) {
         self.status = Status {
             phase: Phase::Live,
             rung: Some(link.rung),
             local: Some(link.local.addr()),
             remote: Some(link.remote.addr()),
-            message: format!("linked ({})", link.rung),
+            frames: self.meter.total_frames(),
+            message: match link.obstacle {
+                Some(obstacle) => format!("through the daemon, which cannot read it: {obstacle}"),
+                None => format!("linked ({})", link.rung),
+            },
             ..Status::default()
         };
         self.show_status(now);
-        self.report.link = Some((link.rung, now - began));
-        self.notice(Notice::Link { link, elapsed: now - began });
+    }
+
+    fn lost(&mut self, now: Instant, conn: ConnId, loss: meeting::Loss) {
+        if self.next.as_ref().is_some_and(|next| next.cast.link.conn == conn) {
+            self.next = None;
+        } else if self.cast.as_ref().is_some_and(|cast| cast.link.conn == conn) {
+            if self.next.is_some() {
+                self.move_over(now);
+                return;
+            }
+            let finished = matches!(loss, meeting::Loss::Ended(EndReason::Bye(Bye::Finished)));
+            self.cast_over(now, finished, &loss.to_string());
+        }
+    }
+
+    /// The old link has given what it had: the cast goes on over the new one.
+    fn move_over(&mut self, now: Instant) {
+        let Some(next) = self.next.take() else { return };
+        if let Some(old) = self.cast.replace(next.cast) {
+            // No harm if it is gone.
+            self.meeting.end(now, old.link.conn, Bye::Moved);
+        }
+        for unit in next.units {
+            self.unit(now, unit);
+        }
+        if let Some(link) = self.cast.as_ref().map(|cast| cast.link) {
+            self.show_link(now, link);
+        }
     }
 
     fn stream(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        let Some(cast) = self.cast.as_mut().filter(|cast| cast.link.conn == conn) else { return };
+        let Some(cast) = self.cast_on(conn) else { return };
         cast.heard = now;
         let result = cast.session.handle_input(bytes);
-        loop {
-            let Some(cast) = self.cast.as_mut() else { return };
+        while let Some(cast) = self.cast_on(conn) {
             match cast.session.poll_output() {
                 Some(rtmp::Output::Transmit(bytes)) => {
                     if !cast.unread.count(bytes.len()) {
-                        self.meeting.end(now, conn, Bye::Leaving);
-                        self.cast_over(now, false, "the caster asks and does not read");
+                        self.broken(now, conn, "the caster asks and does not read");
                         return;
                     }
                     self.meeting.send(now, conn, &bytes);
                 }
-                Some(rtmp::Output::Event(event)) => self.session_event(now, event),
+                Some(rtmp::Output::Event(event)) => self.session_event(now, conn, event),
                 None => break,
             }
         }
         if let Err(error) = result {
-            self.meeting.end(now, conn, Bye::Leaving);
-            self.cast_over(now, false, &format!("the caster's RTMP is broken: {error}"));
+            self.broken(now, conn, &format!("the caster's RTMP is broken: {error}"));
         }
     }
 
-    fn session_event(&mut self, now: Instant, event: ServerEvent) {
-        let Some(cast) = self.cast.as_mut() else { return };
+    /// A link that cannot be gone on with.
+    fn broken(&mut self, now: Instant, conn: ConnId, why: &str) {
+        self.meeting.end(now, conn, Bye::Leaving);
+        if self.next.as_ref().is_some_and(|next| next.cast.link.conn == conn) {
+            self.next = None;
+        } else if self.next.is_some() {
+            self.move_over(now);
+        } else {
+            self.cast_over(now, false, why);
+        }
+    }
+
+    fn session_event(&mut self, now: Instant, conn: ConnId, event: ServerEvent) {
+        let moves = self.next.as_ref().is_some_and(|next| next.cast.link.conn == conn);
+        let Some(cast) = self.cast_on(conn) else { return };
         match event {
             ServerEvent::Publish { stream, .. } => {
                 cast.session.accept(stream);
                 cast.stream = Some(stream);
+                if moves {
+                    return;
+                }
                 if let Some(page) = &mut self.page {
                     page.stream_started(now);
                 }
@@ -332,9 +416,26 @@ impl Viewer {
                 self.notice(Notice::StreamStarted);
             }
             ServerEvent::Play { stream, .. } => cast.session.refuse(stream, rtmp::Refusal::UnknownKey),
+            ServerEvent::Media(unit) if moves => self.keep(now, unit),
             ServerEvent::Media(unit) => self.unit(now, unit),
-            ServerEvent::PublishEnded(_) => cast.stream = None,
+            ServerEvent::PublishEnded(_) => {
+                cast.stream = None;
+                if !moves && self.next.is_some() {
+                    self.move_over(now);
+                }
+            }
             ServerEvent::PlayEnded(_) => {}
+        }
+    }
+
+    /// Keeps a unit of the new link until the old one has given all.
+    fn keep(&mut self, now: Instant, unit: Unit) {
+        let Some(next) = &mut self.next else { return };
+        next.since.get_or_insert(now);
+        next.bytes += unit.payload.len();
+        next.units.push_back(unit);
+        if next.bytes > MOVE_BYTES {
+            self.move_over(now);
         }
     }
 
@@ -485,6 +586,10 @@ impl App for Viewer {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        let moves_at = self.next.as_ref().and_then(|next| next.since).map(|since| since + MOVE_TIME);
+        if moves_at.is_some_and(|at| at <= now) {
+            self.move_over(now);
+        }
         if self.met.as_ref().is_some_and(|met| met.at + ATTEMPT_TIME <= now) {
             self.came_to_nothing(now);
         }
@@ -504,6 +609,10 @@ impl App for Viewer {
         [
             self.meeting.poll_timeout(),
             self.met.as_ref().map(|met| (met.at + ATTEMPT_TIME, "an introduction that came to nothing")),
+            self.next
+                .as_ref()
+                .and_then(|next| next.since)
+                .map(|since| (since + MOVE_TIME, "the old link's end")),
             self.page.as_ref().and_then(Page::poll_timeout),
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
         ]

@@ -102,6 +102,8 @@ pub enum Bye {
     Busy,
     /// The program ends, or its user left.
     Leaving,
+    /// The cast goes on over another link.
+    Moved,
     /// A code that this version does not know.
     Other(u8),
 }
@@ -113,6 +115,7 @@ impl Bye {
             Self::NotChosen => 1,
             Self::Busy => 2,
             Self::Leaving => 3,
+            Self::Moved => 4,
             Self::Other(code) => code,
         }
     }
@@ -123,6 +126,7 @@ impl Bye {
             1 => Self::NotChosen,
             2 => Self::Busy,
             3 => Self::Leaving,
+            4 => Self::Moved,
             code => Self::Other(code),
         }
     }
@@ -135,6 +139,7 @@ impl fmt::Display for Bye {
             Self::NotChosen => f.write_str("another link was chosen"),
             Self::Busy => f.write_str("the viewer shows another cast"),
             Self::Leaving => f.write_str("the other end left"),
+            Self::Moved => f.write_str("the cast goes on over another link"),
             Self::Other(code) => write!(f, "the other end left (reason {code})"),
         }
     }

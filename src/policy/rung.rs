@@ -19,6 +19,8 @@ pub enum Rung {
     Punched,
     /// As `Punched`, on a port that nobody had seen: it was predicted, or one of many was hit.
     Predicted,
+    /// Through the daemon, which sees ciphertext: no direct link has formed.
+    Relayed,
 }
 
 impl fmt::Display for Rung {
@@ -29,6 +31,7 @@ impl fmt::Display for Rung {
             Self::Public => "public",
             Self::Punched => "punched",
             Self::Predicted => "predicted",
+            Self::Relayed => "relayed",
         })
     }
 }

@@ -81,6 +81,8 @@ enum Main {
         conn: ConnId,
         reader: Reader,
         beat: Beat,
+        /// Whether the daemon relays.
+        relay: bool,
     },
     /// Refused for good, or left.
     Done,
@@ -252,6 +254,23 @@ impl Agent {
     #[must_use]
     pub const fn is_logged_in(&self) -> bool {
         matches!(self.main, Main::LoggedIn { .. })
+    }
+
+    /// Where a relay may be asked for and with which token: for [`Relay::open`](super::relay::Relay::open). `None`
+    /// unless the login stands at a daemon that relays.
+    #[must_use]
+    pub fn relay_offer(&self) -> Option<(SocketAddr, PunchToken)> {
+        match self.main {
+            Main::LoggedIn { relay: true, .. } => {
+                self.config.servers.get(self.server).map(|server| (server.main, self.token))
+            }
+            Main::LoggedIn { .. }
+            | Main::Idle
+            | Main::Waiting { .. }
+            | Main::Dialling { .. }
+            | Main::LoggingIn { .. }
+            | Main::Done => None,
+        }
     }
 
     /// Takes an input of the agent's room.
@@ -462,9 +481,11 @@ impl Agent {
 
     fn main_message(&mut self, message: FromMain, now: Instant) {
         match message {
-            FromMain::Welcome { client, observed, heartbeat_secs, alternate } => {
+            FromMain::Welcome { client, observed, heartbeat_secs, alternate, relay } => {
                 self.sampler.set_alternate(alternate.map(Endpoint::addr));
-                self.welcome(client, observed, heartbeat_secs, now);
+                let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
+                let beat = Beat { every, next: now + every, answered: true };
+                self.welcome(client, observed, beat, relay);
             }
             FromMain::NewUserLogin { client, role } => self.event(Event::PeerJoined { client, role }),
             FromMain::UserLogout { client } => self.event(Event::PeerLeft { client }),
@@ -495,6 +516,8 @@ impl Agent {
             }
             FromMain::Refused { reason } => self.refused(reason),
             FromMain::Shutdown => self.lose_main("the daemon ends", now),
+            // Comes on a connection of its own, never on the main connection.
+            FromMain::Relaying { .. } => {}
             FromMain::FilterResult { from_other_port, from_other_address } => {
                 self.event(Event::Filtering { from_other_port, from_other_address });
             }
@@ -503,15 +526,13 @@ impl Agent {
         }
     }
 
-    fn welcome(&mut self, client: ClientId, observed: Endpoint, heartbeat_secs: u16, now: Instant) {
-        let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
+    fn welcome(&mut self, client: ClientId, observed: Endpoint, beat: Beat, relay: bool) {
         self.main = match std::mem::replace(&mut self.main, Main::Done) {
             Main::LoggingIn { conn, local_port, reader, .. } => {
                 self.failures = 0;
                 self.event(Event::LoggedIn { client });
                 self.observe(Sighting { seen_by: SeenBy::Main, local_port, endpoint: observed }, false);
-                let beat = Beat { every, next: now + every, answered: true };
-                Main::LoggedIn { conn, reader, beat }
+                Main::LoggedIn { conn, reader, beat, relay }
             }
             other @ (Main::Idle
             | Main::Waiting { .. }
@@ -547,7 +568,7 @@ impl Agent {
                 self.stop_sampling();
             }
             // The daemon closes where it has to; losing the connection starts the next try.
-            Refusal::BadRequest | Refusal::TooMany | Refusal::Full => {}
+            Refusal::BadRequest | Refusal::TooMany | Refusal::Full | Refusal::NoRelay => {}
         }
     }
 

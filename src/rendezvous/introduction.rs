@@ -44,7 +44,7 @@ impl Broker {
         self.send(
             now,
             conn,
-            &FromMain::Welcome { client, observed: main.endpoint, heartbeat_secs, alternate },
+            &FromMain::Welcome { client, observed: main.endpoint, heartbeat_secs, alternate, relay: false },
         );
         self.registry.insert(Login {
             client,
@@ -54,6 +54,7 @@ impl Broker {
             role,
             token,
             local: local.into_boxed_slice(),
+            mapped: Box::default(),
             assists: Vec::new(),
             samples: Vec::new(),
             sampling: Bucket::default(),
@@ -354,6 +355,24 @@ impl Broker {
         let Timing { rtt_us, .. } = Timing::of(a.rtt_us, b.rtt_us, self.limits.start_in);
         log::debug!("session={session} conn={conn} viewer {peer:?}");
         self.send(now, conn, &FromMain::SrvReqDirectConnect { session, peer, start_in_us: 0, rtt_us });
+    }
+
+    /// A client's routers forward these endpoints to it: whoever was introduced to it lately hears of them.
+    pub(super) fn mapped(&mut self, now: Instant, client: ClientId, endpoints: Vec<Endpoint>) {
+        let Some(login) = self.registry.login_mut(client) else { return };
+        login.mapped = endpoints.into_boxed_slice();
+        let (role, rendezvous) = (login.role, login.rendezvous);
+        if role == Role::Caster {
+            self.amend_for_viewer(now, client);
+            return;
+        }
+        for caster in self.registry.casters(rendezvous).to_vec() {
+            if let Some(Ask::Told { session, since }) = self.registry.login(caster).map(|login| login.ask)
+                && now < since + self.limits.introduction
+            {
+                self.tell_caster(now, caster, client, session);
+            }
+        }
     }
 
     /// More of the caster was seen: the viewer hears the whole list under the same session.

@@ -1,4 +1,5 @@
-//! The rendezvous: the daemon's half ([`broker`]) and the client's half ([`agent`]).
+//! The rendezvous: the daemon's half ([`broker`]) and the client's halves: [`agent`], and [`relay`] where no direct
+//! link can be made.
 
 pub mod agent;
 pub mod broker;
@@ -6,6 +7,7 @@ mod filter;
 mod introduction;
 pub mod limits;
 mod registry;
+pub mod relay;
 mod requests;
 mod samples;
 mod timers;

@@ -26,6 +26,8 @@ pub(super) struct Login {
     pub(super) token: PunchToken,
     /// What the client says of itself; see [`Peer::local`].
     pub(super) local: Box<[Endpoint]>,
+    /// What a router forwards to it, as the client says; see [`Peer::mapped`].
+    pub(super) mapped: Box<[Endpoint]>,
     /// Its assist connections, oldest first.
     pub(super) assists: Vec<Assist>,
     /// The latest of its samples, oldest first.
@@ -161,7 +163,16 @@ impl Login {
                 local.push(endpoint);
             }
         }
-        Peer { client: self.client, observed, local, public, rtt_us: self.rtt_us }
+        // A claim at another address would make the peer dial somebody who has not asked for it.
+        let seen_at = |endpoint: &Endpoint| observed.iter().any(|seen| seen.endpoint.ip() == endpoint.ip());
+        let mut mapped: Vec<Endpoint> = self
+            .mapped
+            .iter()
+            .copied()
+            .filter(|endpoint| endpoint.port() != 0 && seen_at(endpoint))
+            .collect();
+        mapped.dedup();
+        Peer { client: self.client, observed, local, public, rtt_us: self.rtt_us, mapped }
     }
 }
 

@@ -26,6 +26,8 @@ impl Broker {
             (Phase::LoggedIn(_), ToMain::Heartbeat { nonce }) => {
                 self.send(now, id, &FromMain::Heartbeat { nonce });
             }
+            (Phase::LoggedIn(client), ToMain::Mapped { endpoints }) => self.mapped(now, client, endpoints),
+            (Phase::New, ToMain::Relay { .. }) => self.end(now, id, Ending::Refuse(Refusal::NoRelay)),
             (Phase::LoggedIn(client), ToMain::TestFilter) => self.test_filter(now, id, client),
             (Phase::LoggedIn(_), ToMain::Logout) => self.end(now, id, Ending::Flush),
             (Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..), _) => {

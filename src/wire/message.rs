@@ -7,7 +7,7 @@ use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// The version of the language; stands outside the codec, in each frame's header.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// How many endpoints one list may have. Four of each family cover a host with several interfaces; every entry is a
 /// SYN that a peer may be asked to send.
@@ -71,6 +71,21 @@ pub enum ToMain {
     /// Asks the daemon to dial the client's own hole port, as it observed it, from another port and (with an
     /// alternate address) from another address than the client has spoken to.
     TestFilter,
+    /// The first message of a connection that is to be one half of a relayed link. Answered by
+    /// [`FromMain::Relaying`] once the other side's half is there, or by [`FromMain::Refused`].
+    Relay {
+        /// The token of the client's login.
+        token: PunchToken,
+        /// Which introduction; it must be this login's.
+        session: SessionId,
+    },
+    /// A router forwards these endpoints to the client's hole port (UPnP-IGD, PCP, NAT-PMP): the whole list, replacing
+    /// an earlier one. The daemon passes on those whose address is one from which it saw the client itself.
+    Mapped {
+        /// At most [`MAX_ENDPOINTS`].
+        #[serde(with = "crate::wire::list::endpoints")]
+        endpoints: Vec<Endpoint>,
+    },
 }
 
 /// Daemon to client, on the main connection.
@@ -86,6 +101,8 @@ pub enum FromMain {
         heartbeat_secs: u16,
         /// The daemon's second address, if it has one: a listener there takes samples.
         alternate: Option<Endpoint>,
+        /// Whether this daemon relays links that cannot be made directly.
+        relay: bool,
     },
     /// Somebody with the same ticket logged in.
     NewUserLogin {
@@ -146,6 +163,14 @@ pub enum FromMain {
         from_other_port: Option<bool>,
         /// From another address; `None`: the daemon has none of the family, or could not try.
         from_other_address: Option<bool>,
+    },
+    /// Answers [`ToMain::Relay`], and is the last message of its connection: both halves are there, and whatever
+    /// follows in either direction is the other side's, byte by byte. When a limit is reached the daemon closes.
+    Relaying {
+        /// How many bytes pass at most, both directions together.
+        bytes: u64,
+        /// For how many seconds at most.
+        seconds: u32,
     },
 }
 
@@ -239,6 +264,10 @@ pub struct Peer {
     pub public: bool,
     /// Its round trip to the daemon in microseconds; 0: unknown.
     pub rtt_us: u32,
+    /// Endpoints that, as it says, a router forwards to its hole port; the addresses are ones from which the daemon
+    /// saw it. At most [`MAX_ENDPOINTS`].
+    #[serde(with = "crate::wire::list::endpoints")]
+    pub mapped: Vec<Endpoint>,
 }
 
 impl Peer {
@@ -270,4 +299,6 @@ pub enum Refusal {
     Full,
     /// A newer login with proof took this one's place.
     Replaced,
+    /// The daemon relays nothing, or not this: unknown session, or a limit is used up.
+    NoRelay,
 }

@@ -8,11 +8,14 @@
 
 mod cells;
 mod check;
+mod delay;
 mod demo;
+mod direct;
 mod hostile;
 mod lab;
 mod outage;
 #[allow(dead_code, reason = "`tests/interop` uses it too, and another part of it")]
 mod program;
+mod readdress;
 mod recording;
 mod scene;

@@ -71,7 +71,7 @@ impl Bed {
         bed.viewer.handle_input(now, Input::Accepted { listener, conn: theirs, local, remote });
         bed.caster.handle_input(now, Input::Connected { conn: ours, local: remote, remote: local });
         bed.carry();
-        assert!(matches!(bed.caster.upstream, Upstream::Live(_)));
+        assert_eq!(bed.caster.routes[0].stage, Stage::Live);
         bed
     }
 

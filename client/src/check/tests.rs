@@ -157,6 +157,7 @@ impl World {
                         observed: endpoint,
                         heartbeat_secs: 25,
                         alternate: self.ground.alternate.then(|| addr(ALTERNATE).into()),
+                        relay: false,
                     },
                 ),
                 ToMain::Sample { .. } => {

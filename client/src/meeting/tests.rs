@@ -199,7 +199,7 @@ fn a_caster_without_answer_hears_what_was_met() {
     let deadline = pair.caster.meeting.poll_timeout().unwrap().0;
     pair.caster.meeting.handle_timeout(deadline);
     pair.caster.drain();
-    let Some(Event::NoLink(findings)) = pair.caster.events.last() else { panic!("no end") };
+    let Some(Event::NoLink(findings, None)) = pair.caster.events.last() else { panic!("no end") };
     assert_eq!((findings.dials, findings.silent), (1, 1));
 }
 

@@ -3,9 +3,9 @@
 use punchcast::app::{ConnId, NetError, NetOp};
 use punchcast::endpoint::Endpoint;
 use punchcast::link::{CasterSecrets, EndReason, ViewerSecrets};
-use punchcast::policy::Rung;
+use punchcast::policy::{Obstacle, Rung};
 use punchcast::punch::Findings;
-use punchcast::rendezvous::agent;
+use punchcast::rendezvous::{agent, relay};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -60,7 +60,12 @@ pub enum Event {
         /// Where to.
         remote: Endpoint,
     },
-    /// The one link stands.
+    /// No direct link has formed so far, and the daemon is asked to relay one.
+    SeekingRelay(Obstacle),
+    /// The daemon relays nothing for us: why, in words.
+    NoRelay(String),
+    /// A link stands. A direct one may come while a relayed one still carries the cast: the application moves over and
+    /// ends the relayed one with [`Bye::Moved`](punchcast::link::Bye::Moved).
     Linked(Link),
     /// Bytes of the link's stream.
     Stream(ConnId, bytes::Bytes),
@@ -72,8 +77,9 @@ pub enum Event {
     Drained(ConnId),
     /// A link is over.
     Lost(ConnId, Loss),
-    /// Time is over and no link formed (a caster only).
-    NoLink(Findings),
+    /// Time is over and no link formed (a caster only): what the connects met, and what stands in the way if the other
+    /// side was introduced.
+    NoLink(Findings, Option<Obstacle>),
 }
 
 /// Why a link is over.
@@ -83,6 +89,8 @@ pub enum Loss {
     Ended(EndReason),
     /// The connection was cut without a goodbye.
     Cut(Option<NetError>),
+    /// The daemon's relay has carried as much, or for as long, as it does for one link.
+    RelaySpent(relay::Terms),
 }
 
 impl std::fmt::Display for Loss {
@@ -91,6 +99,12 @@ impl std::fmt::Display for Loss {
             Self::Ended(reason) => reason.fmt(f),
             Self::Cut(Some(error)) => error.fmt(f),
             Self::Cut(None) => f.write_str("the connection closed without a goodbye"),
+            Self::RelaySpent(terms) => write!(
+                f,
+                "the daemon's relay reached its limit ({} MB, {} minutes for one link)",
+                terms.bytes / 1_000_000,
+                terms.time.as_secs() / 60
+            ),
         }
     }
 }
@@ -110,4 +124,14 @@ pub struct Link {
     pub rtt: Option<Duration>,
     /// The other side's run of its program.
     pub run: u64,
+    /// Why there is no direct link, for a relayed one.
+    pub obstacle: Option<Obstacle>,
+}
+
+impl Link {
+    /// Whether a cast on `old` goes on over this link rather than beginning anew: the same caster found a direct way.
+    #[must_use]
+    pub fn succeeds(&self, old: &Self) -> bool {
+        self.run == old.run && old.rung == Rung::Relayed && self.rung != Rung::Relayed
+    }
 }

@@ -30,7 +30,14 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
 }
 
 fn introduce(viewer: &mut Viewer, now: Instant) {
-    let peer = Peer { client: CASTER, observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 };
+    let peer = Peer {
+        client: CASTER,
+        observed: Vec::new(),
+        local: Vec::new(),
+        public: false,
+        rtt_us: 0,
+        mapped: Vec::new(),
+    };
     viewer.rendezvous_event(
         now,
         agent::Event::Introduced { session: SessionId(1), peer, start_in: Duration::ZERO, rtt: None },
@@ -41,7 +48,7 @@ fn introduce(viewer: &mut Viewer, now: Instant) {
 fn link(viewer: &mut Viewer, now: Instant) -> Duration {
     let conn = ConnId { room: meeting::HOLE, serial: 1 };
     let (local, remote) = (Endpoint::new(addr("192.168.1.3:800")), Endpoint::new(addr("192.168.1.2:700")));
-    viewer.linked(now, Link { conn, rung: Rung::Lan, local, remote, rtt: None, run: 7 });
+    viewer.linked(now, Link { conn, rung: Rung::Lan, local, remote, rtt: None, run: 7, obstacle: None });
     let elapsed = std::iter::from_fn(|| viewer.poll_output()).find_map(|output| match output {
         Output::Notice(Notice::Link { elapsed, .. }) => Some(elapsed),
         Output::Notice(_) | Output::Net(_) | Output::Exit => None,

@@ -99,16 +99,28 @@ impl Bench {
     }
 
     fn log_in(&mut self) -> ConnId {
+        self.log_in_where(false)
+    }
+
+    /// Logs in at a daemon that relays or does not.
+    fn log_in_where(&mut self, relay: bool) -> ConnId {
         let main = self.connect(MAIN);
         let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
         let welcome =
-            FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate: None };
+            FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate: None, relay };
         self.hear(main, &wire::encode(&welcome));
         main
     }
 
     fn peer() -> Peer {
-        Peer { client: ClientId(4), observed: Vec::new(), local: Vec::new(), public: false, rtt_us: 0 }
+        Peer {
+            client: ClientId(4),
+            observed: Vec::new(),
+            local: Vec::new(),
+            public: false,
+            rtt_us: 0,
+            mapped: Vec::new(),
+        }
     }
 }
 
@@ -234,7 +246,8 @@ fn the_ground_is_sampled_beside_the_login() {
 
     let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
     let alternate = Some(Endpoint::new(ALTERNATE.parse().unwrap()));
-    let welcome = FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate };
+    let welcome =
+        FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate, relay: false };
     bench.hear(main, &wire::encode(&welcome));
     bench.hear(reused, &wire::encode(&FromMain::Observed { endpoint: observed }));
     assert!(
@@ -382,4 +395,21 @@ fn a_test_of_filtering_is_asked_for_and_told() {
     let (from_other_port, from_other_address) = (Some(true), None);
     bench.hear(main, &wire::encode(&FromMain::FilterResult { from_other_port, from_other_address }));
     assert_eq!(bench.events.last(), Some(&Event::Filtering { from_other_port, from_other_address }));
+}
+
+#[test]
+fn a_relay_is_offered_while_the_login_at_a_daemon_that_relays_stands() {
+    let mut bench = Bench::new(Role::Caster);
+    assert_eq!(bench.agent.relay_offer(), None);
+    let main = bench.log_in_where(true);
+    let Some(ToMain::Login { token, .. }) = bench.sent::<ToMain>(main).first().cloned() else {
+        panic!("it logs in first");
+    };
+    assert_eq!(bench.agent.relay_offer(), Some((MAIN.parse().unwrap(), token)));
+    bench.input(Input::Closed { conn: main, error: None });
+    assert_eq!(bench.agent.relay_offer(), None);
+
+    let mut bench = Bench::new(Role::Caster);
+    bench.log_in();
+    assert_eq!(bench.agent.relay_offer(), None, "this daemon does not relay");
 }

@@ -1,0 +1,217 @@
+//! When the daemon is asked to relay, and what became of it.
+//!
+//! A relay is planned with each introduction and asked for when the direct ways have had their time; a link that forms
+//! before takes the plan back. Both sides plan by the same rule, so their halves meet at the daemon.
+
+use super::{DIRECT_AGAIN_MAX, Event, Meeting};
+use punchcast::app::{Closing, ConnIds, Input, NetOp, Room, soonest};
+use punchcast::id::{ClientId, PunchToken, SessionId};
+use punchcast::policy::{self, Obstacle};
+use punchcast::punch::Open;
+use punchcast::rendezvous::agent::Agent;
+use punchcast::rendezvous::relay::{self, Relay, Terms};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long, beyond one round trip, the direct ways have before a relay is asked for: what a punch takes, or a
+/// meeting by birthday as a rule. Whoever has a direct way never burdens the relay.
+pub(super) const RELAY_AFTER: Duration = Duration::from_millis(500);
+
+/// What is said of a relayed connection at its end, and during its life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relayed {
+    terms: Terms,
+    since: Instant,
+    passed: u64,
+    /// The other side, by the daemon's name for it.
+    pub(super) client: ClientId,
+    pub(super) obstacle: Obstacle,
+}
+
+impl Relayed {
+    pub(super) const fn new(now: Instant, terms: Terms, client: ClientId, obstacle: Obstacle) -> Self {
+        Self { terms, since: now, passed: 0, client, obstacle }
+    }
+
+    /// Counts bytes of either direction.
+    pub(super) const fn count(&mut self, bytes: usize) {
+        self.passed = self.passed.saturating_add(bytes as u64);
+    }
+
+    /// The terms, if a connection that ends now ends because of them. What is under way in queues is not counted, so
+    /// a little less than the limit will do.
+    pub(super) fn spent(&self, now: Instant) -> Option<Terms> {
+        let bytes = self.passed >= self.terms.bytes - self.terms.bytes / 20;
+        let time = now + Duration::from_secs(1) >= self.since + self.terms.time;
+        (bytes || time).then_some(self.terms)
+    }
+}
+
+/// One session's relay, from the plan to the daemon's answer.
+struct Plan {
+    session: SessionId,
+    client: ClientId,
+    /// When the daemon is asked; nothing once it was.
+    at: Option<Instant>,
+    relay: Relay,
+}
+
+/// All relays of a meeting. There are as many as introductions.
+pub(super) struct Relays {
+    conns: ConnIds,
+    plans: Vec<Plan>,
+    /// What is left of plans that are over.
+    outputs: VecDeque<relay::Output>,
+}
+
+impl Relays {
+    pub(super) const fn new(room: Room) -> Self {
+        Self { conns: ConnIds::new(room), plans: Vec::new(), outputs: VecDeque::new() }
+    }
+
+    /// Plans a relay for a session; one for an earlier session with the same peer is taken back.
+    pub(super) fn plan(&mut self, session: SessionId, client: ClientId, at: Instant) {
+        if self.plans.iter().any(|plan| plan.session == session) {
+            return;
+        }
+        self.cancel(client);
+        self.plans.push(Plan { session, client, at: Some(at), relay: Relay::new() });
+    }
+
+    /// Takes back what was planned or asked for with that peer.
+    pub(super) fn cancel(&mut self, client: ClientId) {
+        self.cancel_if(|plan| plan.client == client);
+    }
+
+    /// Takes back everything.
+    pub(super) fn cancel_all(&mut self) {
+        self.cancel_if(|_| true);
+    }
+
+    fn cancel_if(&mut self, which: impl Fn(&Plan) -> bool) {
+        for mut plan in self.plans.extract_if(.., |plan| which(plan)) {
+            plan.relay.cancel();
+            self.outputs.extend(std::iter::from_fn(|| plan.relay.poll_output()));
+        }
+    }
+
+    /// Whether the daemon was asked and has not answered.
+    pub(super) fn is_trying(&self) -> bool {
+        self.plans.iter().any(|plan| plan.at.is_none())
+    }
+
+    /// The sessions whose time has come; each is told once.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<SessionId> {
+        let due = self.plans.iter_mut().filter(|plan| plan.at.is_some_and(|at| at <= now));
+        due.map(|plan| {
+            plan.at = None;
+            plan.session
+        })
+        .collect()
+    }
+
+    /// Asks the daemon for a session's relay, or forgets it if there is none to ask.
+    pub(super) fn ask(&mut self, now: Instant, session: SessionId, offer: Option<(SocketAddr, PunchToken)>) {
+        let Some((server, token)) = offer else {
+            self.plans.retain(|plan| plan.session != session);
+            return;
+        };
+        if let Some(plan) = self.plans.iter_mut().find(|plan| plan.session == session) {
+            plan.relay.open(now, self.conns.allocate(), server, token, session);
+        }
+    }
+
+    /// Takes an input of the room that is not about a line.
+    pub(super) fn handle_input(&mut self, now: Instant, input: &Input<'_>) {
+        for plan in &mut self.plans {
+            plan.relay.handle_input(now, input);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        for plan in &mut self.plans {
+            plan.relay.handle_timeout(now);
+        }
+    }
+
+    /// The next output, with the session that it is about.
+    pub(super) fn poll_output(&mut self) -> Option<(SessionId, relay::Output)> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some((SessionId(0), output));
+        }
+        self.plans.iter_mut().find_map(|plan| Some((plan.session, plan.relay.poll_output()?)))
+    }
+
+    /// The daemon has answered for a session: with a connection or not. The plan is over; whom it was with.
+    pub(super) fn answered(&mut self, session: SessionId) -> Option<ClientId> {
+        let at = self.plans.iter().position(|plan| plan.session == session)?;
+        Some(self.plans.swap_remove(at).client)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let planned = self.plans.iter().filter_map(|plan| plan.at).min();
+        let asked = self.plans.iter().filter_map(|plan| plan.relay.poll_timeout());
+        asked.map(Some).fold(planned.map(|at| (at, "ask for a relay")), soonest)
+    }
+}
+
+impl Meeting {
+    /// The direct ways have had their time: asks the daemon to relay.
+    pub(super) fn seek_relay(&mut self, now: Instant, session: SessionId) {
+        let offer = self.agent.as_ref().and_then(Agent::relay_offer);
+        self.relays.ask(now, session, offer);
+        if offer.is_some() {
+            let obstacle = self.obstacle(session);
+            self.event(Event::SeekingRelay(obstacle));
+        }
+    }
+
+    /// What stands in the way of a direct link to the peer of a session.
+    pub(super) fn obstacle(&self, session: SessionId) -> Obstacle {
+        let peer = self.sessions.iter().find(|(known, _)| *known == session).map(|(_, peer)| peer);
+        match (&self.agent, peer) {
+            (Some(agent), Some(peer)) => policy::obstacle(agent.samples(), &peer.observed),
+            (None, _) | (_, None) => Obstacle::Unmeasured,
+        }
+    }
+
+    pub(super) fn relay_event(&mut self, now: Instant, session: SessionId, event: relay::Event) {
+        match event {
+            relay::Event::Through { conn, local, remote, terms, first } => {
+                let obstacle = self.obstacle(session);
+                let Some(client) = self.relays.answered(session) else {
+                    self.net(NetOp::Close { conn, how: Closing::Flush });
+                    return;
+                };
+                let open = Open {
+                    conn,
+                    local: local.into(),
+                    remote: remote.into(),
+                    attempt: None,
+                    origin: None,
+                    dialled: true,
+                };
+                self.prove(now, open, Some(Relayed::new(now, terms, client, obstacle)));
+                self.heard(now, conn, &first);
+            }
+            relay::Event::Refused(reason) => {
+                self.relays.answered(session);
+                log::info!("session={session} is not relayed: {reason:?}");
+                self.event(Event::NoRelay(crate::notice::refusal_words(reason).into()));
+            }
+            relay::Event::Failed(why) => {
+                self.relays.answered(session);
+                log::info!("session={session} is not relayed: {why}");
+                self.event(Event::NoRelay(why));
+            }
+        }
+    }
+
+    /// Plans the next try of the direct ways, for a caster on a relayed link.
+    pub(super) fn try_direct_again(&mut self, now: Instant) {
+        let (at, pause) = &mut self.direct_again;
+        *at = Some(now + *pause);
+        *pause = (*pause * 2).min(DIRECT_AGAIN_MAX);
+    }
+}
