@@ -160,6 +160,8 @@ impl Caster {
                     self.pump(now, conn);
                 }
             }
+            meeting::Event::KeyframeWanted(_) => self.notice(Notice::KeyframeWanted),
+            meeting::Event::Stamp(..) => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::NoLink(findings, obstacle) => self.no_link(now, findings, obstacle),
         }
@@ -292,13 +294,19 @@ impl Caster {
                 route.pump_at = Some(now);
                 break;
             }
-            let Some(unit) = route.queue.pop() else { break };
+            let Some((unit, since)) = route.queue.pop_dated() else { break };
             budget = budget.saturating_sub(unit.payload.len().max(1));
+            if unit.is_picture() {
+                self.meeting.stamp(conn, unit.timestamp, since);
+            }
             if let Err(error) = route.session.send_media(&unit) {
                 log::warn!("a unit of {} bytes cannot be sent: {error}", unit.payload.len());
                 continue;
             }
             self.meter.count(&unit);
+            if unit.is_picture() {
+                self.meter.age(now.saturating_duration_since(since));
+            }
             if unit.is_keyframe() && !self.sent_first {
                 self.sent_first = true;
                 let elapsed = now - self.began;

@@ -171,6 +171,23 @@ impl Meeting {
         self.settle(now);
     }
 
+    /// Tells the viewer when the picture that is sent next was made (a caster only).
+    pub fn stamp(&mut self, conn: ConnId, timestamp: u32, made: Instant) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            // It leaves with what is sent next; a channel that has ended in the meantime tells so by its own event.
+            let _ = line.channel.stamp(timestamp, made);
+        }
+    }
+
+    /// Asks the caster for a keyframe (a viewer only).
+    pub fn want_keyframe(&mut self, now: Instant, conn: ConnId) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            let _ = line.channel.want_keyframe();
+        }
+        self.drain_channel(now, conn);
+        self.settle(now);
+    }
+
     /// Ends one link with a goodbye. It is not told as lost.
     pub fn end(&mut self, now: Instant, conn: ConnId, bye: Bye) {
         self.say_goodbye(now, conn, bye);
@@ -487,6 +504,8 @@ impl Meeting {
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
+            link::Event::KeyframeWanted => self.event(Event::KeyframeWanted(conn)),
+            link::Event::Stamp { timestamp, made } => self.event(Event::Stamp(conn, timestamp, made)),
             link::Event::Rtt(rtt) => {
                 line.rtt = Some(rtt);
                 if line.stage == Stage::Linked {

@@ -190,7 +190,7 @@ impl Notice {
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
-                "age_ms_p50": null, "age_ms_p99": null,
+                "age_ms_p50": stats.counts.age_p50.map(millis), "age_ms_p99": stats.counts.age_p99.map(millis),
                 "rung": stats.rung.to_string(), "rtt_ms": stats.rtt.map(millis),
             }),
             Self::Lost { why } => json!({"event": "lost", "why": why}),

@@ -13,7 +13,7 @@ use crate::meeting::{self, Link, Meeting};
 use crate::notice::{Notice, Report, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use crate::stats::Meter;
+use crate::stats::{Meter, Stamps};
 use crate::unread::Unread;
 use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::id::ClientId;
@@ -68,6 +68,7 @@ struct Cast {
     seen_first: bool,
     began: Instant,
     unread: Unread,
+    stamps: Stamps,
 }
 
 /// The link that the cast moves to: its units wait until all of the old link have come.
@@ -160,7 +161,7 @@ impl Viewer {
             } else if let Some(output) = self.page.as_mut().and_then(Page::poll_output) {
                 match output {
                     PageOutput::Net(op) => self.net(op),
-                    PageOutput::Event(event) => self.page_event(event),
+                    PageOutput::Event(event) => self.page_event(now, event),
                 }
             } else if let Some(output) = self.port.as_mut().and_then(RtmpPort::poll_output) {
                 match output {
@@ -189,6 +190,12 @@ impl Viewer {
                     cast.heard = now;
                 }
             }
+            meeting::Event::Stamp(conn, timestamp, made) => {
+                if let Some(cast) = self.cast_on(conn) {
+                    cast.stamps.note(timestamp, made);
+                }
+            }
+            meeting::Event::KeyframeWanted(_) => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::Backlogged(conn) => {
                 if let Some(cast) = self.cast_on(conn) {
@@ -301,6 +308,7 @@ impl Viewer {
             seen_first: moves,
             began,
             unread: Unread::default(),
+            stamps: Stamps::default(),
         };
         if let Some(next) = self.next.take() {
             self.meeting.end(now, next.cast.link.conn, Bye::NotChosen);
@@ -441,6 +449,11 @@ impl Viewer {
 
     fn unit(&mut self, now: Instant, unit: Unit) {
         self.meter.count(&unit);
+        if unit.is_picture()
+            && let Some(made) = self.cast.as_mut().and_then(|cast| cast.stamps.take(unit.timestamp))
+        {
+            self.meter.age(now.saturating_duration_since(made));
+        }
         if let Some(cast) = self.cast.as_mut()
             && !cast.seen_first
             && unit.is_keyframe()
@@ -499,16 +512,18 @@ impl Viewer {
         self.outputs.push_back(Output::Exit);
     }
 
-    fn page_event(&mut self, event: PageEvent) {
+    fn page_event(&mut self, now: Instant, event: PageEvent) {
         match event {
             PageEvent::Listening { local } => {
                 self.doors.page = Some(local);
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            // The next keyframe comes when its encoder makes one: our own every two seconds at the latest, a published stream as
-            // its program is set. Asking the caster for one sooner needs a message that the link does not have.
-            PageEvent::KeyframeWanted => {}
+            PageEvent::KeyframeWanted => {
+                if let Some(cast) = &self.cast {
+                    self.meeting.want_keyframe(now, cast.link.conn);
+                }
+            }
         }
     }
 
