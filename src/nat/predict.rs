@@ -33,12 +33,14 @@ pub fn next_ports(verdict: &Verdict, observed: &[Observation], local_port: u16, 
     ports
 }
 
-/// The ports that follow the last mapping.
+/// The ports that follow the last mapping, after those that were passed over: the mapping for the peer may have been
+/// made while samples were still under way, and then lies before the last of them.
 fn following(made: &[&Observation], step: i32, window: usize) -> Vec<u16> {
     let Some(last) = last_port(made, step) else { return Vec::new() };
     let sequence = (1..).map(|count| after(last, step.saturating_mul(count)));
     let mut beside = between(step).map(|far| after(last, far));
-    let mut ports: Vec<u16> = Vec::with_capacity(window);
+    let mut ports = passed_over(made, last, step);
+    ports.truncate(window / 2);
     for port in sequence.take(PORTS.unsigned_abs() as usize) {
         if ports.len() >= window {
             break;
@@ -52,6 +54,25 @@ fn following(made: &[&Observation], step: i32, window: usize) -> Vec<u16> {
     }
     ports
 }
+
+/// The ports of the sequence between two mappings that were seen, the latest first.
+fn passed_over(made: &[&Observation], last: u16, step: i32) -> Vec<u16> {
+    let seen = |port: u16| made.iter().any(|seen| seen.endpoint.port() == port);
+    let back: Vec<u16> = (1..=LOOK_BACK).map(|count| after(last, -step.saturating_mul(count))).collect();
+    let Some(first) = back.iter().rposition(|port| seen(*port)) else { return Vec::new() };
+    let mut ports = Vec::new();
+    for port in back.into_iter().take(first) {
+        // A step that divides the range comes back to where it was.
+        if !seen(port) && !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+/// How far back of the last mapping one is looked for that was made between samples. A login takes six mappings and a
+/// peer's own addresses a few more, all within two round trips.
+const LOOK_BACK: i32 = 16;
 
 /// What lies between the multiples of `step`, most likely first: those of a half, a third and so on of it, as far as
 /// the next few mappings go, in case other traffic took a port each time that the step was measured.

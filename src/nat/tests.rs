@@ -158,6 +158,18 @@ fn the_next_ports_are_named_most_likely_first() {
     }
 }
 
+/// The first SYN to the peer may leave just before the last sample does.
+#[test]
+fn a_mapping_made_between_two_samples_is_named_before_those_to_come() {
+    let observed = made(&[(HOLE, 9000), (HOLE, 9002), (701, 9004), (702, 9010)]);
+    let verdict = classify(&observed, Family::V4);
+    assert_eq!(verdict.allocation, Sequential { step: 2 });
+    assert_eq!(next_ports(&verdict, &observed, HOLE, 48)[..2], [9008, 9006]);
+    // Many of them are not to crowd out those to come.
+    let observed = made(&[(HOLE, 9000), (HOLE, 9001), (701, 9002), (702, 9012)]);
+    assert_eq!(next_ports(&classify(&observed, Family::V4), &observed, HOLE, 8)[3..5], [9008, 9013]);
+}
+
 #[test]
 fn a_stable_mapping_is_the_one_that_is_known() {
     let observed =
