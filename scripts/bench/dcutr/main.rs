@@ -14,6 +14,8 @@
 //! The dialler asks for the relayed connection at once, which also connects it to the relay. With `--after-identify` it
 //! first waits for the relay to say what address it saw, as libp2p's own example does.
 
+#![allow(clippy::disallowed_methods)] // Its own clock: nothing else here knows the time.
+
 use futures::StreamExt as _;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
