@@ -24,7 +24,7 @@ mod naming;
 mod relays;
 mod types;
 
-pub use types::{Config, Event, Link, Loss, Output, Secrets};
+pub use types::{Config, Event, Link, Loss, Output, Rooms, Secrets};
 
 use introductions::{knows, targets_of};
 use naming::{facts, is_lan, rung};
@@ -42,12 +42,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// The rooms of a meeting in its application.
-pub const RENDEZVOUS: Room = Room(1);
-/// The room of the hole port's connections.
-pub const HOLE: Room = Room(2);
-/// The room of connections that the daemon relays.
-pub const RELAY: Room = Room(5);
+/// The room of the first meeting's connections to the daemon.
+pub const RENDEZVOUS: Room = Rooms::nth(0).rendezvous;
+/// The room of the first meeting's hole port.
+pub const HOLE: Room = Rooms::nth(0).hole;
 
 /// The caster's one attempt; a viewer's attempts are numbered by the daemon's sessions.
 const THE_ATTEMPT: Attempt = Attempt(0);
@@ -68,6 +66,8 @@ struct Line {
     open: Open,
     /// It leads through the daemon.
     relayed: Option<Relayed>,
+    /// What we know of how it formed.
+    ours: Facts,
     /// What the other end told of the connection; nothing before the proof.
     theirs: Facts,
     stage: Stage,
@@ -104,6 +104,7 @@ impl Line {
 
 /// See the [module](self).
 pub struct Meeting {
+    rooms: Rooms,
     secrets: Secrets,
     agent: Option<Agent>,
     hole: Hole,
@@ -125,14 +126,16 @@ impl Meeting {
     /// A meeting that has not begun.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let rooms = config.rooms;
         Self {
+            rooms,
             secrets: config.secrets,
-            agent: config.agent.map(Agent::new),
-            hole: Hole::new(HOLE),
+            agent: config.agent.map(|agent| Agent::new(agent::Config { room: rooms.rendezvous, ..agent })),
+            hole: Hole::new(rooms.hole),
             door: Door::new(),
             lines: BTreeMap::new(),
             sessions: VecDeque::new(),
-            relays: Relays::new(RELAY),
+            relays: Relays::new(rooms.relay),
             direct_again: (None, DIRECT_AGAIN_MIN),
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
@@ -140,6 +143,13 @@ impl Meeting {
             own: Vec::new(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The rooms that its inputs carry.
+    #[must_use]
+    pub const fn rooms(&self) -> [Room; 3] {
+        let Rooms { rendezvous, hole, relay } = self.rooms;
+        [rendezvous, hole, relay]
     }
 
     /// Begins: binds the hole port (0: any free one).
@@ -161,11 +171,41 @@ impl Meeting {
         self.settle(now);
     }
 
+    /// Routers forward these endpoints to our hole port: the other side is told, by way of the daemon.
+    pub fn mapped(&mut self, now: Instant, endpoints: Vec<Endpoint>) {
+        if let Some(agent) = &mut self.agent {
+            agent.set_mapped(endpoints);
+        }
+        self.settle(now);
+    }
+
+    /// Whether a peer said that its router forwards `endpoint` to it.
+    fn is_mapped(&self, endpoint: Endpoint) -> bool {
+        self.sessions.iter().any(|(_, peer)| peer.mapped.contains(&endpoint))
+    }
+
     /// Sends on the link's stream.
     pub fn send(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(line) = self.lines.get_mut(&conn) {
             // A channel that has ended in the meantime tells so by its own event.
             let _ = line.channel.send_stream(bytes);
+        }
+        self.drain_channel(now, conn);
+        self.settle(now);
+    }
+
+    /// Tells the viewer when the picture that is sent next was made (a caster only).
+    pub fn stamp(&mut self, conn: ConnId, timestamp: u32, made: Instant) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            // It leaves with what is sent next; a channel that has ended in the meantime tells so by its own event.
+            let _ = line.channel.stamp(timestamp, made);
+        }
+    }
+
+    /// Asks the caster for a keyframe (a viewer only).
+    pub fn want_keyframe(&mut self, now: Instant, conn: ConnId) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            let _ = line.channel.want_keyframe();
         }
         self.drain_channel(now, conn);
         self.settle(now);
@@ -192,11 +232,11 @@ impl Meeting {
 
     /// Takes an input of one of the meeting's rooms.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        if input.room() == Some(RENDEZVOUS) {
+        if input.room() == Some(self.rooms.rendezvous) {
             if let Some(agent) = &mut self.agent {
                 agent.handle_input(now, input);
             }
-        } else if input.room() == Some(RELAY)
+        } else if input.room() == Some(self.rooms.relay)
             && !input.conn().is_some_and(|conn| self.lines.contains_key(&conn))
         {
             self.relays.handle_input(now, &input);
@@ -206,7 +246,7 @@ impl Meeting {
                     self.heard(now, conn, bytes);
                 }
                 Input::Closed { conn, error } => {
-                    if conn.room == HOLE {
+                    if conn.room == self.rooms.hole {
                         self.hole.handle_input(now, &Input::Closed { conn, error });
                     }
                     self.cut(now, conn, error);
@@ -397,12 +437,14 @@ impl Meeting {
         };
         let local = self.own.iter().find(family).map_or(bound, |own| own.addr());
         let peer = self.sessions.iter().rev().map(|(_, peer)| peer).find(|peer| knows(peer, remote));
-        let own_ip_of_peer = target.origin != Origin::Observed && remote.reach() == Reach::Global;
+        let own_ip_of_peer =
+            !matches!(target.origin, Origin::Observed | Origin::Mapped) && remote.reach() == Reach::Global;
         let theirs =
             Facts { public: own_ip_of_peer || peer.is_some_and(|peer| peer.public), ..Facts::default() };
         let ours = Facts {
             dialled: true,
             public: Endpoint::new(local).reach() == Reach::Global,
+            mapped: self.is_mapped(remote),
             ..Facts::default()
         };
         let rung = if is_lan(local.into(), remote) { Rung::Lan } else { rung(self.role(), ours, theirs) };
@@ -425,12 +467,14 @@ impl Meeting {
 
     /// Begins the proof on a connection.
     fn prove(&mut self, now: Instant, open: Open, relayed: Option<Relayed>) {
+        let ours = facts(&open, self.is_mapped(open.remote), self.run);
         let channel = match &self.secrets {
-            Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open, self.run)),
-            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open, self.run)),
+            Secrets::Caster(secrets) => Channel::caster(now, secrets, ours),
+            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, ours),
         };
         let (theirs, stage) = (Facts::default(), Stage::AtDoor);
-        self.lines.insert(open.conn, Line { channel, open, relayed, theirs, stage, since: now, rtt: None });
+        let line = Line { channel, open, relayed, ours, theirs, stage, since: now, rtt: None };
+        self.lines.insert(open.conn, line);
         self.drain_channel(now, open.conn);
     }
 
@@ -487,6 +531,8 @@ impl Meeting {
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
+            link::Event::KeyframeWanted => self.event(Event::KeyframeWanted(conn)),
+            link::Event::Stamp { timestamp, made } => self.event(Event::Stamp(conn, timestamp, made)),
             link::Event::Rtt(rtt) => {
                 line.rtt = Some(rtt);
                 if line.stage == Stage::Linked {
@@ -556,7 +602,7 @@ impl Meeting {
     fn linked(&mut self, now: Instant, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
-        let (open, theirs, rtt, relayed) = (line.open, line.theirs, line.rtt, line.relayed);
+        let (open, ours, theirs, rtt, relayed) = (line.open, line.ours, line.theirs, line.rtt, line.relayed);
         match (self.role(), &relayed) {
             // The direct ways are tried on.
             (Role::Caster, Some(_)) => {
@@ -575,7 +621,7 @@ impl Meeting {
         }
         let rung = match relayed {
             Some(_) => Rung::Relayed,
-            None => rung(self.role(), facts(&open, self.run), theirs),
+            None => rung(self.role(), ours, theirs),
         };
         let obstacle = relayed.map(|relayed| relayed.obstacle);
         let link =
@@ -628,7 +674,7 @@ impl Meeting {
         {
             line.leave(&mut self.door);
         }
-        if conn.room == HOLE {
+        if conn.room == self.rooms.hole {
             self.hole.released(now, conn);
         }
         self.net(NetOp::Close { conn, how });

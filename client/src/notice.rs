@@ -3,12 +3,13 @@
 //! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
 //! results go to standard output and talk to standard error, in words.
 
-use crate::meeting::{HOLE, Link};
+use crate::meeting::{Link, Rooms};
 use crate::stats::Counts;
 use punchcast::app::NetOp;
 use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
+use punchcast::portmap::Mapping;
 use punchcast::rendezvous::agent;
 use punchcast::wire::message::{Refusal, Role};
 use serde_json::{Value, json};
@@ -28,6 +29,13 @@ pub enum Notice {
         /// Where the RTMP port is.
         rtmp: Option<SocketAddr>,
     },
+    /// The hole port is bound (for the program alone: a router can be asked to forward it).
+    HoleOpen {
+        /// Which it is.
+        port: u16,
+    },
+    /// What routers forward to the hole port is another than before: all of it.
+    Mapped(Vec<Mapping>),
     /// The rendezvous tells something.
     Rendezvous(agent::Event),
     /// The daemon named a peer.
@@ -101,6 +109,18 @@ pub enum Notice {
     },
     /// The caster ended the cast in order (told to a viewer that goes on).
     CastEnded,
+    /// About one of several viewers, counted from 0.
+    OfViewer {
+        /// Which.
+        viewer: usize,
+        /// What.
+        notice: Box<Self>,
+    },
+    /// Nothing more goes to this viewer; the cast goes on for others.
+    ViewerOver {
+        /// Why.
+        reason: String,
+    },
     /// What it came to, before the end; for people alone.
     Report(Report),
     /// The application is done.
@@ -127,7 +147,7 @@ impl Report {
     /// Counts the connections that the hole port begins.
     pub(crate) fn count(&mut self, op: &NetOp) {
         if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op
-            && conn.room == HOLE
+            && Rooms::is_hole(conn.room)
         {
             self.dials = self.dials.saturating_add(1);
         }
@@ -158,6 +178,12 @@ pub struct Stats {
 }
 
 impl Notice {
+    /// Which viewer it is about, counted from 0, and what it says.
+    #[must_use]
+    pub fn of_viewer(self) -> (usize, Self) {
+        if let Self::OfViewer { viewer, notice } = self { (viewer, *notice) } else { (0, self) }
+    }
+
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
@@ -166,6 +192,12 @@ impl Notice {
                 json!({"event": "ready", "ticket": ticket, "page": page, "rtmp": rtmp.map(|addr| addr.to_string())})
             }
             Self::Rendezvous(event) => rendezvous_json(event)?,
+            Self::Mapped(mappings) => json!({
+                "event": "mapped",
+                "mappings": mappings.iter().map(|mapping| json!({
+                    "protocol": mapping.protocol.to_string(), "endpoint": mapping.external.to_string(),
+                })).collect::<Vec<_>>(),
+            }),
             Self::Peer { id } => json!({"event": "peer", "id": id.to_string()}),
             Self::Attempt { rung, local, remote } => json!({
                 "event": "attempt", "rung": rung.to_string(),
@@ -190,13 +222,20 @@ impl Notice {
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
-                "age_ms_p50": null, "age_ms_p99": null,
+                "age_ms_p50": stats.counts.age_p50.map(millis), "age_ms_p99": stats.counts.age_p99.map(millis),
                 "rung": stats.rung.to_string(), "rtt_ms": stats.rtt.map(millis),
             }),
             Self::Lost { why } => json!({"event": "lost", "why": why}),
             Self::CastEnded => json!({"event": "cast-end"}),
+            Self::OfViewer { viewer, notice } => {
+                let mut value = notice.to_json()?;
+                value["viewer"] = json!(viewer + 1);
+                value
+            }
+            Self::ViewerOver { reason } => json!({"event": "viewer-end", "reason": reason}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
-            Self::StreamStarted
+            Self::HoleOpen { .. }
+            | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
             | Self::KeyframeWanted
@@ -209,6 +248,12 @@ impl Notice {
     pub fn to_talk(&self) -> Option<String> {
         Some(match self {
             Self::Rendezvous(event) => rendezvous_talk(event)?,
+            Self::Mapped(mappings) => match mappings.first() {
+                Some(Mapping { protocol, external }) => {
+                    format!("the router forwards {external} to this host ({protocol})")
+                }
+                None => "the router forwards no port any more".into(),
+            },
             Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
             Self::Link { link, elapsed, moves } => {
                 let rtt =
@@ -237,8 +282,11 @@ impl Notice {
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
+            Self::OfViewer { viewer, notice } => format!("viewer {}: {}", viewer + 1, notice.to_talk()?),
+            Self::ViewerOver { reason } => format!("no more to this one: {reason}"),
             Self::Report(report) => report.to_string(),
             Self::Ready { .. }
+            | Self::HoleOpen { .. }
             | Self::Peer { .. }
             | Self::StreamStarted
             | Self::Unit(_)

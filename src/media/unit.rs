@@ -105,6 +105,12 @@ impl Unit {
         self.frame_type() == Some(DISPOSABLE) && self.holds(Content::Frames)
     }
 
+    /// Whether this is video other than a sequence header.
+    #[must_use]
+    pub fn is_picture(&self) -> bool {
+        self.kind == Kind::Video && !self.is_sequence_header()
+    }
+
     /// Whether this unit configures a decoder: AVC or AAC sequence header, Enhanced RTMP `SequenceStart`.
     #[must_use]
     pub fn is_sequence_header(&self) -> bool {
