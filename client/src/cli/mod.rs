@@ -4,6 +4,7 @@ mod args;
 mod cast;
 mod check;
 mod output;
+mod picture;
 mod server;
 mod sinks;
 mod view;
