@@ -16,8 +16,8 @@ pub const BITRATES: std::ops::RangeInclusive<u32> = 100_000..=100_000_000;
 /// What the pictures are like, which is what the encoder spends its time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Text and areas of one colour, moved as a whole: half the bits of [`Content::Camera`] for text that scrolls, and
-    /// 1.6 times the work.
+    /// Text and areas of one colour, moved as a whole: a fraction of the bits of [`Content::Camera`], and 1.6 times the
+    /// work where nothing can be skipped.
     Screen,
     /// Anything, by the cheapest search.
     Camera,

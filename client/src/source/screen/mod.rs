@@ -181,12 +181,13 @@ fn run(
             wake = at + LOOK_INTERVAL;
             continue;
         }
-        match cast.encode(at, |unit| emit(SourceEvent::Unit(unit)))? {
+        let encoded = cast.encode(at, |unit| emit(SourceEvent::Unit(unit)))?;
+        match encoded {
             Encoded::Emitted => report.frames += 1,
             Encoded::Skipped => report.skipped += 1,
             Encoded::Unwanted => return Ok(()),
         }
-        cast.adapt(at, now(), &capture)?;
+        cast.adapt(at, now(), encoded == Encoded::Emitted, &capture)?;
         // On a grid while busy, so that a late frame does not delay the next; a new one after a pause.
         let interval = Duration::from_secs(1) / cast.pace.step().fps;
         due = if at > due + interval { at } else { due } + interval;
@@ -304,9 +305,9 @@ impl Cast {
         Ok(encoded)
     }
 
-    /// Judges by what the frame that was begun at `began` took, the capture with it.
-    fn adapt(&mut self, began: Instant, now: Instant, capture: &Capture) -> Result<(), String> {
-        if self.pace.took(now.saturating_duration_since(began), now) {
+    /// Judges by what the frame that was begun at `began` took, the capture with it, and whether the bitrate had room.
+    fn adapt(&mut self, began: Instant, now: Instant, fit: bool, capture: &Capture) -> Result<(), String> {
+        if self.pace.took(now.saturating_duration_since(began), fit, now) {
             let step = self.pace.step();
             log::info!(
                 "screen: {:?} content mode, {} frames a second, size halved {} times, as frames take",

@@ -1,12 +1,16 @@
 //! How much picture this machine can make: content mode, frame rate and size, by what frames have taken.
 //!
 //! ```text
-//!   screen content   camera        screen content   camera       screen content …
-//!   at full rate ──▶ full rate ──▶ 15 a second  ──▶ 15 a second ──▶ half the size, full rate ──▶ …
-//!                ◀──           ◀──              ◀──             ◀──   a step back up when it would fit
+//!   screen content     screen content     camera            screen content
+//!   at full rate   ──▶ 15 a second    ──▶ 15 a second   ──▶ half the size, full rate ──▶ …
+//!                  ◀──                ◀──               ◀──    a step back up when it would fit
 //! ```
 //!
-//! A step down is made when frames take more than [`SHARE`] of their interval, and back up when they would take less
+//! Camera mode comes after the frame rate: it takes less time for photographs and films, but for text that scrolls it
+//! takes twenty times the bits, and with them more time than it saves.
+//!
+//! A step down is made when frames take more than [`SHARE`] of their interval, or when camera mode has no bits for most
+//! of them, and back up when they would take less
 //! than [`SHARE_UP`] of it there. A step up that had to be taken back makes the next try wait longer.
 
 use crate::source::encoder::Content;
@@ -71,6 +75,8 @@ pub(super) struct Pace {
     /// Seconds that a frame takes here.
     mean: f64,
     judged: u32,
+    /// How many of them the bitrate had no room for.
+    unfit: u32,
     since: Instant,
     went_up: bool,
     patience: Duration,
@@ -83,6 +89,7 @@ impl Pace {
             at: 0,
             mean: 0.0,
             judged: 0,
+            unfit: 0,
             since: now,
             went_up: false,
             patience: PATIENCE,
@@ -93,16 +100,18 @@ impl Pace {
         self.steps[self.at]
     }
 
-    /// Takes what a frame took, up to `now`; whether the step has changed.
-    pub(super) fn took(&mut self, cost: Duration, now: Instant) -> bool {
+    /// Takes what a frame took, up to `now`, and whether the bitrate had room for it; whether the step has changed.
+    pub(super) fn took(&mut self, cost: Duration, fit: bool, now: Instant) -> bool {
         let cost = cost.as_secs_f64();
+        self.unfit += u32::from(!fit);
         self.mean = if self.judged == 0 { cost } else { self.mean + (cost - self.mean) * NEWEST };
         self.judged += 1;
         if self.judged < JUDGED {
             return false;
         }
         let step = self.step();
-        if self.mean > SHARE * step.interval() && self.at + 1 < self.steps.len() {
+        let bloated = step.content == Content::Camera && self.unfit * 2 > self.judged;
+        if (bloated || self.mean > SHARE * step.interval()) && self.at + 1 < self.steps.len() {
             self.patience = if self.went_up { (self.patience * 2).min(MAX_PATIENCE) } else { PATIENCE };
             self.change(self.at + 1, false, now);
             return true;
@@ -119,7 +128,8 @@ impl Pace {
     }
 
     fn change(&mut self, to: usize, up: bool, now: Instant) {
-        (self.at, self.went_up, self.since, self.judged) = (to, up, now, 0);
+        (self.at, self.went_up, self.since) = (to, up, now);
+        (self.judged, self.unfit) = (0, 0);
     }
 }
 
@@ -128,15 +138,14 @@ fn ladder(fps: u32) -> Vec<Step> {
     let rates: Vec<u32> =
         std::iter::successors(Some(fps), |fps| (*fps > LEAST_FPS).then(|| (fps / 2).max(LEAST_FPS)))
             .collect();
+    let least = fps.min(LEAST_FPS);
     let mut steps: Vec<Step> = Vec::new();
     for halvings in 0..=MAX_HALVINGS {
-        for fps in &rates {
-            for content in [Content::Screen, Content::Camera] {
-                let step = Step { content, fps: *fps, halvings };
-                let work = |step: &Step| step.cost() / step.interval();
-                if steps.last().is_none_or(|last| work(&step) < work(last)) {
-                    steps.push(step);
-                }
+        let screen = rates.iter().map(|fps| Step { content: Content::Screen, fps: *fps, halvings });
+        for step in screen.chain([Step { content: Content::Camera, fps: least, halvings }]) {
+            let work = |step: &Step| step.cost() / step.interval();
+            if steps.last().is_none_or(|last| work(&step) < work(last)) {
+                steps.push(step);
             }
         }
     }
@@ -154,7 +163,7 @@ mod tests {
         while *at < end {
             let step = pace.step();
             *at += Duration::from_secs_f64(step.interval());
-            pace.took(camera.mul_f64(step.cost()), *at);
+            pace.took(camera.mul_f64(step.cost()), true, *at);
         }
         pace.step()
     }
@@ -168,20 +177,38 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_machine_gives_up_content_mode_then_rate_then_size() {
+    fn a_slow_machine_gives_up_rate_then_content_mode_then_size() {
         let step = |content, fps, halvings| Step { content, fps, halvings };
         for (camera, expected) in [
-            (15, step(Content::Camera, 30, 0)),
+            (15, step(Content::Screen, 15, 0)),
             (24, step(Content::Screen, 15, 0)),
             (35, step(Content::Camera, 15, 0)),
             (45, step(Content::Screen, 30, 1)),
-            (75, step(Content::Camera, 30, 1)),
+            (75, step(Content::Screen, 15, 1)),
             (10_000, step(Content::Camera, 15, 2)),
         ] {
             let mut at = now();
             let mut pace = Pace::new(30, at);
             assert_eq!(run(&mut pace, &mut at, Duration::from_millis(camera), 20), expected, "{camera} ms");
         }
+    }
+
+    #[test]
+    fn camera_mode_is_left_when_it_has_no_bits_for_what_is_shown() {
+        let mut at = now();
+        let mut pace = Pace::new(15, at);
+        let mut cast = |pace: &mut Pace, camera_ms, frames| {
+            for _ in 0..frames {
+                let step = pace.step();
+                at += Duration::from_secs_f64(step.interval());
+                let fit = step.content == Content::Screen;
+                pace.took(Duration::from_millis(camera_ms).mul_f64(step.cost()), fit, at);
+            }
+        };
+        cast(&mut pace, 35, JUDGED);
+        assert_eq!(pace.step(), Step { content: Content::Camera, fps: 15, halvings: 0 });
+        cast(&mut pace, 35, JUDGED);
+        assert_eq!(pace.step(), Step { content: Content::Screen, fps: 15, halvings: 1 });
     }
 
     #[test]
@@ -202,9 +229,9 @@ mod tests {
         for _ in 0..30 * 3600 {
             let step = pace.step();
             at += Duration::from_secs_f64(step.interval());
-            // Screen content mode costs more here than foretold.
-            let cost = if step.content == Content::Screen { 25 } else { 8 };
-            if pace.took(Duration::from_millis(cost), at) && pace.step().content == Content::Screen {
+            // The full rate costs more here than foretold.
+            let cost = if step.fps == 30 { 25 } else { 8 };
+            if pace.took(Duration::from_millis(cost), true, at) && pace.step().fps == 30 {
                 ups += 1;
             }
         }
