@@ -13,6 +13,7 @@ pub mod link;
 pub mod media;
 pub mod nat;
 pub mod policy;
+pub mod portmap;
 pub mod punch;
 pub mod rendezvous;
 pub mod rtmp;

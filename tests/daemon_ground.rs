@@ -4,6 +4,7 @@ mod daemon_support;
 
 use daemon_support::*;
 use punchcast::app::{Closing, ConnId, Input, NetError};
+use punchcast::endpoint::Endpoint;
 use punchcast::nat::{Allocation, Family, Mapping, classify};
 use punchcast::rendezvous::broker::{ALTERNATE, ASSIST, MAIN};
 use punchcast::rendezvous::limits::Limits;
@@ -209,6 +210,70 @@ fn what_is_seen_at_an_address_of_its_own_is_marked() {
     let own: Vec<bool> = told.last().unwrap().1.observed[1..].iter().map(|seen| seen.own).collect();
     assert_eq!(own, [true, true, false]);
     assert!(told[0].1.public);
+}
+
+// --- what routers forward -----------------------------------------------------------------------------------------
+
+fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
+    texts.iter().map(|text| endpoint(text)).collect()
+}
+
+#[test]
+fn what_a_router_forwards_is_passed_on_at_addresses_where_its_client_was_seen() {
+    let mut world = World::new();
+    let viewer = waiting_viewer(&mut world);
+    let claims = [
+        "203.0.113.9:41000",
+        "198.51.100.66:22",
+        "203.0.113.10:41000",
+        "203.0.113.9:0",
+        "192.168.1.1:80",
+        "203.0.113.9:41000",
+        "[2001:db8::9]:41000",
+    ];
+    world.send(viewer.main, &ToMain::Mapped { endpoints: endpoints(&claims) });
+    assert_eq!(world.main(&viewer), []);
+    let caster = world.client(CASTER_IP, Role::Caster, 1, &[]);
+    world.touch(&caster, Role::Caster);
+    let told = connects(&world.main(&caster));
+    assert_eq!(told[0].1.mapped, endpoints(&["203.0.113.9:41000"]), "nobody else's, and once");
+    assert_eq!(holes(&world.main(&viewer))[0].1.mapped, []);
+}
+
+#[test]
+fn mapped_endpoints_that_come_late_amend_the_introduction_and_replace_earlier_ones() {
+    let mut world = World::new();
+    let viewer = waiting_viewer(&mut world);
+    let caster = world.client(CASTER_IP, Role::Caster, 1, &[]);
+    world.touch(&caster, Role::Caster);
+    let (session, peer) = connects(&world.main(&caster)).remove(0);
+    assert_eq!((peer.mapped, holes(&world.main(&viewer)).len()), (vec![], 1));
+    for mapped in [endpoints(&["203.0.113.9:41000"]), endpoints(&["203.0.113.9:41001"])] {
+        world.send(viewer.main, &ToMain::Mapped { endpoints: mapped.clone() });
+        let told = connects(&world.main(&caster));
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].0, &told[0].1.mapped), (session, &mapped));
+    }
+    let mapped = endpoints(&["198.51.100.7:5000"]);
+    world.send(caster.main, &ToMain::Mapped { endpoints: mapped.clone() });
+    let told = holes(&world.main(&viewer));
+    assert_eq!((told[0].0, &told[0].1.mapped), (session, &mapped), "the viewer hears of the caster's");
+    assert_eq!(world.main(&caster), []);
+
+    // Ten seconds later it is over, for the viewer's and for the caster's.
+    world.advance(Duration::from_secs(10));
+    world.send(viewer.main, &ToMain::Mapped { endpoints: endpoints(&["203.0.113.9:41002"]) });
+    world.send(caster.main, &ToMain::Mapped { endpoints: endpoints(&["198.51.100.7:5001"]) });
+    assert_eq!((world.main(&caster), world.main(&viewer)), (vec![], vec![]));
+}
+
+#[test]
+fn only_a_login_says_what_is_forwarded_to_it() {
+    let mut world = World::new();
+    let stranger = world.connect(MAIN, "192.0.2.66:1");
+    world.send(stranger, &ToMain::Mapped { endpoints: endpoints(&["192.0.2.66:22"]) });
+    assert_eq!(world.read::<FromMain>(stranger), [refused(Refusal::BadRequest)]);
+    assert_eq!(world.end_of(stranger), Some(Closing::Flush));
 }
 
 // --- the moment to begin ------------------------------------------------------------------------------------------

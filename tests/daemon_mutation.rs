@@ -26,7 +26,7 @@ fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
     let room = rng.u8(0..3);
     let rendezvous = OwnerToken([room; 16]).rendezvous();
     let local_port = rng.u16(0..4);
-    match rng.u8(0..13) {
+    match rng.u8(0..15) {
         0 | 1 => {
             encode(&login(Role::Viewer, room, token, &["10.0.0.1:9", "[2001:db8::1]:9"][..rng.usize(0..3)]))
         }
@@ -38,6 +38,8 @@ fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
         8 => encode(&ToMain::Sample { token, local_port }),
         9 => encode(&ToAssist::Sample { token, local_port }),
         10 => encode(&ToMain::TestFilter),
+        11 => encode(&ToMain::Relay { token, session: SessionId(rng.u64(..)) }),
+        12 => encode(&ToMain::Mapped { endpoints: vec![endpoint("192.0.2.1:9"); rng.usize(0..10)] }),
         _ => encode(&ToAssist::ReqSrvDisconnect { token, local_port }),
     }
 }
@@ -62,6 +64,21 @@ fn mutate(rng: &mut fastrand::Rng, frame: &mut Vec<u8>) {
                 frame.remove(at);
             }
         }
+    }
+}
+
+/// A caster and a viewer who ask for a relay, both or only one of them: mutants meet its halves, too.
+fn relay(world: &mut World, rng: &mut fastrand::Rng, lines: &mut Vec<ConnId>) {
+    let viewer = world.client("192.0.2.1", Role::Viewer, 100, &[]);
+    let (assist, _) = world.touch(&viewer, Role::Viewer);
+    let caster = world.client("192.0.2.2", Role::Caster, 100, &[]);
+    let (request, _) = world.touch(&caster, Role::Caster);
+    lines.extend([viewer.main, caster.main, assist, request]);
+    let Some(&(session, _)) = holes(&world.main(&viewer)).last() else { return };
+    for client in [viewer, caster].iter().take(rng.usize(1..=2)) {
+        let conn = world.connect(MAIN, &addr(&client.ip, rng.u16(1024..)));
+        world.send(conn, &ToMain::Relay { token: client.token, session });
+        lines.push(conn);
     }
 }
 
@@ -99,13 +116,16 @@ fn bombard(seed: u64, cases: usize) {
     let mut limits = Limits { connections: MOST_CONNECTIONS + 4, ..Limits::default() };
     limits.accepts_per_address = limits.accepts_per_address.with_burst(100_000);
     limits.introductions_per_victim = limits.introductions_per_victim.with_burst(1000);
-    let mut world = World::with_limits(limits);
+    let mut world = World::relaying(limits);
     let mut lines: Vec<ConnId> = Vec::new();
-    let (mut most_logins, mut most_held) = (0, 0);
+    let (mut most_logins, mut most_held, mut relayed) = (0, 0, 0);
     for case in 0..cases {
         let context = || format!("seed {seed}, frame {case}");
         while lines.len() < MOST_CONNECTIONS / 2 || (lines.len() < MOST_CONNECTIONS && rng.u8(..) < 64) {
             open(&mut world, &mut rng, &mut lines);
+        }
+        if rng.u8(..) < 8 && lines.len() + 6 <= MOST_CONNECTIONS {
+            relay(&mut world, &mut rng, &mut lines);
         }
         let conn = lines[rng.usize(..lines.len())];
         let mut frame = right_frame(&mut rng);
@@ -127,13 +147,15 @@ fn bombard(seed: u64, cases: usize) {
         assert!(census.sources <= 8 + 2, "{}: {census:?}", context());
         most_logins = most_logins.max(census.logins);
         most_held = most_held.max(census.held);
+        relayed += census.relays;
+        assert!(census.halves + 2 * census.relays <= census.connections, "{}: {census:?}", context());
         if case % 1000 == 999 {
             lines.drain(..).for_each(|conn| hang_up(&mut world, conn));
             world.advance(Duration::from_secs(1));
             assert!(introduces(&mut world), "{}", context());
         }
     }
-    assert!(most_logins > 2 && most_held > 2, "seed {seed}: mutants meet real state");
+    assert!(most_logins > 2 && most_held > 2 && relayed > 100, "seed {seed}: mutants meet real state");
     lines.into_iter().for_each(|conn| hang_up(&mut world, conn));
     world.advance(Duration::from_secs(60));
     let census = world.daemon.broker().census();

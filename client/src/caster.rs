@@ -24,6 +24,7 @@ use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::{Cache, Unit};
 use punchcast::policy::Obstacle;
+use punchcast::portmap::Mapping;
 use punchcast::punch::Findings;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ClientEvent};
@@ -36,6 +37,21 @@ const RTMP: Room = Room(4);
 
 /// How much of the queue goes to the link before its answer (full or not) is heard.
 const PUMP: usize = 64 * 1024;
+
+/// What other threads tell a caster.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Of the source.
+    Source(SourceEvent),
+    /// What routers forward to the hole port: all of it, whenever it changes.
+    Mapped(Vec<Mapping>),
+}
+
+impl From<SourceEvent> for Message {
+    fn from(event: SourceEvent) -> Self {
+        Self::Source(event)
+    }
+}
 
 /// What a caster is made with.
 pub struct Config {
@@ -131,7 +147,11 @@ impl Caster {
 
     fn meeting_event(&mut self, now: Instant, event: meeting::Event) {
         match event {
-            meeting::Event::Opened(_) => {}
+            meeting::Event::Opened(addresses) => {
+                if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
+                    self.notice(Notice::HoleOpen { port });
+                }
+            }
             meeting::Event::Failed(addr, error) => {
                 self.end(now, false, format!("cannot open a port ({addr}): {error}"));
             }
@@ -160,6 +180,8 @@ impl Caster {
                     self.pump(now, conn);
                 }
             }
+            meeting::Event::KeyframeWanted(_) => self.notice(Notice::KeyframeWanted),
+            meeting::Event::Stamp(..) => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::NoLink(findings, obstacle) => self.no_link(now, findings, obstacle),
         }
@@ -292,13 +314,19 @@ impl Caster {
                 route.pump_at = Some(now);
                 break;
             }
-            let Some(unit) = route.queue.pop() else { break };
+            let Some((unit, since)) = route.queue.pop_dated() else { break };
             budget = budget.saturating_sub(unit.payload.len().max(1));
+            if unit.is_picture() {
+                self.meeting.stamp(conn, unit.timestamp, since);
+            }
             if let Err(error) = route.session.send_media(&unit) {
                 log::warn!("a unit of {} bytes cannot be sent: {error}", unit.payload.len());
                 continue;
             }
             self.meter.count(&unit);
+            if unit.is_picture() {
+                self.meter.age(now.saturating_duration_since(since));
+            }
             if unit.is_keyframe() && !self.sent_first {
                 self.sent_first = true;
                 let elapsed = now - self.began;
@@ -477,7 +505,7 @@ impl Caster {
 }
 
 impl App for Caster {
-    type Message = SourceEvent;
+    type Message = Message;
     type Notice = Notice;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
@@ -496,11 +524,18 @@ impl App for Caster {
         self.settle(now);
     }
 
-    fn handle_message(&mut self, now: Instant, message: SourceEvent) {
+    fn handle_message(&mut self, now: Instant, message: Message) {
         match message {
-            SourceEvent::Unit(unit) => self.offer(now, unit),
-            SourceEvent::Ended => self.end(now, true, "the source has ended".into()),
-            SourceEvent::Failed(why) => self.end(now, false, format!("the source failed: {why}")),
+            Message::Source(SourceEvent::Unit(unit)) => self.offer(now, unit),
+            Message::Source(SourceEvent::Ended) => self.end(now, true, "the source has ended".into()),
+            Message::Source(SourceEvent::Failed(why)) => {
+                self.end(now, false, format!("the source failed: {why}"));
+            }
+            Message::Mapped(_) if self.done => {}
+            Message::Mapped(mappings) => {
+                self.meeting.mapped(now, mappings.iter().map(|mapping| mapping.external).collect());
+                self.notice(Notice::Mapped(mappings));
+            }
         }
         self.settle(now);
     }

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod meeting;
 pub mod notice;
 pub mod page;
+pub mod portmap;
 pub mod rtmp_port;
 pub mod sink;
 pub mod source;

@@ -68,6 +68,8 @@ struct Line {
     open: Open,
     /// It leads through the daemon.
     relayed: Option<Relayed>,
+    /// What we know of how it formed.
+    ours: Facts,
     /// What the other end told of the connection; nothing before the proof.
     theirs: Facts,
     stage: Stage,
@@ -161,11 +163,41 @@ impl Meeting {
         self.settle(now);
     }
 
+    /// Routers forward these endpoints to our hole port: the other side is told, by way of the daemon.
+    pub fn mapped(&mut self, now: Instant, endpoints: Vec<Endpoint>) {
+        if let Some(agent) = &mut self.agent {
+            agent.set_mapped(endpoints);
+        }
+        self.settle(now);
+    }
+
+    /// Whether a peer said that its router forwards `endpoint` to it.
+    fn is_mapped(&self, endpoint: Endpoint) -> bool {
+        self.sessions.iter().any(|(_, peer)| peer.mapped.contains(&endpoint))
+    }
+
     /// Sends on the link's stream.
     pub fn send(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(line) = self.lines.get_mut(&conn) {
             // A channel that has ended in the meantime tells so by its own event.
             let _ = line.channel.send_stream(bytes);
+        }
+        self.drain_channel(now, conn);
+        self.settle(now);
+    }
+
+    /// Tells the viewer when the picture that is sent next was made (a caster only).
+    pub fn stamp(&mut self, conn: ConnId, timestamp: u32, made: Instant) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            // It leaves with what is sent next; a channel that has ended in the meantime tells so by its own event.
+            let _ = line.channel.stamp(timestamp, made);
+        }
+    }
+
+    /// Asks the caster for a keyframe (a viewer only).
+    pub fn want_keyframe(&mut self, now: Instant, conn: ConnId) {
+        if let Some(line) = self.lines.get_mut(&conn) {
+            let _ = line.channel.want_keyframe();
         }
         self.drain_channel(now, conn);
         self.settle(now);
@@ -397,12 +429,14 @@ impl Meeting {
         };
         let local = self.own.iter().find(family).map_or(bound, |own| own.addr());
         let peer = self.sessions.iter().rev().map(|(_, peer)| peer).find(|peer| knows(peer, remote));
-        let own_ip_of_peer = target.origin != Origin::Observed && remote.reach() == Reach::Global;
+        let own_ip_of_peer =
+            !matches!(target.origin, Origin::Observed | Origin::Mapped) && remote.reach() == Reach::Global;
         let theirs =
             Facts { public: own_ip_of_peer || peer.is_some_and(|peer| peer.public), ..Facts::default() };
         let ours = Facts {
             dialled: true,
             public: Endpoint::new(local).reach() == Reach::Global,
+            mapped: self.is_mapped(remote),
             ..Facts::default()
         };
         let rung = if is_lan(local.into(), remote) { Rung::Lan } else { rung(self.role(), ours, theirs) };
@@ -425,12 +459,14 @@ impl Meeting {
 
     /// Begins the proof on a connection.
     fn prove(&mut self, now: Instant, open: Open, relayed: Option<Relayed>) {
+        let ours = facts(&open, self.is_mapped(open.remote), self.run);
         let channel = match &self.secrets {
-            Secrets::Caster(secrets) => Channel::caster(now, secrets, facts(&open, self.run)),
-            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, facts(&open, self.run)),
+            Secrets::Caster(secrets) => Channel::caster(now, secrets, ours),
+            Secrets::Viewer(secrets) => Channel::viewer(now, secrets, ours),
         };
         let (theirs, stage) = (Facts::default(), Stage::AtDoor);
-        self.lines.insert(open.conn, Line { channel, open, relayed, theirs, stage, since: now, rtt: None });
+        let line = Line { channel, open, relayed, ours, theirs, stage, since: now, rtt: None };
+        self.lines.insert(open.conn, line);
         self.drain_channel(now, open.conn);
     }
 
@@ -487,6 +523,8 @@ impl Meeting {
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
+            link::Event::KeyframeWanted => self.event(Event::KeyframeWanted(conn)),
+            link::Event::Stamp { timestamp, made } => self.event(Event::Stamp(conn, timestamp, made)),
             link::Event::Rtt(rtt) => {
                 line.rtt = Some(rtt);
                 if line.stage == Stage::Linked {
@@ -556,7 +594,7 @@ impl Meeting {
     fn linked(&mut self, now: Instant, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
-        let (open, theirs, rtt, relayed) = (line.open, line.theirs, line.rtt, line.relayed);
+        let (open, ours, theirs, rtt, relayed) = (line.open, line.ours, line.theirs, line.rtt, line.relayed);
         match (self.role(), &relayed) {
             // The direct ways are tried on.
             (Role::Caster, Some(_)) => {
@@ -575,7 +613,7 @@ impl Meeting {
         }
         let rung = match relayed {
             Some(_) => Rung::Relayed,
-            None => rung(self.role(), facts(&open, self.run), theirs),
+            None => rung(self.role(), ours, theirs),
         };
         let obstacle = relayed.map(|relayed| relayed.obstacle);
         let link =

@@ -9,6 +9,7 @@ use punchcast::app::NetOp;
 use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
+use punchcast::portmap::Mapping;
 use punchcast::rendezvous::agent;
 use punchcast::wire::message::{Refusal, Role};
 use serde_json::{Value, json};
@@ -28,6 +29,13 @@ pub enum Notice {
         /// Where the RTMP port is.
         rtmp: Option<SocketAddr>,
     },
+    /// The hole port is bound (for the program alone: a router can be asked to forward it).
+    HoleOpen {
+        /// Which it is.
+        port: u16,
+    },
+    /// What routers forward to the hole port is another than before: all of it.
+    Mapped(Vec<Mapping>),
     /// The rendezvous tells something.
     Rendezvous(agent::Event),
     /// The daemon named a peer.
@@ -166,6 +174,12 @@ impl Notice {
                 json!({"event": "ready", "ticket": ticket, "page": page, "rtmp": rtmp.map(|addr| addr.to_string())})
             }
             Self::Rendezvous(event) => rendezvous_json(event)?,
+            Self::Mapped(mappings) => json!({
+                "event": "mapped",
+                "mappings": mappings.iter().map(|mapping| json!({
+                    "protocol": mapping.protocol.to_string(), "endpoint": mapping.external.to_string(),
+                })).collect::<Vec<_>>(),
+            }),
             Self::Peer { id } => json!({"event": "peer", "id": id.to_string()}),
             Self::Attempt { rung, local, remote } => json!({
                 "event": "attempt", "rung": rung.to_string(),
@@ -190,13 +204,14 @@ impl Notice {
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
-                "age_ms_p50": null, "age_ms_p99": null,
+                "age_ms_p50": stats.counts.age_p50.map(millis), "age_ms_p99": stats.counts.age_p99.map(millis),
                 "rung": stats.rung.to_string(), "rtt_ms": stats.rtt.map(millis),
             }),
             Self::Lost { why } => json!({"event": "lost", "why": why}),
             Self::CastEnded => json!({"event": "cast-end"}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
-            Self::StreamStarted
+            Self::HoleOpen { .. }
+            | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
             | Self::KeyframeWanted
@@ -209,6 +224,12 @@ impl Notice {
     pub fn to_talk(&self) -> Option<String> {
         Some(match self {
             Self::Rendezvous(event) => rendezvous_talk(event)?,
+            Self::Mapped(mappings) => match mappings.first() {
+                Some(Mapping { protocol, external }) => {
+                    format!("the router forwards {external} to this host ({protocol})")
+                }
+                None => "the router forwards no port any more".into(),
+            },
             Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
             Self::Link { link, elapsed, moves } => {
                 let rtt =
@@ -239,6 +260,7 @@ impl Notice {
             Self::CastEnded => "the cast is over".into(),
             Self::Report(report) => report.to_string(),
             Self::Ready { .. }
+            | Self::HoleOpen { .. }
             | Self::Peer { .. }
             | Self::StreamStarted
             | Self::Unit(_)

@@ -13,12 +13,13 @@ use crate::meeting::{self, Link, Meeting};
 use crate::notice::{Notice, Report, Stats};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use crate::stats::Meter;
+use crate::stats::{Meter, Stamps};
 use crate::unread::Unread;
 use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
 use punchcast::id::ClientId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::Unit;
+use punchcast::portmap::Mapping;
 use punchcast::punch::schedule::ATTEMPT_TIME;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ServerEvent, ServerSession, StreamId};
@@ -68,6 +69,7 @@ struct Cast {
     seen_first: bool,
     began: Instant,
     unread: Unread,
+    stamps: Stamps,
 }
 
 /// The link that the cast moves to: its units wait until all of the old link have come.
@@ -160,7 +162,7 @@ impl Viewer {
             } else if let Some(output) = self.page.as_mut().and_then(Page::poll_output) {
                 match output {
                     PageOutput::Net(op) => self.net(op),
-                    PageOutput::Event(event) => self.page_event(event),
+                    PageOutput::Event(event) => self.page_event(now, event),
                 }
             } else if let Some(output) = self.port.as_mut().and_then(RtmpPort::poll_output) {
                 match output {
@@ -189,6 +191,12 @@ impl Viewer {
                     cast.heard = now;
                 }
             }
+            meeting::Event::Stamp(conn, timestamp, made) => {
+                if let Some(cast) = self.cast_on(conn) {
+                    cast.stamps.note(timestamp, made);
+                }
+            }
+            meeting::Event::KeyframeWanted(_) => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::Backlogged(conn) => {
                 if let Some(cast) = self.cast_on(conn) {
@@ -213,6 +221,9 @@ impl Viewer {
     }
 
     fn opened(&mut self, addresses: Vec<punchcast::endpoint::Endpoint>) {
+        if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
+            self.notice(Notice::HoleOpen { port });
+        }
         let ticket = self.identity.ticket(self.server.clone(), addresses);
         if let Some(mut config) = self.page_config.take() {
             config.ticket_link = ticket.to_string();
@@ -301,6 +312,7 @@ impl Viewer {
             seen_first: moves,
             began,
             unread: Unread::default(),
+            stamps: Stamps::default(),
         };
         if let Some(next) = self.next.take() {
             self.meeting.end(now, next.cast.link.conn, Bye::NotChosen);
@@ -441,6 +453,11 @@ impl Viewer {
 
     fn unit(&mut self, now: Instant, unit: Unit) {
         self.meter.count(&unit);
+        if unit.is_picture()
+            && let Some(made) = self.cast.as_mut().and_then(|cast| cast.stamps.take(unit.timestamp))
+        {
+            self.meter.age(now.saturating_duration_since(made));
+        }
         if let Some(cast) = self.cast.as_mut()
             && !cast.seen_first
             && unit.is_keyframe()
@@ -499,16 +516,18 @@ impl Viewer {
         self.outputs.push_back(Output::Exit);
     }
 
-    fn page_event(&mut self, event: PageEvent) {
+    fn page_event(&mut self, now: Instant, event: PageEvent) {
         match event {
             PageEvent::Listening { local } => {
                 self.doors.page = Some(local);
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            // The next keyframe comes when its encoder makes one: our own every two seconds at the latest, a published stream as
-            // its program is set. Asking the caster for one sooner needs a message that the link does not have.
-            PageEvent::KeyframeWanted => {}
+            PageEvent::KeyframeWanted => {
+                if let Some(cast) = &self.cast {
+                    self.meeting.want_keyframe(now, cast.link.conn);
+                }
+            }
         }
     }
 
@@ -555,7 +574,8 @@ impl Viewer {
 }
 
 impl App for Viewer {
-    type Message = ();
+    /// What routers forward to the hole port: all of it, whenever it changes.
+    type Message = Vec<Mapping>;
     type Notice = Notice;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
@@ -576,7 +596,11 @@ impl App for Viewer {
         self.settle(now);
     }
 
-    fn handle_message(&mut self, _now: Instant, _message: ()) {}
+    fn handle_message(&mut self, now: Instant, mappings: Vec<Mapping>) {
+        self.meeting.mapped(now, mappings.iter().map(|mapping| mapping.external).collect());
+        self.notice(Notice::Mapped(mappings));
+        self.settle(now);
+    }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.meeting.handle_timeout(now);

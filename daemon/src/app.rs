@@ -19,6 +19,8 @@ pub struct Config {
     /// The second address of this host, where mappings are seen, too, and from where clients' filtering is tested. Not
     /// "any": it must differ from the address under which clients know the daemon.
     pub alternate: Option<SocketAddr>,
+    /// Whether links that cannot be made directly are relayed.
+    pub relay: bool,
     /// What is allowed.
     pub limits: Limits,
 }
@@ -37,6 +39,7 @@ impl Default for Config {
             main: SocketAddr::new(any, Self::MAIN_PORT),
             assist: SocketAddr::new(any, Self::ASSIST_PORT),
             alternate: None,
+            relay: false,
             limits: Limits::default(),
         }
     }
@@ -134,11 +137,15 @@ impl Daemon {
     /// A daemon that begins by binding its listeners. Names of clients and sessions are drawn from `seed`.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
-        let Config { main, assist, alternate, limits } = config;
+        let Config { main, assist, alternate, relay, limits } = config;
         let mut outbox = VecDeque::from([listen(MAIN, main), listen(ASSIST, assist)]);
         outbox.extend(alternate.map(|addr| listen(ALTERNATE, addr)));
+        let mut broker = Broker::new(limits, seed);
+        if relay {
+            broker.offer_relay();
+        }
         Self {
-            broker: Broker::new(limits, seed),
+            broker,
             main: Listener::Asked,
             assist: Listener::Asked,
             alternate: alternate.map(|_| Listener::Asked),

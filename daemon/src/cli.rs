@@ -2,14 +2,16 @@
 
 use crate::app::Config;
 use lexopt::prelude::*;
-use punchcast::rendezvous::limits::Limits;
+use punchcast::rendezvous::limits::{Limits, MEGABYTE};
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-punchcastd introduces Punchcast casters to viewers. No picture passes through it.
+punchcastd introduces Punchcast casters to viewers. No picture passes through it,
+unless --relay is on, and then encrypted from end to end.
 
 Usage: punchcastd [OPTIONS]
 
@@ -18,6 +20,8 @@ Options:
   --assist ADDR[:PORT]    where their mappings are seen   [default: [::]:8000]
   --alternate ADDR[:PORT] a second address of this host, on which mappings are
                           seen, too: clients learn more of their NATs  [port: 8000]
+  --relay on|off          pass on the encrypted links of those who cannot be connected
+                          directly, within the relay limits         [default: off]
   --limit NAME=N          change a limit (repeatable); see below
   --help                  print this and end
   --version               print the version and end
@@ -35,6 +39,13 @@ Limits, with their defaults:
   introductions-per-victim=3       within 10 s, to viewers there
   requests-per-caster=5            within 1 s
   casters=16                       in one rendezvous
+With --relay on:
+  relays=64                        at one time
+  relays-per-address=4             at one time, at either end
+  relay-megabytes=2048             in one relay, both directions together
+  relay-minutes=60                 of one relay
+  relay-kilobytes-per-second=2500  in each direction of one relay
+  relay-megabytes-per-hour=4096    for one address, all its relays together
 
 Exit status: 0 ended by SIGINT or SIGTERM, 1 could not listen, 2 usage.
 ";
@@ -96,6 +107,7 @@ where
                 }
                 config.alternate = Some(alternate);
             }
+            Long("relay") => config.relay = switch("--relay", &parser.value()?.string()?)?,
             Long("limit") => limit(&mut config.limits, &parser.value()?.string()?)?,
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("version") | Short('V') => return Ok(Command::Version),
@@ -103,6 +115,14 @@ where
         }
     }
     Ok(Command::Serve(config))
+}
+
+fn switch(option: &str, text: &str) -> Result<bool, UsageError> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(UsageError(format!("{option}: '{text}' is neither on nor off"))),
+    }
 }
 
 /// `ADDR:PORT`, or `ADDR` with the scheme's port.
@@ -138,6 +158,15 @@ fn limit(limits: &mut Limits, text: &str) -> Result<(), UsageError> {
             limits.requests_per_caster = limits.requests_per_caster.with_burst(number);
         }
         "casters" => limits.casters = number as usize,
+        "relays" => limits.relays = number as usize,
+        "relays-per-address" => limits.relays_per_address = number,
+        "relay-megabytes" => limits.relay_bytes = u64::from(number) * MEGABYTE,
+        "relay-minutes" => limits.relay_time = Duration::from_secs(u64::from(number) * 60),
+        "relay-kilobytes-per-second" => {
+            let millis = u64::try_from(limits.relay_pace.within.as_millis()).unwrap_or(u64::MAX);
+            limits.relay_pace.bytes = u64::from(number) * millis;
+        }
+        "relay-megabytes-per-hour" => limits.relay_allowance.bytes = u64::from(number) * MEGABYTE,
         _ => return Err(UsageError(format!("--limit: there is no limit '{name}'"))),
     }
     Ok(())
@@ -191,6 +220,17 @@ mod tests {
         let config = serve(&["--limit", "casters=3", "--limit=accepts-per-address=6400"]);
         assert_eq!(config.limits.casters, 3);
         assert_eq!(config.limits.accepts_per_address.burst, 6400);
+        let config = serve(&["--limit=relay-kilobytes-per-second=100", "--limit=relay-minutes=2"]);
+        assert_eq!(config.limits.relay_pace.bytes, 50_000, "in half a second");
+        assert_eq!(config.limits.relay_time, Duration::from_secs(120));
+    }
+
+    #[test]
+    fn the_relay_is_off_unless_it_is_switched_on() {
+        assert!(!serve(&[]).relay);
+        assert!(serve(&["--relay", "on"]).relay);
+        assert!(!serve(&["--relay=on", "--relay=off"]).relay);
+        assert!(refusal(&["--relay", "yes"]).contains("'yes'"));
     }
 
     #[test]
@@ -198,10 +238,10 @@ mod tests {
         let named = HELP.lines().skip_while(|line| !line.starts_with("Limits")).skip(1);
         let args: Vec<&str> = named
             .take_while(|line| !line.is_empty())
-            .filter_map(|line| line.split_whitespace().next())
+            .filter_map(|line| line.split_whitespace().next().filter(|word| word.contains('=')))
             .flat_map(|limit| ["--limit", limit])
             .collect();
-        assert_eq!(args.len(), 16);
+        assert_eq!(args.len(), 28);
         assert_eq!(serve(&args).limits, Limits::default());
     }
 

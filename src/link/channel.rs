@@ -1,5 +1,6 @@
 //! One connection's secure channel: states, deadlines, records.
 
+use super::clock::PeerClock;
 use super::keys::{CasterSecrets, ViewerSecrets};
 use super::noise::{self, MESSAGE_LEN, Pending, Transport};
 use super::record::{
@@ -31,6 +32,10 @@ pub const SPARE_TIME: Duration = Duration::from_secs(30);
 /// not fill our send queue with answers.
 pub const PONGS_PER_SECOND: u8 = 8;
 
+/// How many requests for a keyframe in one second are told. A keyframe costs as much as a dozen other pictures, and a
+/// viewer whose decoder stumbles at each of them is not helped by more.
+pub const KEYFRAMES_PER_SECOND: u8 = 4;
+
 /// Pings on the way whose time of sending is remembered: as many as fit into [`SILENCE`].
 const PINGS_KEPT: usize = (SILENCE.as_secs() / PING_EVERY.as_secs()) as usize;
 
@@ -60,14 +65,40 @@ enum State {
 
 struct Open {
     transport: Transport,
+    /// Ours is the caster's end.
+    casts: bool,
     stage: Stage,
     heard: Instant,
     ping_at: Instant,
     next_ping: u64,
     /// Pings under way, oldest first.
     pings: VecDeque<(u64, Instant)>,
-    /// Since when, and how many, pings have been answered.
-    pongs: (Instant, u8),
+    pongs: Quota,
+    keyframes: Quota,
+    /// Our clock's zero.
+    epoch: Instant,
+    theirs: PeerClock,
+}
+
+/// So many in a second.
+struct Quota {
+    since: Instant,
+    used: u8,
+}
+
+impl Quota {
+    const fn new(now: Instant) -> Self {
+        Self { since: now, used: 0 }
+    }
+
+    fn take(&mut self, now: Instant, most: u8) -> bool {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self::new(now);
+        }
+        let allowed = self.used < most;
+        self.used += u8::from(allowed);
+        allowed
+    }
 }
 
 /// Only a viewer waits for a nomination; a caster decides when.
@@ -236,6 +267,41 @@ impl Channel {
         Ok(())
     }
 
+    /// Tells the viewer when the picture that is sent next was made: before its bytes go to [`Self::send_stream`].
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::NotOpen`] unless the link is nominated, and at a viewer's end.
+    pub fn stamp(&mut self, timestamp: u32, made: Instant) -> Result<(), LinkError> {
+        let (open, outbox) = self.nominated(true)?;
+        let clock = open.clock(made);
+        open.send(Control::Stamp(timestamp, clock), outbox)
+    }
+
+    /// Asks the caster for a keyframe.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::NotOpen`] unless the link is nominated, and at a caster's end.
+    pub fn want_keyframe(&mut self) -> Result<(), LinkError> {
+        let (open, outbox) = self.nominated(false)?;
+        open.send(Control::WantKeyframe, outbox)
+    }
+
+    /// The open channel of a nominated link, if ours is that end.
+    fn nominated(&mut self, casts: bool) -> Result<(&mut Open, &mut Vec<u8>), LinkError> {
+        match &mut self.state {
+            State::Open(open) if open.stage == Stage::Nominated && open.casts == casts => {
+                Ok((open, &mut self.outbox))
+            }
+            State::Open(_)
+            | State::Greeting { .. }
+            | State::Calling { .. }
+            | State::Proving { .. }
+            | State::Ended => Err(LinkError::NotOpen),
+        }
+    }
+
     /// Ends the channel on purpose; an established peer is told. What is in the output is still to be sent. No
     /// [`Event::Ended`] follows.
     pub fn end(&mut self, bye: Bye) {
@@ -340,6 +406,8 @@ impl Channel {
                 };
                 let mut open = Open::new(now, *transport, Stage::Waiting { until: now + SPARE_TIME });
                 open.pong(now, number, &mut self.outbox)?;
+                // The caster's clock is wanted before its first picture.
+                open.ping(now, &mut self.outbox)?;
                 self.open(open, theirs, now.saturating_duration_since(sent));
                 Ok(())
             }
@@ -387,12 +455,16 @@ impl Open {
     fn new(now: Instant, transport: Transport, stage: Stage) -> Self {
         Self {
             transport,
+            casts: stage == Stage::Deciding,
             stage,
             heard: now,
             ping_at: now + PING_EVERY,
             next_ping: 0,
             pings: VecDeque::new(),
-            pongs: (now, 0),
+            pongs: Quota::new(now),
+            keyframes: Quota::new(now),
+            epoch: now,
+            theirs: PeerClock::default(),
         }
     }
 
@@ -413,14 +485,15 @@ impl Open {
     }
 
     fn pong(&mut self, now: Instant, number: u64, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
-        if now.saturating_duration_since(self.pongs.0) >= Duration::from_secs(1) {
-            self.pongs = (now, 0);
-        }
-        if self.pongs.1 == PONGS_PER_SECOND {
+        if !self.pongs.take(now, PONGS_PER_SECOND) {
             return Ok(());
         }
-        self.pongs.1 += 1;
-        self.send(Control::Pong(number), outbox)
+        self.send(Control::Pong(number, self.clock(now)), outbox)
+    }
+
+    /// Our clock at `at`, in microseconds.
+    fn clock(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
     }
 
     fn take_control(
@@ -435,17 +508,23 @@ impl Open {
                 Ok(Some(Event::Nominated))
             }
             (Control::Ping(number), _) => self.pong(now, number, outbox).map(|()| None),
-            (Control::Pong(number), _) => Ok(self.rtt(now, number).map(Event::Rtt)),
-            (Control::Nominate, Stage::Deciding | Stage::Nominated) | (Control::Bye(_), _) => {
-                Err(LinkError::Malformed)
+            (Control::Pong(number, clock), _) => Ok(self.rtt(now, number, clock).map(Event::Rtt)),
+            (Control::WantKeyframe, Stage::Nominated) if self.casts => {
+                Ok(self.keyframes.take(now, KEYFRAMES_PER_SECOND).then_some(Event::KeyframeWanted))
             }
+            (Control::Stamp(timestamp, clock), Stage::Nominated) if !self.casts => {
+                Ok(self.theirs.ours(clock).map(|made| Event::Stamp { timestamp, made }))
+            }
+            (Control::Nominate, Stage::Deciding | Stage::Nominated)
+            | (Control::WantKeyframe | Control::Stamp(..) | Control::Bye(_), _) => Err(LinkError::Malformed),
         }
     }
 
     /// The time since the ping that `number` answers; older ones were not answered and never will be.
-    fn rtt(&mut self, now: Instant, number: u64) -> Option<Duration> {
+    fn rtt(&mut self, now: Instant, number: u64, clock: u64) -> Option<Duration> {
         let at = self.pings.iter().position(|&(sent, _)| sent == number)?;
         let (_, sent) = self.pings.drain(..=at).next_back()?;
+        self.theirs.note(sent, now, clock);
         Some(now.saturating_duration_since(sent))
     }
 }

@@ -52,6 +52,7 @@
 //! ```
 
 mod channel;
+mod clock;
 mod door;
 mod keys;
 mod noise;
@@ -60,7 +61,9 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use channel::{Channel, HANDSHAKE_TIME, PING_EVERY, PONGS_PER_SECOND, SILENCE, SPARE_TIME};
+pub use channel::{
+    Channel, HANDSHAKE_TIME, KEYFRAMES_PER_SECOND, PING_EVERY, PONGS_PER_SECOND, SILENCE, SPARE_TIME,
+};
 pub use door::{Admission, Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
 pub use keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};
 pub use noise::REKEY_EVERY;
@@ -68,7 +71,7 @@ pub use record::{Bye, MAX_RECORD, STREAM_CHUNK};
 
 use bytes::Bytes;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a [`Channel`] asks of its application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,15 @@ pub enum Event {
     /// The time there and back, measured by the handshake first and then by each `Ping`. Includes what waits in
     /// the send queues of both ends.
     Rtt(Duration),
+    /// The viewer cannot go on without a keyframe (told to the caster only, [`KEYFRAMES_PER_SECOND`] times a second at most).
+    KeyframeWanted,
+    /// When the next picture of the stream was made (told to the viewer only). Not before the first answer to a ping.
+    Stamp {
+        /// The picture's timestamp in the stream, milliseconds.
+        timestamp: u32,
+        /// When it was made, by our clock. Off by half a round trip at most, and by less where both ways take as long.
+        made: Instant,
+    },
     /// The channel is over, once, and not by [`Channel::end`].
     Ended(EndReason),
 }
@@ -107,6 +119,8 @@ pub struct Facts {
     pub lan: bool,
     /// Nobody had seen the endpoint that we dialled.
     pub predicted: bool,
+    /// The endpoint that we dialled is one that the peer's router forwards to it.
+    pub mapped: bool,
     /// A random number of this run of the program: a link that is made again is known for the same caster's.
     pub run: u64,
 }
@@ -119,7 +133,8 @@ impl Facts {
         let bits = self.dialled as u8
             | (self.public as u8) << 1
             | (self.lan as u8) << 2
-            | (self.predicted as u8) << 3;
+            | (self.predicted as u8) << 3
+            | (self.mapped as u8) << 4;
         let [a, b, c, d, e, f, g, h] = self.run.to_be_bytes();
         [bits, a, b, c, d, e, f, g, h]
     }
@@ -132,6 +147,7 @@ impl Facts {
             public: bits & 2 != 0,
             lan: bits & 4 != 0,
             predicted: bits & 8 != 0,
+            mapped: bits & 16 != 0,
             run: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
         }
     }

@@ -7,7 +7,8 @@
 //!  decrypted      ┌──────┬───────────────────────────────────────┐
 //!                 │ kind │ 0: control  1: at least 1 stream byte │
 //!                 └──────┴───────────────────────────────────────┘
-//!  control        01 Nominate · 02 Ping (u64) · 03 Pong (u64) · 04 Bye (u8)
+//!  control        01 Nominate · 02 Ping (u64) · 03 Pong (u64, u64) · 04 Bye (u8) · 05 WantKeyframe
+//!                 06 Stamp (u32, u64)
 //! ```
 
 use super::LinkError;
@@ -43,6 +44,11 @@ const NOMINATE: u8 = 1;
 const PING: u8 = 2;
 const PONG: u8 = 3;
 const BYE: u8 = 4;
+const WANT_KEYFRAME: u8 = 5;
+const STAMP: u8 = 6;
+
+/// The longest control message with its kind.
+const CONTROL_LEN: usize = 18;
 
 /// A control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,39 +57,64 @@ pub(super) enum Control {
     Nominate,
     /// Answer with the same number.
     Ping(u64),
-    /// The answer.
-    Pong(u64),
+    /// The answer: the number, and the sender's clock in microseconds.
+    Pong(u64, u64),
     /// The end, on purpose.
     Bye(Bye),
+    /// The viewer cannot go on without a keyframe.
+    WantKeyframe,
+    /// The next picture of the stream has this timestamp (milliseconds), and was made when the sender's clock showed
+    /// so many microseconds.
+    Stamp(u32, u64),
 }
 
 impl Control {
     /// Reads what follows the kind. Exact lengths only.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, LinkError> {
         let (&tag, rest) = bytes.split_first().ok_or(LinkError::Malformed)?;
-        let number = || rest.try_into().map(u64::from_be_bytes).map_err(|_| LinkError::Malformed);
+        let number =
+            |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).map_err(|_| LinkError::Malformed);
         match (tag, rest) {
             (NOMINATE, []) => Ok(Self::Nominate),
-            (PING, _) => Ok(Self::Ping(number()?)),
-            (PONG, _) => Ok(Self::Pong(number()?)),
+            (PING, _) => Ok(Self::Ping(number(rest)?)),
+            (PONG, rest) => {
+                let (first, clock) = rest.split_at_checked(8).ok_or(LinkError::Malformed)?;
+                Ok(Self::Pong(number(first)?, number(clock)?))
+            }
+            (WANT_KEYFRAME, []) => Ok(Self::WantKeyframe),
+            (STAMP, rest) => {
+                let (timestamp, clock) = rest.split_first_chunk().ok_or(LinkError::Malformed)?;
+                Ok(Self::Stamp(u32::from_be_bytes(*timestamp), number(clock)?))
+            }
             (BYE, &[code]) => Ok(Self::Bye(Bye::from_code(code))),
             _ => Err(LinkError::Malformed),
         }
     }
 
     /// The whole plain record, in the first bytes of an array, and their number.
-    pub(super) fn encode(self) -> ([u8; 10], usize) {
-        let mut plain = [0; 10];
+    pub(super) fn encode(self) -> ([u8; CONTROL_LEN], usize) {
+        let mut plain = [0; CONTROL_LEN];
         plain[0] = CONTROL;
         let (tag, len) = match self {
             Self::Nominate => (NOMINATE, 2),
-            Self::Ping(number) | Self::Pong(number) => {
-                plain[2..].copy_from_slice(&number.to_be_bytes());
-                (if matches!(self, Self::Ping(_)) { PING } else { PONG }, 10)
+            Self::Ping(number) => {
+                plain[2..10].copy_from_slice(&number.to_be_bytes());
+                (PING, 10)
+            }
+            Self::Pong(number, clock) => {
+                plain[2..10].copy_from_slice(&number.to_be_bytes());
+                plain[10..].copy_from_slice(&clock.to_be_bytes());
+                (PONG, 18)
             }
             Self::Bye(bye) => {
                 plain[2] = bye.code();
                 (BYE, 3)
+            }
+            Self::WantKeyframe => (WANT_KEYFRAME, 2),
+            Self::Stamp(timestamp, clock) => {
+                plain[2..6].copy_from_slice(&timestamp.to_be_bytes());
+                plain[6..14].copy_from_slice(&clock.to_be_bytes());
+                (STAMP, 14)
             }
         };
         plain[1] = tag;
@@ -151,7 +182,13 @@ mod tests {
 
     #[test]
     fn every_control_message_survives_its_encoding() {
-        let messages = [Control::Nominate, Control::Ping(7), Control::Pong(u64::MAX)];
+        let messages = [
+            Control::Nominate,
+            Control::Ping(7),
+            Control::Pong(u64::MAX, 3),
+            Control::WantKeyframe,
+            Control::Stamp(u32::MAX, 9),
+        ];
         let byes = (0..=u8::MAX).map(|code| Control::Bye(Bye::from_code(code)));
         for message in messages.into_iter().chain(byes) {
             let (plain, len) = message.encode();
@@ -163,7 +200,9 @@ mod tests {
 
     #[test]
     fn unknown_and_overlong_control_messages_are_refused() {
-        for bytes in [&[][..], &[0], &[5], &[255, 1], &[1, 0], &[2; 10], &[4, 0, 0]] {
+        for bytes in
+            [&[][..], &[0], &[7], &[255, 1], &[1, 0], &[2; 10], &[3; 16], &[4, 0, 0], &[5, 0], &[6; 14]]
+        {
             assert_eq!(Control::parse(bytes), Err(LinkError::Malformed), "{bytes:?}");
         }
     }

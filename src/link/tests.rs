@@ -112,7 +112,11 @@ fn a_link_is_made_and_carries_both_streams_in_any_split() {
             pair.caster_events,
             [Event::Established(Facts::default()), Event::Rtt(Duration::ZERO), Event::Rtt(Duration::ZERO)]
         );
-        assert_eq!(pair.viewer_events, [Event::Established(Facts::default()), Event::Rtt(Duration::ZERO)]);
+        // The proof's round trip, and that of the viewer's first ping, which tells it the caster's clock.
+        assert_eq!(
+            pair.viewer_events,
+            [Event::Established(Facts::default()), Event::Rtt(Duration::ZERO), Event::Rtt(Duration::ZERO)]
+        );
         pair.viewer_events.clear();
         pair.caster_events.clear();
         pair.caster.nominate().unwrap();
@@ -200,7 +204,7 @@ fn a_flood_of_pings_is_not_answered_without_end() {
         answered += pong.len();
         pair.caster.handle_input(at, &pong).unwrap();
     }
-    assert_eq!(answered, usize::from(PONGS_PER_SECOND - 1) * 28);
+    assert_eq!(answered, usize::from(PONGS_PER_SECOND - 1) * 36);
 }
 
 #[test]
@@ -259,4 +263,37 @@ fn a_goodbye_before_the_proof_says_nothing() {
     pair.viewer.end(Bye::Busy);
     assert_eq!(drain(&mut pair.caster), (Vec::new(), Vec::new()));
     assert_eq!(drain(&mut pair.viewer), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_stamp_arrives_in_the_viewers_time_and_a_wish_for_a_keyframe_at_the_caster() {
+    let mut pair = Pair::new();
+    pair.settle(usize::MAX);
+    pair.caster.nominate().unwrap();
+    pair.settle(usize::MAX);
+    (pair.caster_events, pair.viewer_events) = (Vec::new(), Vec::new());
+    let made = pair.now;
+    pair.now += Duration::from_millis(70);
+    pair.caster.stamp(33, made).unwrap();
+    pair.caster.send_stream(b"picture").unwrap();
+    for _ in 0..10 {
+        pair.viewer.want_keyframe().unwrap();
+    }
+    pair.settle(usize::MAX);
+    // Both have the same clock here, and the way takes no time.
+    let stamp = Event::Stamp { timestamp: 33, made };
+    assert_eq!(pair.viewer_events, [stamp, Event::Stream(Bytes::from_static(b"picture"))]);
+    assert_eq!(pair.caster_events, vec![Event::KeyframeWanted; usize::from(KEYFRAMES_PER_SECOND)]);
+}
+
+#[test]
+fn only_a_caster_stamps_and_only_a_viewer_wants_keyframes() {
+    let mut pair = Pair::new();
+    pair.settle(usize::MAX);
+    assert_eq!(pair.caster.stamp(0, pair.now), Err(LinkError::NotOpen), "before the nomination");
+    assert_eq!(pair.viewer.want_keyframe(), Err(LinkError::NotOpen));
+    pair.caster.nominate().unwrap();
+    pair.settle(usize::MAX);
+    assert_eq!(pair.caster.want_keyframe(), Err(LinkError::NotOpen));
+    assert_eq!(pair.viewer.stamp(0, pair.now), Err(LinkError::NotOpen));
 }

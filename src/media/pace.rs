@@ -110,11 +110,16 @@ impl Queue {
 
     /// The next unit to send.
     pub fn pop(&mut self) -> Option<Unit> {
+        self.pop_dated().map(|(unit, _)| unit)
+    }
+
+    /// The next unit to send, and when it came.
+    pub fn pop_dated(&mut self) -> Option<(Unit, Instant)> {
         let lanes = [&mut self.pictures, &mut self.sound, &mut self.rest];
         let first = |lane: &&mut VecDeque<Waiting>| lane.front().map_or(u64::MAX, |waiting| waiting.place);
-        let unit = lanes.into_iter().min_by_key(first)?.pop_front()?.unit;
+        let Waiting { unit, since, .. } = lanes.into_iter().min_by_key(first)?.pop_front()?;
         self.bytes -= unit.payload.len();
-        Some(unit)
+        Some((unit, since))
     }
 
     /// Forgets everything, for a new connection that begins with its own keyframe.

@@ -41,6 +41,12 @@ impl Unit {
         self.kind == Kind::Video && picture && (first >> 4) & 0x7 == 1
     }
 
+    /// Whether this is video other than a sequence header.
+    #[must_use]
+    pub fn is_picture(&self) -> bool {
+        self.kind == Kind::Video && !self.is_sequence_header()
+    }
+
     /// Whether this unit configures a decoder: AVC or AAC sequence header, Enhanced RTMP `SequenceStart`.
     #[must_use]
     pub fn is_sequence_header(&self) -> bool {

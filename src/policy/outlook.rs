@@ -65,6 +65,21 @@ pub enum Outlook {
     Unknown,
 }
 
+impl Outlook {
+    /// The same with a router that forwards a port on request. That is no better than to be dialled at a mapping that lasts,
+    /// and better than any guess.
+    #[must_use]
+    pub fn with_port_mapping(self) -> Self {
+        let (casting, viewing) = (Rung::PortMapped, Rung::PortMapped);
+        let mapped = Self::Direct { casting, viewing, odds: Odds::Likely };
+        match self {
+            Self::Impossible | Self::Unknown => mapped,
+            Self::Direct { casting, .. } if casting > Rung::Punched => mapped,
+            Self::Direct { .. } => self,
+        }
+    }
+}
+
 /// How likely a direct link forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Odds {
@@ -213,6 +228,18 @@ mod tests {
             {
                 assert_eq!(outlook(&own, filtering, peer), expected, "{own} {filtering}, {peer}");
             }
+        }
+    }
+
+    #[test]
+    fn a_router_that_forwards_a_port_replaces_guesses_and_nothing_else() {
+        let mapped =
+            Outlook::Direct { casting: Rung::PortMapped, viewing: Rung::PortMapped, odds: Odds::Likely };
+        for better in [SURE_PUNCH, SURE_OPEN, LIKELY_OPEN] {
+            assert_eq!(better.with_port_mapping(), better);
+        }
+        for worse in [GUESSED, BOTH_GUESS, Outlook::Impossible, Outlook::Unknown] {
+            assert_eq!(worse.with_port_mapping(), mapped);
         }
     }
 

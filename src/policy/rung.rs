@@ -15,6 +15,8 @@ pub enum Rung {
     Reverse,
     /// The viewer stands behind no NAT, and the caster dialled it.
     Public,
+    /// Both stand behind NATs, and one of them forwards the port that was dialled, because that side asked it to.
+    PortMapped,
     /// Both stand behind NATs; both sides' SYNs opened the way.
     Punched,
     /// As `Punched`, on a port that nobody had seen: it was predicted, or one of many was hit.
@@ -29,6 +31,7 @@ impl fmt::Display for Rung {
             Self::Lan => "lan",
             Self::Reverse => "reverse",
             Self::Public => "public",
+            Self::PortMapped => "port-mapped",
             Self::Punched => "punched",
             Self::Predicted => "predicted",
             Self::Relayed => "relayed",

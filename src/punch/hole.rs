@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Endpoints dialled at the same time, over all attempts. A ticket and an introduction give at most 24 together.
+/// Endpoints dialled at the same time, over all attempts. A ticket and an introduction give at most 40 together.
 const MAX_LANES: usize = 64;
 
 /// Bursts at the same time. Each holds hundreds of sockets.

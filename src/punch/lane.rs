@@ -86,7 +86,7 @@ impl Lane {
         self.dials += 1;
         let patience = match self.target.origin {
             Origin::Observed => schedule::patience(approach.duty, approach.rtt, self.fresh),
-            Origin::Ticket | Origin::Local | Origin::Predicted => None,
+            Origin::Ticket | Origin::Local | Origin::Mapped | Origin::Predicted => None,
         };
         let renew_at = patience.map(|patience| now + patience);
         self.state = State::Dialling { conn, since: now, reach, renew_at };
@@ -115,7 +115,7 @@ impl Lane {
                 let failure = Failure { reach, lasted: now.saturating_duration_since(since), error };
                 schedule::next(effort.approach.duty, effort.start, now, failure, self.dials)
             }
-            Origin::Ticket | Origin::Local | Origin::Predicted => {
+            Origin::Ticket | Origin::Local | Origin::Mapped | Origin::Predicted => {
                 (schedule::again(effort.start, now, error, self.dials), Reach::Full)
             }
         };

@@ -18,6 +18,8 @@ pub enum Origin {
     Ticket,
     /// The peer's own address, passed on by the daemon.
     Local,
+    /// A router forwards it to the peer, as the peer says.
+    Mapped,
     /// What the daemon saw.
     Observed,
     /// Nobody saw it: a NAT was expected to choose it, or one of many was hit.

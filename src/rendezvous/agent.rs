@@ -116,6 +116,8 @@ pub struct Agent {
     rng: fastrand::Rng,
     token: PunchToken,
     local: Vec<Endpoint>,
+    /// What routers forward to the hole port; told with each login.
+    mapped: Vec<Endpoint>,
     server: usize,
     main: Main,
     failures: u32,
@@ -143,6 +145,7 @@ impl Agent {
             rng,
             config,
             local: Vec::new(),
+            mapped: Vec::new(),
             server: 0,
             main: Main::Idle,
             failures: 0,
@@ -174,6 +177,22 @@ impl Agent {
             self.dial_assist(index, now);
         }
         self.sample(now);
+    }
+
+    /// Tells the daemon which endpoints routers forward to the hole port, all of them, and again with each login.
+    pub fn set_mapped(&mut self, mapped: Vec<Endpoint>) {
+        if self.mapped == mapped {
+            return;
+        }
+        self.mapped = mapped;
+        if let Main::LoggingIn { conn, .. } | Main::LoggedIn { conn, .. } = self.main {
+            self.tell_mapped(conn);
+        }
+    }
+
+    fn tell_mapped(&mut self, conn: ConnId) {
+        let message = ToMain::Mapped { endpoints: self.mapped.clone() };
+        self.net(NetOp::Send { conn, bytes: wire::encode(&message) });
     }
 
     /// Looks whether the daemon can still be reached, because something else was lost: a heartbeat at once, and a new
@@ -409,6 +428,10 @@ impl Agent {
                 local_port: local.port(),
             };
             self.net(NetOp::Send { conn, bytes: wire::encode(&login) });
+            if !self.mapped.is_empty() {
+                // The daemon reads it after the login; waiting for its answer would cost a round trip.
+                self.tell_mapped(conn);
+            }
             let reader = Reader::new(MAX_FRAME);
             self.main = Main::LoggingIn { conn, local_port: local.port(), deadline, reader };
             return;

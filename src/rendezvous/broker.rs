@@ -11,6 +11,7 @@
 //!  assist 8000   accept ─▶ New ── request, token logged in ──────▶ Bound ────▶ end (with its login, idle, gone)
 //!                           └──── request, token unknown ─▶ Held ──┘ on Login
 //!  any port      accept ─▶ New ── Sample (or Held first) ─▶ seen, end
+//!  main 4000     accept ─▶ New ── Relay ─▶ Half ─▶ Relayed ─▶ end (with its other half, used up, silent)
 //! ```
 //!
 //! `New` and `Held` end after a few seconds. A client opens both connections at once, so either may be first. A
@@ -25,13 +26,14 @@
 use super::filter::Dial;
 use super::limits::{Bucket, Limits, Release, Sources, Turned};
 use super::registry::Registry;
+use super::relaying::{Pairing, Relays};
 use super::timers::Due;
 use crate::app::{Closing, ConnId, ConnIds, Input, ListenerId, NetOp, Room};
 use crate::endpoint::{Endpoint, Prefix};
 use crate::id::{ClientId, PunchToken, RendezvousId};
 use crate::wire::codec::Message;
 use crate::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
-use crate::wire::message::{FromAssist, FromMain, Refusal, ToAssist, ToMain};
+use crate::wire::message::{FromAssist, FromMain, Refusal, Role, ToAssist, ToMain};
 use crate::wire::{WireError, encode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -63,6 +65,7 @@ pub struct Broker {
     pub(super) conn_ids: ConnIds,
     /// Connects under way towards clients whose filtering is tested.
     pub(super) dials: BTreeMap<ConnId, Dial>,
+    pub(super) relays: Relays,
     pub(super) agenda: BTreeSet<(Instant, Due)>,
     /// How many connections were accepted.
     accepted: u64,
@@ -116,6 +119,10 @@ pub(super) enum Phase {
     Held(PunchToken, Shown),
     /// Assist only.
     Bound(ClientId, PunchToken),
+    /// Main only: waits for the other half of a relay.
+    Half(Pairing),
+    /// Main only: the half of this role; what comes is passed to the other.
+    Relayed(Pairing, Role),
 }
 
 /// The first request of a connection that is not a login.
@@ -170,6 +177,10 @@ pub struct Census {
     pub held: usize,
     /// Connects under way to test clients' filtering.
     pub dials: usize,
+    /// Relayed links, of two connections each.
+    pub relays: usize,
+    /// Connections that wait for the other half of a relay.
+    pub halves: usize,
     /// Source addresses remembered.
     pub sources: usize,
     /// Entries in the agenda.
@@ -192,6 +203,7 @@ impl Broker {
             alternate: None,
             conn_ids: ConnIds::new(MAIN.room),
             dials: BTreeMap::new(),
+            relays: Relays::default(),
             agenda: BTreeSet::new(),
             accepted: 0,
             overrun: Vec::new(),
@@ -254,6 +266,8 @@ impl Broker {
             logins: self.registry.len(),
             held: self.held.values().map(Vec::len).sum(),
             dials: self.dials.len(),
+            relays: self.relays.len(),
+            halves: self.relays.waiting(),
             sources: self.sources.len(),
             deadlines: self.agenda.len(),
             buffered: self.conns.values().map(|conn| conn.reader.buffered()).sum(),
@@ -299,6 +313,12 @@ impl Broker {
 
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        match conn.phase {
+            Phase::Relayed(pairing, role) => return self.pass(now, pairing, role, bytes),
+            // Nobody is there yet to whom it could go.
+            Phase::Half(_) => return self.end(now, id, Ending::Refuse(Refusal::BadRequest)),
+            Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) => {}
+        }
         conn.reader.push(bytes);
         // A message may end its own connection, so it is looked up anew for each.
         while let Some(conn) = self.conns.get_mut(&id) {
@@ -355,7 +375,7 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         match conn.phase {
             Phase::LoggedIn(_) | Phase::Bound(..) => conn.since = now,
-            Phase::New | Phase::Held(..) => {}
+            Phase::New | Phase::Held(..) | Phase::Half(_) | Phase::Relayed(..) => {}
         }
         conn.messages.take(now, self.limits.messages)
     }
@@ -364,8 +384,14 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.flow == Flow::Open {
             conn.flow = Flow::Backlogged { since: now, bytes: 0 };
-            // Who does not read answers is not asked for more requests.
-            self.outbox.push_back(NetOp::Read { conn: id, on: false });
+            // Who does not read answers is not asked for more requests, and for whom there is more than fits, no more
+            // is taken from the other half.
+            match conn.phase {
+                Phase::Relayed(pairing, _) => self.steer(pairing),
+                Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) | Phase::Half(_) => {
+                    self.outbox.push_back(NetOp::Read { conn: id, on: false });
+                }
+            }
             self.arm(id);
         }
     }
@@ -374,7 +400,12 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.flow != Flow::Open {
             conn.flow = Flow::Open;
-            self.outbox.push_back(NetOp::Read { conn: id, on: true });
+            match conn.phase {
+                Phase::Relayed(pairing, _) => self.steer(pairing),
+                Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) | Phase::Half(_) => {
+                    self.outbox.push_back(NetOp::Read { conn: id, on: true });
+                }
+            }
         }
     }
 
@@ -401,7 +432,7 @@ impl Broker {
         let Some(conn) = self.conns.remove(&id) else { return };
         self.agenda.remove(&(conn.armed, Due::Conn(id)));
         let prefix = Prefix::of(conn.remote.ip());
-        if let Release::RestFor(rest) = self.sources.release(prefix, &self.limits) {
+        if let Release::RestFor(rest) = self.sources.release(now, prefix, &self.limits) {
             self.agenda.insert((now + rest, Due::Source(prefix)));
         }
         match ending {
@@ -423,6 +454,8 @@ impl Broker {
                 }
             }
             Phase::Bound(client, _) => self.unbind(client, id),
+            Phase::Half(pairing) => self.forget_half(id, pairing),
+            Phase::Relayed(pairing, _) => self.part(now, pairing),
         }
     }
 
@@ -451,7 +484,8 @@ impl Broker {
         self.stage = Stage::Ended;
         let bye = encode(&FromMain::Shutdown);
         for (&conn, state) in &self.conns {
-            if state.port == Port::Main {
+            // What goes to a relayed connection is the other half's.
+            if state.port == Port::Main && !matches!(state.phase, Phase::Relayed(..)) {
                 self.outbox.push_back(NetOp::Send { conn, bytes: bye.clone() });
             }
             self.outbox.push_back(NetOp::Close { conn, how: Closing::Flush });
@@ -460,6 +494,7 @@ impl Broker {
             self.outbox.push_back(NetOp::Close { conn, how: Closing::Abort });
         }
         self.dials.clear();
+        self.relays = Relays::default();
         self.conns.clear();
         self.held.clear();
         self.agenda.clear();
@@ -475,6 +510,7 @@ impl Broker {
             return;
         }
         self.registry.check_invariants();
+        self.check_relays();
         assert_eq!(self.sources.conns(), self.conns.len(), "every connection is counted once");
         assert_eq!(
             self.agenda.iter().filter(|(_, due)| matches!(due, Due::Conn(_))).count(),
@@ -484,6 +520,7 @@ impl Broker {
             let login = self.registry.login(dial.client).expect("it ends with its login");
             assert!(login.filter.is_running());
         }
+        let mut paired = 0;
         for (id, conn) in &self.conns {
             assert!(conn.armed <= self.deadline(conn).0, "no deadline is missed");
             match conn.phase {
@@ -492,6 +529,7 @@ impl Broker {
                     assert_eq!(self.registry.login(client).map(|login| login.conn), Some(*id));
                 }
                 Phase::Held(token, _) => assert!(self.held[&token].contains(id)),
+                Phase::Half(_) | Phase::Relayed(..) => paired += 1,
                 Phase::Bound(client, token) => {
                     let login = self.registry.login(client).expect("it ends with its login");
                     assert_eq!(login.token, token);
@@ -499,6 +537,7 @@ impl Broker {
                 }
             }
         }
+        assert_eq!(paired, self.relays.waiting() + 2 * self.relays.len(), "no half is without its relay");
     }
 }
 

@@ -40,12 +40,9 @@ impl Broker {
         let client = self.name_client();
         self.enter(now, conn, Phase::LoggedIn(client));
         let heartbeat_secs = u16::try_from(self.limits.heartbeat.as_secs()).unwrap_or(u16::MAX);
-        let alternate = self.alternate;
-        self.send(
-            now,
-            conn,
-            &FromMain::Welcome { client, observed: main.endpoint, heartbeat_secs, alternate, relay: false },
-        );
+        let (alternate, relay) = (self.alternate, self.relays.offered);
+        let observed = main.endpoint;
+        self.send(now, conn, &FromMain::Welcome { client, observed, heartbeat_secs, alternate, relay });
         self.registry.insert(Login {
             client,
             conn,
@@ -61,6 +58,7 @@ impl Broker {
             rtt_us,
             filter: FilterTests::default(),
             ask: Ask::Nothing,
+            sessions: Vec::new(),
             requests: Bucket::default(),
         });
         log::info!("conn={conn} client={client} logged in as {role:?}");
@@ -117,6 +115,7 @@ impl Broker {
         let Some(login) = self.registry.remove(client) else { return };
         log::info!("conn={} client={client} logged out", login.conn);
         self.drop_dials(client);
+        self.drop_halves(now, &login);
         // The daemon closes first, so that TIME-WAIT is here and not on the client's hole port.
         for assist in &login.assists {
             self.end(now, assist.conn, Ending::Flush);
@@ -265,6 +264,11 @@ impl Broker {
             Ask::Asked { session, since: now }
         };
         self.set_ask(caster, ask);
+        if self.relays.offered
+            && let Some(login) = self.registry.login_mut(caster)
+        {
+            login.remember(session, viewer);
+        }
     }
 
     /// Too many introductions: says so on the caster's latest assist connection, and forgets the request.
@@ -361,18 +365,8 @@ impl Broker {
     pub(super) fn mapped(&mut self, now: Instant, client: ClientId, endpoints: Vec<Endpoint>) {
         let Some(login) = self.registry.login_mut(client) else { return };
         login.mapped = endpoints.into_boxed_slice();
-        let (role, rendezvous) = (login.role, login.rendezvous);
-        if role == Role::Caster {
-            self.amend_for_viewer(now, client);
-            return;
-        }
-        for caster in self.registry.casters(rendezvous).to_vec() {
-            if let Some(Ask::Told { session, since }) = self.registry.login(caster).map(|login| login.ask)
-                && now < since + self.limits.introduction
-            {
-                self.tell_caster(now, caster, client, session);
-            }
-        }
+        let role = login.role;
+        self.amend(now, client, role);
     }
 
     /// More of the caster was seen: the viewer hears the whole list under the same session.

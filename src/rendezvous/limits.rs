@@ -59,6 +59,24 @@ pub struct Limits {
     pub backlog_bytes: usize,
     /// How long an introduction can still be amended or completed. Punching is over by then, one way or the other.
     pub introduction: Duration,
+    /// Relayed links at one time, where relaying is switched on. At 2.5 MB/s each, in one direction, 64 use 1.3 Gbit/s
+    /// of a line each way.
+    pub relays: usize,
+    /// Relayed links at one time with a half from one address.
+    pub relays_per_address: u32,
+    /// What one relayed link passes in all, both directions together: an hour at 4.5 Mbit/s.
+    pub relay_bytes: u64,
+    /// How long one relayed link lasts at most.
+    pub relay_time: Duration,
+    /// How fast each direction of a relayed link goes: 20 Mbit/s, above what a picture is cast with, and half a second
+    /// of it at once, which is a large key picture.
+    pub relay_pace: Allowance,
+    /// What is relayed for one address, so that asking again and again gives no more: two whole links an hour.
+    pub relay_allowance: Allowance,
+    /// How long one half of a relay waits for the other. The two sides give up their direct attempts seconds apart.
+    pub relay_pairing: Duration,
+    /// Silence in both directions that ends a relay. The clients' own link is over after 3 s of it.
+    pub relay_silence: Duration,
     /// Asked of clients in `Welcome`. Below the 30 s at which the shortest-lived TCP mappings in the field end.
     pub heartbeat: Duration,
 }
@@ -88,10 +106,21 @@ impl Default for Limits {
             backlog: Duration::from_secs(5),
             backlog_bytes: 16 * 1024,
             introduction: Duration::from_secs(10),
+            relays: 64,
+            relays_per_address: 4,
+            relay_bytes: 2048 * MEGABYTE,
+            relay_time: Duration::from_secs(60 * 60),
+            relay_pace: Allowance { bytes: 1_250_000, within: Duration::from_millis(500) },
+            relay_allowance: Allowance { bytes: 4096 * MEGABYTE, within: Duration::from_secs(60 * 60) },
+            relay_pairing: Duration::from_secs(25),
+            relay_silence: Duration::from_secs(15),
             heartbeat: Duration::from_secs(25),
         }
     }
 }
+
+/// What limits of volume are counted in.
+pub const MEGABYTE: u64 = 1_000_000;
 
 /// So many at once, then one more `every` so often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +170,46 @@ impl Bucket {
     }
 }
 
+/// So many bytes at once after a rest, and as many again within this time, evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// At least one.
+    pub bytes: u64,
+    /// From used up to whole again.
+    pub within: Duration,
+}
+
+/// How much of an [`Allowance`] is used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meter {
+    /// When nothing is used up any more.
+    rested: Option<Instant>,
+}
+
+impl Meter {
+    /// How many bytes are left.
+    pub(super) fn left(self, now: Instant, allowance: Allowance) -> u64 {
+        let within = allowance.within.as_nanos().max(1);
+        let used = (u128::from(allowance.bytes) * self.debt(now).as_nanos()).div_ceil(within);
+        allowance.bytes.saturating_sub(u64::try_from(used).unwrap_or(u64::MAX))
+    }
+
+    /// Uses up `bytes`, be they left or not. If more is used up than there was: when that is no more so.
+    pub(super) fn charge(&mut self, now: Instant, bytes: u64, allowance: Allowance) -> Option<Instant> {
+        let nanos =
+            (u128::from(bytes) * allowance.within.as_nanos()).div_ceil(u128::from(allowance.bytes.max(1)));
+        let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let rested = now + self.debt(now) + cost;
+        self.rested = Some(rested);
+        (rested.duration_since(now) > allowance.within).then(|| rested - allowance.within)
+    }
+
+    /// The time until nothing is used up any more.
+    fn debt(self, now: Instant) -> Duration {
+        self.rested.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+}
+
 /// What is remembered of each source address. An entry lives while the address has connections, and after that until
 /// its buckets have rested.
 #[derive(Debug, Default)]
@@ -154,6 +223,9 @@ struct Source {
     accepts: Bucket,
     introductions: Bucket,
     introduced_to: Bucket,
+    /// Relayed links with a half from here.
+    relays: u32,
+    relayed: Meter,
 }
 
 /// Why a connection is not taken.
@@ -193,7 +265,7 @@ impl Sources {
     }
 
     /// Uncounts a connection.
-    pub(super) fn release(&mut self, prefix: Prefix, limits: &Limits) -> Release {
+    pub(super) fn release(&mut self, now: Instant, prefix: Prefix, limits: &Limits) -> Release {
         let Some(source) = self.table.get_mut(&prefix) else { return Release::InUse };
         source.conns = source.conns.saturating_sub(1);
         if source.conns > 0 {
@@ -201,7 +273,8 @@ impl Sources {
         }
         let rests =
             [limits.accepts_per_address, limits.introductions_per_address, limits.introductions_per_victim];
-        Release::RestFor(rests.into_iter().map(Rate::rest).max().unwrap_or_default())
+        let relayed = source.relayed.debt(now);
+        Release::RestFor(rests.into_iter().map(Rate::rest).fold(relayed, Duration::max))
     }
 
     /// Forgets a source without connections and with rested buckets.
@@ -211,6 +284,7 @@ impl Sources {
             && source.accepts.is_rested(now)
             && source.introductions.is_rested(now)
             && source.introduced_to.is_rested(now)
+            && source.relayed.debt(now).is_zero()
         {
             self.table.remove(&prefix);
         }
@@ -235,6 +309,53 @@ impl Sources {
                 .is_some_and(|source| source.introduced_to.take(now, limits.introductions_per_victim))
     }
 
+    /// Whether a relay between `prefixes` may begin, for the number of theirs, when `earlier` has ended.
+    pub(super) fn may_relay(
+        &self,
+        prefixes: [Prefix; 2],
+        earlier: Option<[Prefix; 2]>,
+        limits: &Limits,
+    ) -> bool {
+        prefixes.iter().all(|prefix| {
+            let ends = u32::from(earlier.is_some_and(|earlier| earlier.contains(prefix)));
+            let has = self.table.get(prefix).map_or(0, |source| source.relays);
+            has - ends.min(has) < limits.relays_per_address
+        })
+    }
+
+    /// Counts a relay between `prefixes`.
+    pub(super) fn relay_begins(&mut self, prefixes: [Prefix; 2]) {
+        self.for_each_of(prefixes, |source| source.relays += 1);
+    }
+
+    /// Uncounts it.
+    pub(super) fn relay_ends(&mut self, prefixes: [Prefix; 2]) {
+        self.for_each_of(prefixes, |source| source.relays = source.relays.saturating_sub(1));
+    }
+
+    /// How many bytes may be relayed between `prefixes`.
+    pub(super) fn relay_left(&self, now: Instant, prefixes: [Prefix; 2], limits: &Limits) -> u64 {
+        let allowance = limits.relay_allowance;
+        let left = |prefix| self.table.get(prefix).map(|source| source.relayed.left(now, allowance));
+        prefixes.iter().filter_map(left).min().unwrap_or(allowance.bytes)
+    }
+
+    /// Notes that so many bytes passed between `prefixes`.
+    pub(super) fn relayed(&mut self, now: Instant, prefixes: [Prefix; 2], bytes: u64, limits: &Limits) {
+        self.for_each_of(prefixes, |source| {
+            source.relayed.charge(now, bytes, limits.relay_allowance);
+        });
+    }
+
+    /// Once for each source, if both are the same, too.
+    fn for_each_of(&mut self, [a, b]: [Prefix; 2], mut change: impl FnMut(&mut Source)) {
+        for prefix in std::iter::once(a).chain((b != a).then_some(b)) {
+            if let Some(source) = self.table.get_mut(&prefix) {
+                change(source);
+            }
+        }
+    }
+
     /// How many sources are remembered.
     pub(super) fn len(&self) -> usize {
         self.table.len()
@@ -244,6 +365,12 @@ impl Sources {
     #[cfg(debug_assertions)]
     pub(super) fn conns(&self) -> usize {
         self.table.values().map(|source| source.conns as usize).sum()
+    }
+
+    /// How many relays are counted, at each source for itself, for invariants.
+    #[cfg(debug_assertions)]
+    pub(super) fn relays(&self) -> usize {
+        self.table.values().map(|source| source.relays as usize).sum()
     }
 }
 
@@ -278,10 +405,59 @@ mod tests {
         let mut sources = Sources::default();
         sources.admit(start, prefix, &limits).unwrap();
         sources.admit(start, neighbour, &limits).unwrap();
-        assert_eq!(sources.release(prefix, &limits), Release::InUse);
-        let Release::RestFor(rest) = sources.release(prefix, &limits) else { panic!("it was the last") };
+        assert_eq!(sources.release(start, prefix, &limits), Release::InUse);
+        let Release::RestFor(rest) = sources.release(start, prefix, &limits) else {
+            panic!("it was the last")
+        };
         sources.forget(start, prefix);
         assert_eq!(sources.len(), 1, "its bucket is not rested");
+        sources.forget(start + rest, prefix);
+        assert_eq!(sources.len(), 0);
+    }
+
+    #[test]
+    fn a_meter_gives_its_bytes_once_and_then_as_they_come_back() {
+        let start = start();
+        let hour = Duration::from_secs(3600);
+        let allowance = Allowance { bytes: 4_000_000_000, within: hour };
+        let mut meter = Meter::default();
+        assert_eq!(meter.left(start, allowance), allowance.bytes);
+        for _ in 0..3999 {
+            assert_eq!(meter.charge(start, 1_000_000, allowance), None);
+        }
+        assert_eq!(meter.left(start, allowance), 1_000_000);
+        assert_eq!(meter.charge(start, 1_000_000, allowance), None);
+        assert_eq!(meter.left(start, allowance), 0);
+        assert_eq!(meter.left(start + hour / 4, allowance), 1_000_000_000);
+        assert_eq!(meter.left(start + hour, allowance), allowance.bytes);
+    }
+
+    #[test]
+    fn a_meter_tells_until_when_more_is_used_up_than_there_was() {
+        let start = start();
+        let pace = Allowance { bytes: 1000, within: Duration::from_secs(1) };
+        let mut meter = Meter::default();
+        assert_eq!(meter.charge(start, 1000, pace), None);
+        assert_eq!(meter.charge(start, 250, pace), Some(start + Duration::from_millis(250)));
+        assert_eq!(meter.charge(start + Duration::from_secs(1), 750, pace), None);
+    }
+
+    #[test]
+    fn a_source_that_was_relayed_for_is_remembered_until_its_allowance_is_whole() {
+        let (start, limits) = (start(), Limits::default());
+        let prefix = Prefix::of("192.0.2.1".parse().unwrap());
+        let mut sources = Sources::default();
+        sources.admit(start, prefix, &limits).unwrap();
+        sources.relay_begins([prefix; 2]);
+        assert_eq!(sources.table[&prefix].relays, 1, "both halves are from one place");
+        sources.relayed(start, [prefix; 2], limits.relay_allowance.bytes / 2, &limits);
+        sources.relay_ends([prefix; 2]);
+        let Release::RestFor(rest) = sources.release(start, prefix, &limits) else {
+            panic!("it was the last")
+        };
+        assert_eq!(rest, limits.relay_allowance.within / 2);
+        sources.forget(start + rest - Duration::from_secs(1), prefix);
+        assert_eq!(sources.len(), 1);
         sources.forget(start + rest, prefix);
         assert_eq!(sources.len(), 0);
     }

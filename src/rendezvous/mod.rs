@@ -8,6 +8,7 @@ mod introduction;
 pub mod limits;
 mod registry;
 pub mod relay;
+mod relaying;
 mod requests;
 mod samples;
 mod timers;

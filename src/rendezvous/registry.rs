@@ -38,6 +38,8 @@ pub(super) struct Login {
     pub(super) filter: FilterTests,
     /// A caster's introduction; a viewer's stays `Nothing`.
     pub(super) ask: Ask,
+    /// A caster's latest introductions with their viewers, for which a relay may be asked; empty where there is none.
+    pub(super) sessions: Vec<(SessionId, ClientId)>,
     pub(super) requests: Bucket,
 }
 

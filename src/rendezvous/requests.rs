@@ -27,10 +27,18 @@ impl Broker {
                 self.send(now, id, &FromMain::Heartbeat { nonce });
             }
             (Phase::LoggedIn(client), ToMain::Mapped { endpoints }) => self.mapped(now, client, endpoints),
-            (Phase::New, ToMain::Relay { .. }) => self.end(now, id, Ending::Refuse(Refusal::NoRelay)),
+            (Phase::New, ToMain::Relay { token, session }) => self.relay(now, id, token, session),
             (Phase::LoggedIn(client), ToMain::TestFilter) => self.test_filter(now, id, client),
             (Phase::LoggedIn(_), ToMain::Logout) => self.end(now, id, Ending::Flush),
-            (Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..), _) => {
+            (
+                Phase::New
+                | Phase::LoggedIn(_)
+                | Phase::Held(..)
+                | Phase::Bound(..)
+                | Phase::Half(_)
+                | Phase::Relayed(..),
+                _,
+            ) => {
                 self.end(now, id, Ending::Refuse(Refusal::BadRequest));
             }
         }
@@ -70,7 +78,7 @@ impl Broker {
                 self.send(now, id, &FromAssist::Observed { endpoint });
                 self.ask_again(now, id, client, wish);
             }
-            Phase::Held(..) | Phase::Bound(..) | Phase::LoggedIn(_) => {
+            Phase::Held(..) | Phase::Bound(..) | Phase::LoggedIn(_) | Phase::Half(_) | Phase::Relayed(..) => {
                 self.end(now, id, Ending::Refuse(Refusal::BadRequest));
             }
         }

@@ -32,6 +32,11 @@ impl Broker {
         log::debug!("conn={id} client={client} port {local_port} seen at {} ({by:?})", seen.endpoint);
         // The daemon closes first, so that TIME-WAIT is here and not on the client's port.
         self.end(now, id, Ending::Flush);
+        self.amend(now, client, role);
+    }
+
+    /// More is known of a client: whoever was introduced to it lately hears of it.
+    pub(super) fn amend(&mut self, now: Instant, client: ClientId, role: Role) {
         match role {
             Role::Caster => {
                 if self.under_way(now, client) {

@@ -61,10 +61,22 @@ impl Broker {
             Phase::New => (conn.since + limits.first_message, "first message"),
             Phase::Held(..) => (conn.since + limits.held, "login of a connection's token"),
             Phase::LoggedIn(_) | Phase::Bound(..) => (conn.since + limits.idle, "idle connection"),
+            Phase::Half(_) => (conn.since + limits.relay_pairing, "other half of a relay"),
+            Phase::Relayed(pairing, role) => {
+                let deadline = self.relays.deadline(pairing, role, limits);
+                deadline.unwrap_or((conn.since + limits.relay_silence, "silent relay"))
+            }
         };
-        match conn.flow {
-            Flow::Open => phase,
-            Flow::Backlogged { since, .. } => phase.min((since + limits.backlog, "unread bytes")),
+        match (conn.flow, conn.phase) {
+            (Flow::Open, _) => phase,
+            // A full socket is a relay's way to say "slower"; one that takes nothing at all is dead.
+            (Flow::Backlogged { since, .. }, Phase::Relayed(..)) => {
+                phase.min((since + limits.relay_silence, "unread relayed bytes"))
+            }
+            (
+                Flow::Backlogged { since, .. },
+                Phase::New | Phase::Held(..) | Phase::LoggedIn(_) | Phase::Bound(..) | Phase::Half(_),
+            ) => phase.min((since + limits.backlog, "unread bytes")),
         }
     }
 
@@ -95,10 +107,22 @@ impl Broker {
             self.rearm(id, at);
             return;
         }
+        if let Phase::Relayed(pairing, role) = conn.phase
+            && self.rested(now, pairing, role)
+        {
+            if let Some(conn) = self.conns.get(&id) {
+                let (at, _) = self.deadline(conn);
+                self.rearm(id, at);
+            }
+            return;
+        }
         log::debug!("conn={id} ended: {why} overdue");
+        let Some(conn) = self.conns.get(&id) else { return };
         let ending = match (conn.flow, conn.phase) {
+            (_, Phase::Relayed(..)) => Ending::Flush,
             (Flow::Backlogged { .. }, _) => Ending::Abort,
             (Flow::Open, Phase::Held(..)) => Ending::Refuse(Refusal::BadRequest),
+            (Flow::Open, Phase::Half(_)) => Ending::Refuse(Refusal::NoRelay),
             (Flow::Open, Phase::New | Phase::LoggedIn(_) | Phase::Bound(..)) => Ending::Flush,
         };
         self.end(now, id, ending);

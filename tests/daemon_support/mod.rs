@@ -52,7 +52,16 @@ impl World {
 
     /// A daemon whose listeners are up.
     pub(crate) fn with_limits(limits: Limits) -> Self {
-        let mut world = Self::unbound(Config { limits, ..Config::default() });
+        Self::bound(Config { limits, ..Config::default() })
+    }
+
+    /// One that relays.
+    pub(crate) fn relaying(limits: Limits) -> Self {
+        Self::bound(Config { limits, relay: true, ..Config::default() })
+    }
+
+    fn bound(config: Config) -> Self {
+        let mut world = Self::unbound(config);
         world.input(Input::Listening { listener: MAIN, local: MAIN_ADDR.parse().unwrap() });
         world.input(Input::Listening { listener: ASSIST, local: ASSIST_ADDR.parse().unwrap() });
         world

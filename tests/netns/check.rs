@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, permitted};
 use crate::scene::{END, START, daemon, daemon_with, text};
+use serde_json::json;
 
 const NOT_TRANSLATED: &str = "no address translation";
 const MAPPED_INDEPENDENTLY: &str = "endpoint-independent mapping";
@@ -102,4 +103,27 @@ fn a_check_without_a_daemon_says_so_at_once_and_fails() {
     assert_eq!(end["ok"], false);
     assert!(text(&end, "reason").contains("punchcastd"), "{end}");
     assert_eq!(check.end(END).code(), Some(1), "{}", check.report());
+}
+
+#[test]
+fn a_check_tells_which_protocols_the_router_speaks_and_what_that_is_good_for() {
+    if !permitted() {
+        return;
+    }
+    let none = json!({"upnp": false, "pcp": false, "nat_pmp": false});
+    let all = json!({"upnp": true, "pcp": true, "nat_pmp": true});
+    let not_asked = json!({"upnp": null, "pcp": null, "nat_pmp": null});
+    for (kind, speaks, random) in [
+        ("nat=apdm-apdf+upnp", all, json!("port-mapped")),
+        ("nat=apdm-apdf", none, json!(null)),
+        ("public", not_asked, json!("reverse")),
+    ] {
+        let lab = Lab::up(&["server:public", &format!("client:{kind}")]);
+        let (_daemon, server) = daemon(&lab);
+        let mut check = lab.spawn("client", "punchcast", ["check", "--server", &server, "--json"]);
+        let report = check.event("check", START);
+        check.succeeds(END);
+        assert_eq!(report["port_mapping"], speaks, "{kind}: {report:#}");
+        assert_eq!(report["peers"][4]["casting"], random, "{kind}: {report:#}");
+    }
 }

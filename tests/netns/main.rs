@@ -12,7 +12,9 @@ mod demo;
 mod hostile;
 mod lab;
 mod outage;
+mod portmap;
 #[allow(dead_code, reason = "`tests/interop` uses it too, and another part of it")]
 mod program;
 mod recording;
+mod relay;
 mod scene;

@@ -14,6 +14,7 @@ mod net;
 mod oracle;
 mod packet;
 mod product;
+mod relayed;
 mod replay;
 mod script;
 mod spec;

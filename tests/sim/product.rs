@@ -20,13 +20,13 @@ use std::time::Duration;
 
 /// Whether there is a daemon.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum With {
+pub(crate) enum With {
     Daemon,
     NoDaemon,
 }
 
 /// What the seed of a world makes for its applications.
-fn randomness(world: &World, of: u64) -> fastrand::Rng {
+pub(crate) fn randomness(world: &World, of: u64) -> fastrand::Rng {
     fastrand::Rng::with_seed(world.seed() ^ of.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
@@ -41,7 +41,7 @@ fn start_daemon(world: &mut World, cast: Cast) {
 }
 
 /// Starts a viewer and returns its ticket.
-fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
+pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
     let mut rng = randomness(world, 2);
     let mut random = [0; ViewerIdentity::RANDOM_LEN];
     rng.fill(&mut random);
@@ -79,7 +79,7 @@ fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket {
     found.expect("a viewer shows its ticket at once").parse().expect("a ticket is one")
 }
 
-fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
+pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
     let mut rng = randomness(world, 3);
     let at = server(world, cast);
     let agent = ticket.server.is_some().then(|| agent::Config {
@@ -109,7 +109,7 @@ fn unit(number: u32) -> SourceEvent {
 }
 
 /// The numbers of the units that the viewer showed.
-fn shown(world: &World, cast: Cast) -> Vec<u32> {
+pub(crate) fn shown(world: &World, cast: Cast) -> Vec<u32> {
     let number = |notice: &Notice| {
         let Notice::Unit(unit) = notice else { return None };
         Some(u32::from_be_bytes(unit.payload[5..].try_into().expect("a test's unit")))
@@ -118,15 +118,15 @@ fn shown(world: &World, cast: Cast) -> Vec<u32> {
 }
 
 /// The rung of the caster's link, the last if several.
-fn rung(world: &World, cast: Cast) -> Option<Rung> {
+pub(crate) fn rung(world: &World, cast: Cast) -> Option<Rung> {
     let rung = |notice: &Notice| if let Notice::Link { link, .. } = notice { Some(link.rung) } else { None };
     world.app::<Caster>(cast.caster).notices.iter().rev().find_map(|(_, notice)| rung(notice))
 }
 
 /// Casts `count` units, numbered from `first`, one each 33 ms.
-fn cast_units(world: &mut World, cast: Cast, first: u32, count: u32) {
+pub(crate) fn cast_units(world: &mut World, cast: Cast, first: u32, count: u32) {
     for number in first..first + count {
-        world.tell::<Caster>(cast.caster, unit(number));
+        world.tell::<Caster>(cast.caster, unit(number).into());
         world.run_for(Duration::from_millis(33));
     }
 }
@@ -157,7 +157,7 @@ fn meet(world: &mut World, cast: Cast, with: With) -> Outcome {
 const INTRODUCED: Contest = |world, cast| meet(world, cast, With::Daemon);
 
 /// Longer than the product tries.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 #[test]
 fn the_product_links_where_the_oracle_says_behind_nats_that_drop() {

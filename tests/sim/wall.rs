@@ -104,6 +104,11 @@ impl LiveWall {
         self.owners.clear();
     }
 
+    /// Is another kind of wall from here on; its sessions stay.
+    pub(crate) fn change(&mut self, spec: Wall) {
+        self.spec = spec;
+    }
+
     /// How many mappings it holds.
     pub(crate) fn mapping_count(&self) -> usize {
         self.mappings.len()

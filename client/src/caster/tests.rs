@@ -117,11 +117,11 @@ impl Bed {
     fn cast(&mut self, timestamp: u32) {
         let payload = vec![0x17, 1, 0, 0, 0].into();
         let unit = Unit { kind: Kind::Video, timestamp, payload };
-        self.caster.handle_message(self.now, SourceEvent::Unit(unit));
+        self.caster.handle_message(self.now, SourceEvent::Unit(unit).into());
     }
 
     fn end(&mut self) {
-        self.caster.handle_message(self.now, SourceEvent::Ended);
+        self.caster.handle_message(self.now, SourceEvent::Ended.into());
         self.carry();
     }
 

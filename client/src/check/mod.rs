@@ -18,6 +18,7 @@ mod report;
 pub use report::{Hairpin, Ipv6, Report};
 
 use crate::notice::refusal_words;
+use crate::portmap;
 use punchcast::app::{App, Closing, ConnId, ConnIds, Input, NetError, NetOp, Output, Room, soonest};
 use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::id::OwnerToken;
@@ -373,6 +374,8 @@ impl Check {
                 Probe::NotBegun if self.is_own => Hairpin::Needless,
                 Probe::NotBegun | Probe::UnderWay { .. } => Hairpin::NotMeasured,
             },
+            // The program around asks the router meanwhile.
+            port_mapping: portmap::not_asked(),
             ipv6: Ipv6 {
                 address,
                 daemon: match self.ipv6 {

@@ -1,8 +1,10 @@
 //! What was found out, in words and as JSON.
 
+use crate::portmap;
 use punchcast::endpoint::Endpoint;
 use punchcast::nat::{Allocation, Filtering, Mapping, Missing, Verdict};
 use punchcast::policy::{Outlook, PeerKind, outlook};
+use punchcast::portmap::{Finding, Protocol};
 use punchcast::rendezvous::agent::Server;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -30,6 +32,8 @@ pub struct Report {
     pub hairpin: Hairpin,
     /// What there is of IPv6.
     pub ipv6: Ipv6,
+    /// Which protocols the router speaks by which it can be asked to forward a port.
+    pub port_mapping: portmap::Findings,
 }
 
 /// Whether a host behind the NAT reaches another one there by its external endpoint (RFC 4787, section 6).
@@ -54,7 +58,6 @@ pub struct Ipv6 {
     pub daemon: Option<bool>,
 }
 
-const NO_PORT_MAPPING: &str = "(UPnP, PCP, NAT-PMP) not looked for by this version";
 const NO_UDP: &str = "not needed: everything goes over TCP";
 const ASK_FOR_ALTERNATE: &str =
     "to tell, the daemon needs a second address: start it with `punchcastd --alternate ADDR`";
@@ -90,7 +93,11 @@ impl Report {
                 "address": self.ipv6.address.map(|ip| ip.to_string()),
                 "daemon_reached": self.ipv6.daemon,
             },
-            "port_mapping": null,
+            "port_mapping": {
+                "upnp": self.speaks(Protocol::Upnp),
+                "pcp": self.speaks(Protocol::Pcp),
+                "nat_pmp": self.speaks(Protocol::NatPmp),
+            },
             "udp_needed": false,
             "peers": PeerKind::ALL.map(|peer| self.peer_json(peer)),
             "advice": self.advice(),
@@ -135,7 +142,7 @@ impl Report {
             ("filtering", self.filtering.to_string()),
             ("hairpin", self.hairpin_words().into()),
             ("IPv6", self.ipv6_words()),
-            ("port mapping", NO_PORT_MAPPING.into()),
+            ("port mapping", self.port_mapping_words()),
             ("UDP", NO_UDP.into()),
         ];
         for (name, value) in lines {
@@ -161,7 +168,32 @@ impl Report {
     /// What can be expected of a peer.
     #[must_use]
     pub fn outlook(&self, peer: PeerKind) -> Outlook {
-        outlook(&self.verdict, self.filtering, peer)
+        let punched = outlook(&self.verdict, self.filtering, peer);
+        let translated = self.verdict.mapping != Mapping::NotTranslated;
+        if translated && self.forwards() { punched.with_port_mapping() } else { punched }
+    }
+
+    /// Whether the router can be asked to forward a port; `None`: it was not asked by this protocol.
+    fn speaks(&self, protocol: Protocol) -> Option<bool> {
+        let (_, finding) = self.port_mapping.iter().find(|(known, _)| *known == protocol)?;
+        finding.as_ref().map(|finding| *finding == Finding::Works)
+    }
+
+    fn forwards(&self) -> bool {
+        Protocol::ALL.iter().any(|protocol| self.speaks(*protocol) == Some(true))
+    }
+
+    fn port_mapping_words(&self) -> String {
+        let words = |(protocol, finding): &(Protocol, Option<Finding>)| {
+            let what = match finding.as_ref()? {
+                Finding::Works => "yes".into(),
+                Finding::Refused(why) => format!("refused ({why})"),
+                Finding::Silent | Finding::Open => "no answer".into(),
+            };
+            Some(format!("{protocol}: {what}"))
+        };
+        let all: Vec<String> = self.port_mapping.iter().filter_map(words).collect();
+        if all.is_empty() { "not asked: no private gateway".into() } else { all.join("; ") }
     }
 
     fn allocation(&self) -> String {

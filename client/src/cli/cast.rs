@@ -1,10 +1,12 @@
 //! `punchcast cast TICKET`.
 
+use super::mapping::Choice;
 use super::output::{Printer, print_line, talk};
 use super::{DONE, Failure, NO_LINK, args, picture, server, view};
-use crate::caster::{Caster, Config};
+use crate::caster::{Caster, Config, Message};
 use crate::meeting;
 use crate::notice::Notice;
+use crate::portmap::PortMap;
 use crate::source::pattern::PatternReport;
 use crate::source::screen::{self, OpenError, ScreenReport};
 use crate::source::{self, Control, FlvInput, PatternConfig, Screen, ScreenConfig, SourceEvent};
@@ -35,6 +37,7 @@ punchcast cast TICKET: finds the viewer who made TICKET and sends it a live pict
                         of the picture that is made here: for pattern and noise as said, for
                         screen at most (30; as it is; 4M)
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
+  --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --duration SECS       end by itself
   --json                one JSON object a line on standard output
 
@@ -64,17 +67,21 @@ struct Options {
     source: Source,
     rtmp: SocketAddr,
     duration: Option<Duration>,
+    port_mapping: Choice,
     json: bool,
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let (mut ticket, mut source, mut rtmp, mut duration, mut json) = (None, None, None, None, false);
     let mut picture = picture::Options::default();
+    let mut port_mapping = Choice::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("source") => source = Some(args::text("source", parser.value()?)?),
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("duration") => duration = Some(args::seconds("duration", parser.value()?)?),
+            Long("no-port-mapping") => port_mapping = Choice::none(),
+            Long("port-mapping") => port_mapping = Choice::parse(parser.value()?)?,
             Long("json") => json = true,
             Long("fps") => picture.take_fps(parser.value()?)?,
             Long("size") => picture.take_size(parser.value()?)?,
@@ -97,8 +104,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let missing =
         || Failure::Usage("cast needs the TICKET that `punchcast view` shows on the other machine".into());
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
+    let ticket = ticket.ok_or_else(missing)?;
     let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
-    Ok(Some(Options { ticket: ticket.ok_or_else(missing)?, source, rtmp, duration, json }))
+    Ok(Some(Options { ticket, source, rtmp, duration, port_mapping, json }))
 }
 
 /// What `--source` names, made as the other options say.
@@ -133,12 +141,15 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         talk(&format!("casting {} (without sound)", screen.describe()));
     }
     let config = config(&options)?;
+    // Without a daemon nobody would hear of a mapping.
+    let has_daemon = config.meeting.agent.is_some();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Caster::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let control = Control::new();
     let mut thread: Option<SourceThread> = None;
     let mut outcome = (false, String::new());
+    let mut port_map: Option<PortMap> = None;
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
@@ -148,15 +159,24 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                     "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
                 ));
             }
+            Notice::HoleOpen { port } if has_daemon => {
+                port_map = options.port_mapping.start(port, driver.handle(), Message::Mapped);
+            }
             Notice::StartSource => {
                 thread = start(&options.source, screen.take(), &control, driver.handle())?;
             }
             Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::Lost { .. } => {
+                if let Some(port_map) = &port_map {
+                    port_map.renew();
+                }
+            }
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }
     }
     control.stop();
+    drop(port_map);
     // The FLV thread may wait for standard input; it ends with the process.
     match thread {
         Some(SourceThread::Pattern(thread)) => drop(thread.join()),
@@ -193,9 +213,9 @@ fn start(
     source: &Source,
     screen: Option<Screen>,
     control: &Control,
-    handle: Handle<SourceEvent>,
+    handle: Handle<Message>,
 ) -> Result<Option<SourceThread>, Failure> {
-    let emit = move |event: SourceEvent| handle.send(event);
+    let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
         Source::Rtmp => None,

@@ -3,6 +3,7 @@
 use super::output::{Printer, print_line};
 use super::{DONE, Failure, NO_LINK, args, server, view};
 use crate::check::{Check, Config, Outcome};
+use crate::portmap;
 use lexopt::prelude::{Long, Short, Value};
 use punchcast::driver::{self, Driver, Step};
 use punchcast::id::OwnerToken;
@@ -16,7 +17,8 @@ through them.
   --assist PORT         the daemon's hole-assist port, if not 8000
   --json                one JSON object on standard output
 
-It takes some three seconds, makes some ten connections to the daemon, and changes nothing.
+It takes some three seconds, makes some ten connections to the daemon, asks the router whether it
+would forward a port (UPnP-IGD, PCP, NAT-PMP), and changes nothing.
 Exit code 0: the report could be made; 1: the daemon could not be reached; 2: usage.";
 
 const NO_SERVER: &str = "check needs a daemon to be seen from: punchcast check --server HOST. Any host outside this \
@@ -62,13 +64,18 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         owner: OwnerToken(view::random_bytes()?),
         seed: super::random_u64()?,
     };
+    let seed = super::random_u64()?;
+    let asked = std::thread::Builder::new().name("portmap".into()).spawn(move || portmap::ask(seed));
+    let mut asked = asked.ok();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Check::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let mut code = NO_LINK;
     while let Step::Notice(outcome) = driver.run().map_err(failed)? {
         match outcome {
-            Outcome::Report(report) => {
+            Outcome::Report(mut report) => {
+                report.port_mapping =
+                    asked.take().and_then(|asked| asked.join().ok()).unwrap_or_else(portmap::not_asked);
                 code = DONE;
                 if printer.is_json() {
                     printer.show_json(report.to_json());

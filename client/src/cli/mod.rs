@@ -3,6 +3,7 @@
 mod args;
 mod cast;
 mod check;
+mod mapping;
 mod output;
 mod picture;
 mod server;

@@ -1,11 +1,13 @@
 //! `punchcast view`.
 
+use super::mapping::Choice;
 use super::output::{Printer, print_line, talk};
 use super::sinks::Sinks;
 use super::{DONE, Failure, NO_LINK, args, server};
 use crate::meeting;
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
+use crate::portmap::PortMap;
 use crate::viewer::{Config, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::driver::{self, Driver, Step};
@@ -26,6 +28,7 @@ punchcast view: shows a ticket; whoever is given it can cast to this machine, an
   --rtmp ADDR           serve the picture to players by RTMP there: ffplay rtmp://ADDR/punchcast/live
   --record FILE.flv     write what comes to a file, `-` for standard output
   --snapshot FILE.png   write the last picture to a file at the end
+  --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --once                end with the first cast
   --json                one JSON object a line on standard output
 
@@ -40,6 +43,7 @@ struct Options {
     rtmp: Option<SocketAddr>,
     record: Option<PathBuf>,
     snapshot: Option<PathBuf>,
+    port_mapping: Choice,
     once: bool,
     json: bool,
 }
@@ -65,6 +69,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("rtmp") => options.rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("record") => options.record = Some(parser.value()?.into()),
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
+            Long("no-port-mapping") => options.port_mapping = Choice::none(),
+            Long("port-mapping") => options.port_mapping = Choice::parse(parser.value()?)?,
             Long("once") => options.once = true,
             Long("json") => options.json = true,
             Short('h') | Long("help") => {
@@ -94,6 +100,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let mut outcome = (true, String::new());
+    let mut port_map: Option<PortMap> = None;
+    // Without a daemon nobody would hear of a mapping.
+    let has_daemon = options.server.is_some();
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
@@ -101,12 +110,21 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             Notice::Ready { ticket, page, rtmp } if !printer.is_json() => {
                 show_ready(ticket.as_deref(), page.as_deref(), rtmp, stdout_is_taken);
             }
+            Notice::HoleOpen { port } if has_daemon => {
+                port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
+            }
             Notice::Unit(unit) => sinks.write(&unit),
             Notice::StreamStarted => sinks.stream_started(),
+            Notice::Lost { .. } => {
+                if let Some(port_map) = &port_map {
+                    port_map.renew();
+                }
+            }
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }
     }
+    drop(port_map);
     // First of all why it ends; what the files have to say comes after it and hides nothing.
     let code = match outcome {
         (true, _) => DONE,

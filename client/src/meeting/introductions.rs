@@ -92,12 +92,16 @@ impl Meeting {
 
 /// Whether `endpoint` is on a host that the daemon named as `peer`.
 pub(super) fn knows(peer: &Peer, endpoint: Endpoint) -> bool {
-    peer.hole_endpoints().iter().chain(&peer.local).any(|known| known.ip() == endpoint.ip())
+    let known = peer.hole_endpoints();
+    known.iter().chain(&peer.local).chain(&peer.mapped).any(|known| known.ip() == endpoint.ip())
 }
 
 pub(super) fn targets_of(peer: &Peer) -> Vec<Target> {
     let local = peer.local.iter().map(|&endpoint| Target { endpoint, origin: Origin::Local });
-    let observed =
-        peer.hole_endpoints().into_iter().map(|endpoint| Target { endpoint, origin: Origin::Observed });
-    local.chain(observed).collect()
+    let holes = peer.hole_endpoints();
+    // One that was seen, too, is punched as such: its mapping may have gone.
+    let mapped = peer.mapped.iter().filter(|endpoint| !holes.contains(endpoint));
+    let mapped = mapped.map(|&endpoint| Target { endpoint, origin: Origin::Mapped });
+    let observed = holes.iter().map(|&endpoint| Target { endpoint, origin: Origin::Observed });
+    local.chain(mapped).chain(observed).collect()
 }

@@ -7,7 +7,7 @@ use punchcast::policy::{Obstacle, Rung};
 use punchcast::punch::Findings;
 use punchcast::rendezvous::{agent, relay};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one side brings to the proof.
 #[derive(Clone, Debug)]
@@ -69,6 +69,10 @@ pub enum Event {
     Linked(Link),
     /// Bytes of the link's stream.
     Stream(ConnId, bytes::Bytes),
+    /// The viewer on the link cannot go on without a keyframe.
+    KeyframeWanted(ConnId),
+    /// The next picture of the link's stream: its timestamp, and when it was made, by our clock.
+    Stamp(ConnId, u32, Instant),
     /// A new measure of a link's round-trip time.
     Rtt(ConnId, Duration),
     /// The link holds back: what waits in the kernel has not left.

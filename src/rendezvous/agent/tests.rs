@@ -413,3 +413,22 @@ fn a_relay_is_offered_while_the_login_at_a_daemon_that_relays_stands() {
     bench.log_in();
     assert_eq!(bench.agent.relay_offer(), None, "this daemon does not relay");
 }
+
+#[test]
+fn what_routers_forward_is_told_at_once_and_again_with_each_login() {
+    let mut bench = Bench::new(Role::Viewer);
+    let endpoints = vec![Endpoint::new("203.0.113.7:700".parse().unwrap())];
+    let main = bench.log_in();
+    bench.agent.set_mapped(endpoints.clone());
+    bench.agent.set_mapped(endpoints.clone());
+    bench.drain();
+    let expected = ToMain::Mapped { endpoints };
+    assert_eq!(bench.sent::<ToMain>(main)[1..], [expected.clone()], "once, for nothing has changed");
+    bench.input(Input::Closed { conn: main, error: Some(NetError::Reset) });
+    while bench.dialled(MAIN).unwrap().0 == main {
+        bench.at_next_timeout();
+    }
+    let again = bench.connect(MAIN);
+    // Before the welcome: waiting for it would cost a round trip.
+    assert_eq!(bench.sent::<ToMain>(again)[1..], [expected]);
+}
