@@ -125,7 +125,7 @@ fn a_held_pattern_makes_nothing_and_goes_on_with_the_newest_frame() {
 
 #[test]
 fn noise_fills_whatever_bitrate_it_is_given() {
-    for bitrate in [2_000_000, 8_000_000] {
+    for bitrate in [1_000_000, 8_000_000] {
         let config = PatternConfig {
             width: 640,
             height: 360,

@@ -397,7 +397,7 @@ struct Noise {
 impl Noise {
     fn new(area: Rect) -> Self {
         let mut random = fastrand::Rng::with_seed(0);
-        Self { area, row: (0..area.w + NOISE_PLACES).map(|_| random.u8(80..=176)).collect() }
+        Self { area, row: (0..area.w + NOISE_PLACES).map(|_| random.u8(112..=144)).collect() }
     }
 
     fn draw(&self, picture: &mut Picture, frame: u64) {

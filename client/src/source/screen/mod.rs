@@ -46,11 +46,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// joins late ([`MAX_GROUP_MS`](punchcast::media::cache::MAX_GROUP_MS)).
 const KEYFRAME_INTERVAL: Duration = Duration::from_secs(8);
 
-/// Pictures without a change that follow the last one with a change, each after [`REFINE_AFTER`]: the encoder spends
-/// what a moving picture left of its bitrate on one that stands still.
-const REFINEMENTS: u32 = 2;
-const REFINE_AFTER: Duration = Duration::from_millis(250);
-
 /// What to capture and how to encode it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScreenConfig {
@@ -177,7 +172,7 @@ fn run(
         cast.keyframe |= control.take_keyframe_request();
         let seen = capture.look()?;
         cast.take(&capture, seen)?;
-        if !cast.wants(at) || capture.frame().size().0 == 0 {
+        if !cast.wants() || capture.frame().size().0 == 0 {
             wake = at + LOOK_INTERVAL;
             continue;
         }
@@ -210,8 +205,6 @@ struct Cast {
     /// The next frame is to be a keyframe.
     keyframe: bool,
     last_keyframe: Option<Instant>,
-    refinements: u32,
-    last_frame: Instant,
     /// Metadata that was not emitted yet.
     metadata: Option<VideoMetadata>,
 }
@@ -231,8 +224,6 @@ impl Cast {
             changed: false,
             keyframe: true,
             last_keyframe: None,
-            refinements: 0,
-            last_frame: now,
             metadata: None,
         })
     }
@@ -273,9 +264,10 @@ impl Cast {
     }
 
     /// Whether there is something to encode.
-    fn wants(&self, now: Instant) -> bool {
-        let refine = self.refinements > 0 && now >= self.last_frame + REFINE_AFTER;
-        self.changed || self.keyframe || refine
+    ///
+    /// A picture that stands still is not encoded again: in screen content mode that would not make it better.
+    const fn wants(&self) -> bool {
+        self.changed || self.keyframe
     }
 
     fn encode(&mut self, now: Instant, mut emit: impl FnMut(Unit) -> bool) -> Result<Encoded, String> {
@@ -289,10 +281,8 @@ impl Cast {
         let keyframe = self.keyframe || (late && self.changed);
         let stamp = Stamp { frame: self.frame, wall_us: wall_clock().as_micros() as u64 };
         let encoded = self.encoder.encode(self.canvas.picture(), timestamp, stamp, keyframe, emit)?;
-        self.last_frame = now;
         if encoded == Encoded::Emitted {
             self.frame += 1;
-            self.refinements = if self.changed { REFINEMENTS } else { self.refinements.saturating_sub(1) };
             self.changed = false;
             self.keyframe = false;
             if keyframe {
