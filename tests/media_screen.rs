@@ -182,7 +182,7 @@ impl Cast {
                         return unit;
                     }
                 }
-                other => panic!("{other:?}"),
+                other @ (SourceEvent::Ended | SourceEvent::Failed(_)) => panic!("{other:?}"),
             }
         }
     }
@@ -195,7 +195,7 @@ impl Cast {
                     self.snapshot.write(&unit);
                     self.units.push(unit);
                 }
-                Ok(other) => panic!("{other:?}"),
+                Ok(other @ (SourceEvent::Ended | SourceEvent::Failed(_))) => panic!("{other:?}"),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => panic!("the source has ended"),
             }

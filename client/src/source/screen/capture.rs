@@ -19,9 +19,9 @@ use x11rb::protocol::xfixes::{ConnectionExt as _, CursorNotifyMask};
 use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, EventMask, Window};
 use x11rb::rust_connection::RustConnection;
 
-/// Looks in a row that may fail before it is said that there is nothing to capture: some two seconds. While a window
+/// Looks in a row that may fail before it is said that there is nothing to capture: two seconds. While a window
 /// or a display changes its size, what is asked of it may be gone by the time it is answered.
-const MAX_FAILURES: u32 = 60;
+const MAX_FAILURES: u32 = 200;
 
 /// Why there is no picture.
 #[derive(Debug)]
@@ -91,6 +91,8 @@ pub(super) struct Capture {
     damaged: bool,
     /// Size or place may have changed.
     moved: bool,
+    /// The frame has a size that no look has told yet.
+    resized: bool,
     /// The chosen window is no more.
     closed: bool,
     cursor: Cursor,
@@ -132,7 +134,7 @@ impl Capture {
         let (damage, region) = (conn.generate_id()?, conn.generate_id()?);
         conn.damage_create(damage, watched, ReportLevel::NON_EMPTY)?.check()?;
         conn.xfixes_create_region(region, &[])?.check()?;
-        Ok(Self {
+        let mut capture = Self {
             grabber: Grabber::new(&conn)?,
             conn,
             root,
@@ -145,12 +147,15 @@ impl Capture {
             region,
             damaged: false,
             moved: true,
+            resized: false,
             closed: false,
             cursor: Cursor::default(),
             cursor_stale: true,
             pointer: None,
             failures: 0,
-        })
+        };
+        capture.relocate()?;
+        Ok(capture)
     }
 
     /// What is captured, and how, in a few words.
@@ -193,13 +198,12 @@ impl Capture {
         if self.closed {
             return Err(Fault::Fatal("the window that was shown is closed".into()));
         }
-        let mut seen = Seen::default();
         if self.moved {
-            seen.resized = self.relocate()?;
+            self.relocate()?;
         }
         if self.subject.hidden() {
             // A minimised window has no pixels; its last picture stays.
-            return Ok(seen);
+            return Ok(Seen::default());
         }
         if self.damaged {
             self.collect_damage()?;
@@ -215,11 +219,11 @@ impl Capture {
                 self.layout,
                 &mut self.frame,
             )?;
-            seen.drawn = wanted;
         }
+        let pointer = self.follow_pointer()?;
+        // Told once all has gone well, and not lost before.
         self.pending = Area::default();
-        seen.pointer = self.follow_pointer()?;
-        Ok(seen)
+        Ok(Seen { drawn: wanted, pointer, resized: std::mem::take(&mut self.resized) })
     }
 
     fn take_events(&mut self) -> Result<(), Fault> {
@@ -240,8 +244,8 @@ impl Capture {
         Ok(())
     }
 
-    /// Finds out where the subject is; whether its size has changed.
-    fn relocate(&mut self) -> Result<bool, Fault> {
+    /// Finds out where the subject is, and how large.
+    fn relocate(&mut self) -> Result<(), Fault> {
         let before = self.subject.clone();
         self.subject = match before.window() {
             Some(window) => target::measure(&self.conn, window, before.pixmap())?,
@@ -249,16 +253,17 @@ impl Capture {
         };
         let size = self.subject.area().size();
         let resized = size != self.frame.size();
-        if resized {
-            log::info!("screen: {}", self.subject.describe());
-            self.frame = Frame::new(size);
-            self.grabber.resize(&self.conn, size)?;
-        }
         if resized || self.subject != before {
             self.pending = Area::of(size);
         }
+        if resized {
+            log::info!("screen: {}", self.subject.describe());
+            self.resized = true;
+            self.frame = Frame::new(size);
+            self.grabber.resize(&self.conn, size)?;
+        }
         self.moved = false;
-        Ok(resized)
+        Ok(())
     }
 
     /// Asks what was drawn, and forgets it: what is drawn from here on is announced again.
@@ -287,8 +292,9 @@ impl Capture {
         let all = Area::of(self.frame.size());
         let was_seen = self.pointer.is_some_and(|at| !self.cursor.area(at).and(all).is_empty());
         let mut changed = self.pointer != found.same_screen.then_some(at);
-        if std::mem::take(&mut self.cursor_stale) {
+        if self.cursor_stale {
             let image = self.conn.xfixes_get_cursor_image()?.reply()?;
+            self.cursor_stale = false;
             self.cursor = Cursor {
                 size: (image.width.into(), image.height.into()),
                 hot: (image.xhot.into(), image.yhot.into()),

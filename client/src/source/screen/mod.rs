@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing is read or encoded while nothing changes and nobody asks for a keyframe, nor while the source is held; what
-//! changes after a pause is captured within [`LOOK_INTERVAL`]. A picture is read when it is about to be encoded, so it
-//! is never older than the encoder takes. What [`Pace`] decides by is the time that frames really took.
+//! changes after a pause is captured within 10 ms. A picture is read when it is about to be encoded, so it
+//! is never older than the encoder takes. What the pace decides by is the time that frames really took.
 //!
 //! Sound is no part of this source.
 
