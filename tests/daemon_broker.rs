@@ -429,6 +429,24 @@ fn an_introduction_that_the_viewer_left_waits_for_the_next_viewer() {
     assert_eq!(connects(&world.main(&caster)).len(), 1);
 }
 
+/// Both lost their link. The caster came back first, and was introduced to a login whose connection was dead.
+#[test]
+fn a_viewer_that_comes_back_is_told_of_the_caster_that_came_back_before_it() {
+    let mut world = World::new();
+    let dead = world.client(VIEWER_IP, Role::Viewer, 1, &[]);
+    world.touch(&dead, Role::Viewer);
+    let caster = world.client(CASTER_IP, Role::Caster, 1, &[]);
+    world.touch(&caster, Role::Caster);
+    assert_eq!(connects(&world.main(&caster)).len(), 1, "told at once");
+
+    let viewer = world.client(VIEWER_IP, Role::Viewer, 1, &[]);
+    world.touch(&viewer, Role::Viewer);
+
+    let (at_viewer, at_caster) = (holes(&world.main(&viewer)), connects(&world.main(&caster)));
+    assert_eq!((at_viewer.len(), at_caster.len()), (1, 1), "both are told anew");
+    assert_eq!(at_viewer[0].0, at_caster[0].0, "of one session");
+}
+
 #[test]
 fn readiness_for_a_session_of_others_changes_nothing() {
     let mut world = World::new();

@@ -24,7 +24,7 @@ mod naming;
 mod relays;
 mod types;
 
-pub use types::{Config, Event, Link, Loss, Output, Secrets};
+pub use types::{Config, Event, Link, Loss, Output, Rooms, Secrets};
 
 use introductions::{knows, targets_of};
 use naming::{facts, is_lan, rung};
@@ -42,12 +42,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// The rooms of a meeting in its application.
-pub const RENDEZVOUS: Room = Room(1);
-/// The room of the hole port's connections.
-pub const HOLE: Room = Room(2);
-/// The room of connections that the daemon relays.
-pub const RELAY: Room = Room(5);
+/// The room of the first meeting's connections to the daemon.
+pub const RENDEZVOUS: Room = Rooms::nth(0).rendezvous;
+/// The room of the first meeting's hole port.
+pub const HOLE: Room = Rooms::nth(0).hole;
 
 /// The caster's one attempt; a viewer's attempts are numbered by the daemon's sessions.
 const THE_ATTEMPT: Attempt = Attempt(0);
@@ -106,6 +104,7 @@ impl Line {
 
 /// See the [module](self).
 pub struct Meeting {
+    rooms: Rooms,
     secrets: Secrets,
     agent: Option<Agent>,
     hole: Hole,
@@ -127,14 +126,16 @@ impl Meeting {
     /// A meeting that has not begun.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let rooms = config.rooms;
         Self {
+            rooms,
             secrets: config.secrets,
-            agent: config.agent.map(Agent::new),
-            hole: Hole::new(HOLE),
+            agent: config.agent.map(|agent| Agent::new(agent::Config { room: rooms.rendezvous, ..agent })),
+            hole: Hole::new(rooms.hole),
             door: Door::new(),
             lines: BTreeMap::new(),
             sessions: VecDeque::new(),
-            relays: Relays::new(RELAY),
+            relays: Relays::new(rooms.relay),
             direct_again: (None, DIRECT_AGAIN_MIN),
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
@@ -142,6 +143,13 @@ impl Meeting {
             own: Vec::new(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The rooms that its inputs carry.
+    #[must_use]
+    pub const fn rooms(&self) -> [Room; 3] {
+        let Rooms { rendezvous, hole, relay } = self.rooms;
+        [rendezvous, hole, relay]
     }
 
     /// Begins: binds the hole port (0: any free one).
@@ -224,11 +232,11 @@ impl Meeting {
 
     /// Takes an input of one of the meeting's rooms.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        if input.room() == Some(RENDEZVOUS) {
+        if input.room() == Some(self.rooms.rendezvous) {
             if let Some(agent) = &mut self.agent {
                 agent.handle_input(now, input);
             }
-        } else if input.room() == Some(RELAY)
+        } else if input.room() == Some(self.rooms.relay)
             && !input.conn().is_some_and(|conn| self.lines.contains_key(&conn))
         {
             self.relays.handle_input(now, &input);
@@ -238,7 +246,7 @@ impl Meeting {
                     self.heard(now, conn, bytes);
                 }
                 Input::Closed { conn, error } => {
-                    if conn.room == HOLE {
+                    if conn.room == self.rooms.hole {
                         self.hole.handle_input(now, &Input::Closed { conn, error });
                     }
                     self.cut(now, conn, error);
@@ -666,7 +674,7 @@ impl Meeting {
         {
             line.leave(&mut self.door);
         }
-        if conn.room == HOLE {
+        if conn.room == self.rooms.hole {
             self.hole.released(now, conn);
         }
         self.net(NetOp::Close { conn, how });

@@ -3,7 +3,7 @@
 //! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
 //! results go to standard output and talk to standard error, in words.
 
-use crate::meeting::{HOLE, Link};
+use crate::meeting::{Link, Rooms};
 use crate::stats::Counts;
 use punchcast::app::NetOp;
 use punchcast::id::ClientId;
@@ -109,6 +109,18 @@ pub enum Notice {
     },
     /// The caster ended the cast in order (told to a viewer that goes on).
     CastEnded,
+    /// About one of several viewers, counted from 0.
+    OfViewer {
+        /// Which.
+        viewer: usize,
+        /// What.
+        notice: Box<Self>,
+    },
+    /// Nothing more goes to this viewer; the cast goes on for others.
+    ViewerOver {
+        /// Why.
+        reason: String,
+    },
     /// What it came to, before the end; for people alone.
     Report(Report),
     /// The application is done.
@@ -135,7 +147,7 @@ impl Report {
     /// Counts the connections that the hole port begins.
     pub(crate) fn count(&mut self, op: &NetOp) {
         if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op
-            && conn.room == HOLE
+            && Rooms::is_hole(conn.room)
         {
             self.dials = self.dials.saturating_add(1);
         }
@@ -166,6 +178,12 @@ pub struct Stats {
 }
 
 impl Notice {
+    /// Which viewer it is about, counted from 0, and what it says.
+    #[must_use]
+    pub fn of_viewer(self) -> (usize, Self) {
+        if let Self::OfViewer { viewer, notice } = self { (viewer, *notice) } else { (0, self) }
+    }
+
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
@@ -209,6 +227,12 @@ impl Notice {
             }),
             Self::Lost { why } => json!({"event": "lost", "why": why}),
             Self::CastEnded => json!({"event": "cast-end"}),
+            Self::OfViewer { viewer, notice } => {
+                let mut value = notice.to_json()?;
+                value["viewer"] = json!(viewer + 1);
+                value
+            }
+            Self::ViewerOver { reason } => json!({"event": "viewer-end", "reason": reason}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
             Self::HoleOpen { .. }
             | Self::StreamStarted
@@ -258,6 +282,8 @@ impl Notice {
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
+            Self::OfViewer { viewer, notice } => format!("viewer {}: {}", viewer + 1, notice.to_talk()?),
+            Self::ViewerOver { reason } => format!("no more to this one: {reason}"),
             Self::Report(report) => report.to_string(),
             Self::Ready { .. }
             | Self::HoleOpen { .. }

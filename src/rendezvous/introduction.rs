@@ -124,12 +124,16 @@ impl Broker {
             self.send(now, conn, &FromMain::UserLogout { client });
         }
         if login.role == Role::Viewer {
+            let limit = self.limits.introduction;
             for caster in self.registry.casters(login.rendezvous).to_vec() {
-                if let Some(caster) = self.registry.login_mut(caster)
-                    && let Ask::Asked { .. } | Ask::Ready { .. } = caster.ask
-                {
-                    caster.ask = Ask::Waiting;
-                }
+                let Some(caster) = self.registry.login_mut(caster) else { continue };
+                caster.ask = match caster.ask {
+                    Ask::Asked { .. } | Ask::Ready { .. } => Ask::Waiting,
+                    // Both lost their link, and the caster was back first: the viewer that was told had a connection
+                    // that nobody heard any more. The one that comes back has to be told, too.
+                    Ask::Told { since, .. } if now < since + limit => Ask::Waiting,
+                    other @ (Ask::Nothing | Ask::Waiting | Ask::Told { .. }) => other,
+                };
             }
         }
     }

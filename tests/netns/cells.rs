@@ -1,36 +1,7 @@
 //! The table: which surroundings lead to which rung, every time.
 
-use crate::lab::{Lab, permitted};
-use crate::scene::{END, LINK, caster, daemon, every_time, repeats, text, viewer};
-
-/// Long enough to show that pictures flow, short enough to be tried often. The cast ends by itself.
-const SECONDS: u32 = 1;
-
-/// One cast through `topology`; it must link by one of `rungs`, bring a picture, and end in order on both sides. Gives the
-/// milliseconds from the caster's start to the link.
-fn cast_through(topology: &[&str], rungs: &[&str]) -> f64 {
-    let lab = Lab::up(topology);
-    let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
-    let server = started.as_ref().map(|(_, addr)| addr.as_str());
-    let (mut viewer, ticket) = viewer(&lab, server, &[]);
-
-    let mut caster = caster(&lab, "caster", &ticket, SECONDS);
-
-    let link = caster.event("link", LINK);
-    let told = [text(&link, "rung"), text(&viewer.event("link", LINK), "rung")];
-    for rung in &told {
-        assert!(
-            rungs.contains(&rung.as_str()),
-            "{topology:?}: {told:?}{}{}",
-            caster.report(),
-            viewer.report()
-        );
-    }
-    viewer.event("first-frame", LINK);
-    caster.succeeds(END);
-    viewer.succeeds(END);
-    link["elapsed_ms"].as_f64().expect("a link tells its time")
-}
+use crate::lab::permitted;
+use crate::scene::{cast_through, every_time, repeats, times};
 
 #[test]
 fn two_nats_with_stable_mapping_that_drop_are_punched_every_time() {
@@ -148,13 +119,9 @@ fn two_nats_that_answer_rst_are_punched_every_time_and_soon() {
     if !permitted() {
         return;
     }
-    let times = std::sync::Mutex::new(Vec::new());
-    every_time(repeats(), |_| {
-        let took = cast_through(&["server:public", "viewer:nat-rst", "caster:nat-rst"], &["punched"]);
-        times.lock().expect("no try panics with the lock").push(took);
+    let times = times(repeats(), |_| {
+        Some(cast_through(&["server:public", "viewer:nat-rst", "caster:nat-rst"], &["punched"]))
     });
-    let mut times = times.into_inner().expect("no try panics with the lock");
-    times.sort_by(f64::total_cmp);
     let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
     assert!(median < 600.0 && worst < 2500.0, "median {median} ms, worst {worst} ms: {times:?}");
 }
@@ -173,18 +140,11 @@ fn a_nat_that_answers_rst_on_one_side_is_punched_every_time() {
 /// Casts through `topology` again and again; at least `enough` of the tries must link by prediction, and the median within
 /// a second.
 fn predicted_often_and_soon(tries: u32, enough: usize, pairs: &[[&str; 2]]) {
-    let times = std::sync::Mutex::new(Vec::new());
-    every_time(tries, |index| {
+    let times = times(tries, |index| {
         let [viewer, caster] = pairs[index as usize % pairs.len()];
         // A try that draws badly may come to nothing; whether too many do is for the count to say.
-        let linked =
-            std::panic::catch_unwind(|| cast_through(&["server:public", viewer, caster], &["predicted"]));
-        if let Ok(took) = linked {
-            times.lock().expect("no try panics with the lock").push(took);
-        }
+        std::panic::catch_unwind(|| cast_through(&["server:public", viewer, caster], &["predicted"])).ok()
     });
-    let mut times = times.into_inner().expect("no try panics with the lock");
-    times.sort_by(f64::total_cmp);
     assert!(times.len() >= enough, "{} of {tries} linked: {times:?}", times.len());
     let median = times[times.len() / 2];
     assert!(median < 1000.0, "median {median} ms: {times:?}");

@@ -39,6 +39,21 @@ pub(crate) fn permitted() -> bool {
     }
 }
 
+/// As [`permitted`], for labs with `--delay`, which want `/dev/net/tun` and Python besides.
+pub(crate) fn permitted_with_delay() -> bool {
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    if !permitted() {
+        return false;
+    }
+    let refused = REFUSED.get_or_init(|| {
+        let name = unique_name();
+        let here = ask(script().args(["up", "--name", &name, "--delay", "1", "host:public"]));
+        let _ = ask(script().args(["down", "--name", &name]));
+        here.err()
+    });
+    refused.as_deref().inspect(|why| skip(why)).is_none()
+}
+
 /// Says loudly that the calling test finds nothing to run on; fails where that is not allowed.
 pub(crate) fn skip(why: &str) {
     assert!(env::var(REQUIRE).as_deref() != Ok("1"), "no lab here: {why}");
@@ -94,8 +109,12 @@ fn test_name() -> String {
 }
 
 /// A lab that stands. Dropping it ends every process in it and removes it.
+#[derive(Debug)]
 pub(crate) struct Lab {
     name: String,
+    /// What it was laid from, for who reads of a failure in it.
+    #[allow(dead_code, reason = "shown by Debug alone")]
+    topology: String,
     _place: Place,
 }
 
@@ -107,7 +126,7 @@ impl Lab {
         let owner = std::process::id().to_string();
         ask(script().args(["up", "--name", &name, "--owner", &owner]).args(topology))
             .unwrap_or_else(|why| panic!("no lab of {topology:?}: {why}"));
-        Self { name, _place: place }
+        Self { name, topology: topology.join(" "), _place: place }
     }
 
     /// The host's address as the internet sees it.
@@ -122,6 +141,14 @@ impl Lab {
     pub(crate) fn forget(&self, host: &str) {
         ask(script().args(["forget", "--name", &self.name, host]))
             .unwrap_or_else(|why| panic!("the NATs before {host} do not forget: {why}"));
+    }
+
+    /// Gives the outermost NAT before a host, or the public host, another outside address: the new one.
+    pub(crate) fn readdress(&self, host: &str) -> String {
+        ask(script().args(["readdress", "--name", &self.name, host]))
+            .unwrap_or_else(|why| panic!("{host} keeps its address: {why}"))
+            .trim()
+            .to_owned()
     }
 
     /// The second address of a public host.
@@ -164,6 +191,7 @@ impl Drop for Lab {
 }
 
 /// One of [`LABS_AT_ONCE`] places.
+#[derive(Debug)]
 struct Place;
 
 static TAKEN: Mutex<u32> = Mutex::new(0);

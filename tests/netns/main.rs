@@ -8,13 +8,16 @@
 
 mod cells;
 mod check;
+mod delay;
 mod demo;
+mod direct;
 mod hostile;
 mod lab;
 mod outage;
 mod portmap;
 #[allow(dead_code, reason = "`tests/interop` uses it too, and another part of it")]
 mod program;
+mod readdress;
 mod recording;
 mod relay;
 mod scene;

@@ -2,7 +2,7 @@
 
 use crate::lab::{Lab, permitted};
 use crate::recording::{Recording, assert_no_gap};
-use crate::scene::{END, LINK, caster, daemon, viewer};
+use crate::scene::{END, LINK, caster, daemon, lasting_viewer, viewer};
 use std::time::{Duration, Instant};
 
 /// The cast's length.
@@ -44,7 +44,7 @@ fn a_cast_comes_back_by_itself_when_both_nats_forget() {
     }
     let lab = Lab::up(&["server:public", "viewer:nat", "caster:nat"]);
     let (_daemon, server) = daemon(&lab);
-    let (mut viewer, ticket) = viewer(&lab, Some(&server), &[]);
+    let (mut viewer, ticket) = lasting_viewer(&lab, Some(&server), &[]);
     let mut caster = caster(&lab, "caster", &ticket, LONG);
     viewer.event("first-frame", LINK);
     viewer.event("stats", LINK);
@@ -55,10 +55,12 @@ fn a_cast_comes_back_by_itself_when_both_nats_forget() {
     // The second that was under way may still count pictures of before.
     viewer.event("stats", LINK);
     let begin = Instant::now();
+    assert!(!pictures(&viewer.event("stats", LINK)), "nothing was interrupted{}", caster.report());
     while !pictures(&viewer.event("stats", LINK)) {
         assert!(begin.elapsed() < Duration::from_secs(5), "{}{}", caster.report(), viewer.report());
     }
     caster.terminate();
     caster.end(END);
+    viewer.terminate();
     viewer.end(END);
 }

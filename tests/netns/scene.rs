@@ -4,6 +4,7 @@ use crate::lab::Lab;
 use crate::program::Program;
 use serde_json::Value;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ pub(crate) const LINK: Duration = Duration::from_secs(20);
 
 /// How long a program may take to end once it has a reason to.
 pub(crate) const END: Duration = Duration::from_secs(15);
+
+/// The length of [`cast_through`]: long enough to show that pictures flow, short enough to be tried often.
+const SECONDS: u32 = 1;
 
 /// How often a daemon that comes up is knocked at.
 const KNOCK: Duration = Duration::from_millis(20);
@@ -32,8 +36,20 @@ pub(crate) fn daemon_with(lab: &Lab, more: &[&str]) -> (Program, String) {
     let assist = format!("{addr}:8000");
     let options = ["--main", &main, "--assist", &assist];
     let daemon = lab.spawn("server", "punchcastd", options.iter().chain(more));
+    await_answer(lab, &daemon, &addr);
+    (daemon, main)
+}
+
+/// As [`daemon`], at every address of `server`; clients are given its name.
+pub(crate) fn daemon_by_name(lab: &Lab) -> (Program, String) {
+    let daemon = lab.spawn("server", "punchcastd", [""; 0]);
+    await_answer(lab, &daemon, "server");
+    (daemon, "server:4000".to_owned())
+}
+
+fn await_answer(lab: &Lab, daemon: &Program, host: &str) {
     let deadline = Instant::now() + START;
-    let knock = format!("exec 3<>/dev/tcp/{addr}/4000");
+    let knock = format!("exec 3<>/dev/tcp/{host}/4000");
     while !lab
         .command("server", "bash")
         .args(["-c", &knock])
@@ -44,12 +60,16 @@ pub(crate) fn daemon_with(lab: &Lab, more: &[&str]) -> (Program, String) {
         assert!(Instant::now() < deadline, "the daemon does not answer{}", daemon.report());
         thread::park_timeout(KNOCK);
     }
-    (daemon, main)
 }
 
 /// Starts a viewer that ends with its first cast, and waits for its ticket.
 pub(crate) fn viewer(lab: &Lab, server: Option<&str>, more: &[&str]) -> (Program, String) {
-    let mut args = vec!["view", "--json", "--once", "--page", "127.0.0.1:0"];
+    lasting_viewer(lab, server, &[&["--once"], more].concat())
+}
+
+/// As [`viewer`], but it goes on until it is told to end.
+pub(crate) fn lasting_viewer(lab: &Lab, server: Option<&str>, more: &[&str]) -> (Program, String) {
+    let mut args = vec!["view", "--json", "--page", "127.0.0.1:0"];
     args.extend(server.map(|server| ["--server", server]).into_iter().flatten());
     args.extend(more);
     let mut viewer = lab.spawn("viewer", "punchcast", args);
@@ -61,6 +81,33 @@ pub(crate) fn viewer(lab: &Lab, server: Option<&str>, more: &[&str]) -> (Program
 pub(crate) fn caster(lab: &Lab, host: &str, ticket: &str, seconds: u32) -> Program {
     let seconds = seconds.to_string();
     lab.spawn(host, "punchcast", ["cast", ticket, "--source", "pattern", "--duration", &seconds, "--json"])
+}
+
+/// One cast through `topology`; it must link by one of `rungs`, bring a picture, and end in order on both sides. Gives the
+/// milliseconds from the caster's start to the link.
+pub(crate) fn cast_through(topology: &[&str], rungs: &[&str]) -> f64 {
+    let lab = Lab::up(topology);
+    let started = topology.iter().any(|host| host.starts_with("server:")).then(|| daemon(&lab));
+    let server = started.as_ref().map(|(_, addr)| addr.as_str());
+    let link = cast_in(&lab, server, rungs);
+    link["elapsed_ms"].as_f64().expect("a link tells its time")
+}
+
+/// As [`cast_through`], in a lab that stands. Gives the caster's event.
+pub(crate) fn cast_in(lab: &Lab, server: Option<&str>, rungs: &[&str]) -> Value {
+    let (mut viewer, ticket) = viewer(lab, server, &[]);
+
+    let mut caster = caster(lab, "caster", &ticket, SECONDS);
+
+    let link = caster.event("link", LINK);
+    let told = [text(&link, "rung"), text(&viewer.event("link", LINK), "rung")];
+    for rung in &told {
+        assert!(rungs.contains(&rung.as_str()), "{lab:?}: {told:?}{}{}", caster.report(), viewer.report());
+    }
+    viewer.event("first-frame", LINK);
+    caster.succeeds(END);
+    viewer.succeeds(END);
+    link
 }
 
 /// A field that is a string.
@@ -98,6 +145,18 @@ pub(crate) fn every_time(times: u32, once: impl Fn(u32) + Sync) {
         workers.into_iter().flat_map(|worker| worker.join().expect("panics are caught inside")).collect()
     });
     assert!(failures.is_empty(), "{} of {times} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// As [`every_time`], where a try takes so many milliseconds, if it counts: all that do, the shortest first.
+pub(crate) fn times(tries: u32, once: impl Fn(u32) -> Option<f64> + Sync) -> Vec<f64> {
+    let times = Mutex::new(Vec::new());
+    every_time(tries, |index| {
+        let took = once(index);
+        times.lock().expect("no try panics with the lock").extend(took);
+    });
+    let mut times = times.into_inner().expect("no try panics with the lock");
+    times.sort_by(f64::total_cmp);
+    times
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {

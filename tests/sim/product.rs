@@ -57,6 +57,7 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
     });
     let named = Server { host: Host::Ip(at.main.ip()), main: at.main.port(), assist: at.assist.port() };
     let meeting = meeting::Config {
+        rooms: meeting::Rooms::nth(0),
         secrets: Secrets::Viewer(identity.viewer_secrets()),
         agent,
         local_ips: world.addrs(cast.viewer).to_vec(),
@@ -91,13 +92,14 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         seed: rng.u64(..),
     });
     let meeting = meeting::Config {
+        rooms: meeting::Rooms::nth(0),
         secrets: Secrets::Caster(ticket.caster_secrets()),
         agent,
         local_ips: world.addrs(cast.caster).to_vec(),
         ticket_addresses: ticket.addresses.clone(),
         run: rng.u64(..),
     };
-    let config = caster::Config { meeting, rtmp: None, duration: None, seed: rng.u64(..) };
+    let config = caster::Config { meetings: vec![meeting], rtmp: None, duration: None, seed: rng.u64(..) };
     world.start(cast.caster, Caster::new(world.now(), config));
 }
 

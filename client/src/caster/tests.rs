@@ -45,7 +45,7 @@ impl Bed {
         };
         let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
         let meeting = meeting_of(secrets, CASTER_ADDR, Some(&ticket));
-        let caster = Config { meeting, rtmp: None, duration: None, seed: 2 };
+        let caster = Config { meetings: vec![meeting], rtmp: None, duration: None, seed: 2 };
         let ours = ConnId { room: meeting::HOLE, serial: 0 };
         let theirs = ConnId { room: meeting::HOLE, serial: ConnId::ACCEPTED };
         let mut bed = Self {
@@ -71,7 +71,7 @@ impl Bed {
         bed.viewer.handle_input(now, Input::Accepted { listener, conn: theirs, local, remote });
         bed.caster.handle_input(now, Input::Connected { conn: ours, local: remote, remote: local });
         bed.carry();
-        assert_eq!(bed.caster.routes[0].stage, Stage::Live);
+        assert_eq!(bed.caster.outlets[0].stages(), [route::Stage::Live]);
         bed
     }
 
@@ -132,7 +132,14 @@ impl Bed {
 
 fn meeting_of(secrets: meeting::Secrets, own: &str, ticket: Option<&Ticket>) -> meeting::Config {
     let ticket_addresses = ticket.map_or_else(Vec::new, |ticket| ticket.addresses.clone());
-    meeting::Config { secrets, agent: None, local_ips: vec![addr(own).ip()], ticket_addresses, run: 7 }
+    meeting::Config {
+        rooms: meeting::Rooms::nth(0),
+        secrets,
+        agent: None,
+        local_ips: vec![addr(own).ip()],
+        ticket_addresses,
+        run: 7,
+    }
 }
 
 fn listening(own: &str) -> Input<'static> {

@@ -4,7 +4,7 @@ use super::mapping::Choice;
 use super::output::{Printer, print_line, talk};
 use super::{DONE, Failure, NO_LINK, args, picture, server, view};
 use crate::caster::{Caster, Config, Message};
-use crate::meeting;
+use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::portmap::PortMap;
 use crate::source::pattern::PatternReport;
@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const HELP: &str = "\
-punchcast cast TICKET: finds the viewer who made TICKET and sends it a live picture.
+punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several, and sends a live picture.
 
   --source rtmp         take the stream that a program publishes to this machine (the default):
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
@@ -45,6 +45,11 @@ ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
 
 const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
 
+/// Viewers of one cast. Each takes a copy of the stream from this machine's line, which is full with fewer.
+const MOST_VIEWERS: usize = 16;
+
+const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
+
 enum Source {
     Rtmp,
     Screen(ScreenConfig),
@@ -63,7 +68,7 @@ const NOISE: PatternConfig = PatternConfig {
 };
 
 struct Options {
-    ticket: Ticket,
+    tickets: Vec<Ticket>,
     source: Source,
     rtmp: SocketAddr,
     duration: Option<Duration>,
@@ -72,7 +77,7 @@ struct Options {
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
-    let (mut ticket, mut source, mut rtmp, mut duration, mut json) = (None, None, None, None, false);
+    let (mut tickets, mut source, mut rtmp, mut duration, mut json) = (Vec::new(), None, None, None, false);
     let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
     while let Some(arg) = parser.next()? {
@@ -92,21 +97,32 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 print_line(HELP);
                 return Ok(None);
             }
-            Value(value) if ticket.is_none() => {
+            Value(value) => {
+                // Never echoed: a ticket is a secret.
                 let text = args::text("ticket", value)?;
-                ticket = Some(text.parse::<Ticket>().map_err(|error| Failure::Usage(error.to_string()))?);
+                let ticket = text.parse::<Ticket>().map_err(|error| Failure::Usage(error.to_string()))?;
+                if tickets.iter().any(|other: &Ticket| other.rendezvous == ticket.rendezvous) {
+                    return Err(Failure::Usage("one and the same ticket was given twice".into()));
+                }
+                tickets.push(ticket);
             }
-            // Not echoed: it may be a ticket, which is a secret.
-            Value(_) => return Err(Failure::Usage("one TICKET only".into())),
             other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
     }
-    let missing =
-        || Failure::Usage("cast needs the TICKET that `punchcast view` shows on the other machine".into());
+    if tickets.is_empty() {
+        return Err(Failure::Usage(
+            "cast needs the TICKET that `punchcast view` shows on the other machine".into(),
+        ));
+    }
+    if tickets.len() > MOST_VIEWERS {
+        return Err(Failure::Usage(format!(
+            "{} tickets; one cast has {MOST_VIEWERS} at most",
+            tickets.len()
+        )));
+    }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
-    let ticket = ticket.ok_or_else(missing)?;
     let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
-    Ok(Some(Options { ticket, source, rtmp, duration, port_mapping, json }))
+    Ok(Some(Options { tickets, source, rtmp, duration, port_mapping, json }))
 }
 
 /// What `--source` names, made as the other options say.
@@ -142,16 +158,17 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     let config = config(&options)?;
     // Without a daemon nobody would hear of a mapping.
-    let has_daemon = config.meeting.agent.is_some();
+    let has_daemon: Vec<bool> = config.meetings.iter().map(|meeting| meeting.agent.is_some()).collect();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Caster::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
     let control = Control::new();
     let mut thread: Option<SourceThread> = None;
     let mut outcome = (false, String::new());
-    let mut port_map: Option<PortMap> = None;
+    let mut port_maps: Vec<PortMap> = Vec::new();
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
+        let (viewer, notice) = notice.of_viewer();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
@@ -159,24 +176,21 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                     "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
                 ));
             }
-            Notice::HoleOpen { port } if has_daemon => {
-                port_map = options.port_mapping.start(port, driver.handle(), Message::Mapped);
+            Notice::HoleOpen { port } if has_daemon[viewer] => {
+                let mapped = move |mappings| Message::Mapped(viewer, mappings);
+                port_maps.extend(options.port_mapping.start(port, driver.handle(), mapped));
             }
             Notice::StartSource => {
                 thread = start(&options.source, screen.take(), &control, driver.handle())?;
             }
             Notice::KeyframeWanted => control.request_keyframe(),
-            Notice::Lost { .. } => {
-                if let Some(port_map) = &port_map {
-                    port_map.renew();
-                }
-            }
+            Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }
     }
     control.stop();
-    drop(port_map);
+    drop(port_maps);
     // The FLV thread may wait for standard input; it ends with the process.
     match thread {
         Some(SourceThread::Pattern(thread)) => drop(thread.join()),
@@ -235,7 +249,19 @@ fn start(
 }
 
 fn config(options: &Options) -> Result<Config, Failure> {
-    let ticket = &options.ticket;
+    let numbered = options.tickets.iter().zip(0..);
+    let meetings = numbered.map(|(ticket, number)| meeting(ticket, Rooms::nth(number)));
+    let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
+    Ok(Config {
+        meetings: meetings.collect::<Result<_, _>>()?,
+        rtmp,
+        duration: options.duration,
+        seed: super::random_u64()?,
+    })
+}
+
+/// The meeting with the viewer of a ticket.
+fn meeting(ticket: &Ticket, rooms: Rooms) -> Result<meeting::Config, Failure> {
     let servers = match ticket.server.as_ref().map(server::resolve).transpose() {
         Ok(servers) => servers,
         Err(why) if !ticket.addresses.is_empty() => {
@@ -244,25 +270,24 @@ fn config(options: &Options) -> Result<Config, Failure> {
         }
         Err(why) => return Err(Failure::Failed(why)),
     };
-    // Of its own: the one beside it fills handshakes that others see, and this one makes what nobody may guess.
-    let (seed, agent_seed) = (super::random_u64()?, super::random_u64()?);
+    // A seed of its own: others fill handshakes that others see, and this one makes what nobody may guess.
+    let seed = super::random_u64()?;
     let agent = servers.map(|servers| agent::Config {
-        room: meeting::RENDEZVOUS,
+        room: rooms.rendezvous,
         servers,
         role: Role::Caster,
         rendezvous: ticket.rendezvous,
         owner: None,
-        seed: agent_seed,
+        seed,
     });
-    let meeting = meeting::Config {
+    Ok(meeting::Config {
+        rooms,
         secrets: meeting::Secrets::Caster(ticket.caster_secrets()),
         agent,
         local_ips: view::own_addresses(ticket.server.as_ref()),
         ticket_addresses: ticket.addresses.clone(),
         run: super::random_u64()?,
-    };
-    let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
-    Ok(Config { meeting, rtmp, duration: options.duration, seed })
+    })
 }
 
 #[cfg(test)]
@@ -271,12 +296,12 @@ mod tests {
     use punchcast::ticket::ViewerIdentity;
 
     #[test]
-    fn a_second_ticket_is_refused_without_a_word_of_it() {
+    fn the_same_ticket_twice_is_refused_without_a_word_of_it() {
         let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
         let ticket = identity.ticket(None, Vec::new()).to_string();
         let mut parser = lexopt::Parser::from_args([ticket.as_str(), ticket.as_str()]);
         match parse(&mut parser) {
-            Err(Failure::Usage(why)) => assert_eq!(why, "one TICKET only"),
+            Err(Failure::Usage(why)) => assert_eq!(why, "one and the same ticket was given twice"),
             Err(Failure::Failed(why)) => panic!("{why}"),
             Ok(_) => panic!("two tickets are taken"),
         }

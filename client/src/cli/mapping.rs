@@ -40,7 +40,7 @@ impl Choice {
         &self,
         port: u16,
         handle: Handle<M>,
-        message: fn(Vec<Mapping>) -> M,
+        message: impl Fn(Vec<Mapping>) -> M + Send + 'static,
     ) -> Option<PortMap> {
         if self.0.is_empty() {
             return None;

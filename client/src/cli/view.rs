@@ -4,7 +4,7 @@ use super::mapping::Choice;
 use super::output::{Printer, print_line, talk};
 use super::sinks::Sinks;
 use super::{DONE, Failure, NO_LINK, args, server};
-use crate::meeting;
+use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
 use crate::portmap::PortMap;
@@ -174,6 +174,7 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         seed: agent_seed,
     });
     let meeting = meeting::Config {
+        rooms: Rooms::nth(0),
         secrets: meeting::Secrets::Viewer(identity.viewer_secrets()),
         agent,
         local_ips,

@@ -18,7 +18,8 @@ struct Side {
 impl Side {
     fn new(secrets: Secrets, own: &str, ticket_addresses: Vec<Endpoint>) -> Self {
         let local_ips = vec![addr(own).ip()];
-        let config = Config { secrets, agent: None, local_ips, ticket_addresses, run: 7 };
+        let config =
+            Config { rooms: Rooms::nth(0), secrets, agent: None, local_ips, ticket_addresses, run: 7 };
         Self {
             meeting: Meeting::new(config),
             events: Vec::new(),

@@ -1,6 +1,6 @@
 //! What a meeting is made with, asks for and tells.
 
-use punchcast::app::{ConnId, NetError, NetOp};
+use punchcast::app::{ConnId, NetError, NetOp, Room};
 use punchcast::endpoint::Endpoint;
 use punchcast::link::{CasterSecrets, EndReason, ViewerSecrets};
 use punchcast::policy::{Obstacle, Rung};
@@ -18,12 +18,46 @@ pub enum Secrets {
     Viewer(ViewerSecrets),
 }
 
+/// The rooms of one meeting in its application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rooms {
+    /// Of the connections to the daemon.
+    pub rendezvous: Room,
+    /// Of the hole port's connections.
+    pub hole: Room,
+    /// Of connections that the daemon relays.
+    pub relay: Room,
+}
+
+impl Rooms {
+    /// The lowest of them all: an application has those below for itself.
+    const FIRST: u8 = 16;
+
+    /// How many meetings one application can have.
+    pub const MOST: u8 = (u8::MAX - Self::FIRST) / 3;
+
+    /// The rooms of the meeting of that number, below [`Rooms::MOST`].
+    #[must_use]
+    pub const fn nth(number: u8) -> Self {
+        let first = Self::FIRST + number * 3;
+        Self { rendezvous: Room(first), hole: Room(first + 1), relay: Room(first + 2) }
+    }
+
+    /// Whether the room is that of some meeting's hole port.
+    #[must_use]
+    pub const fn is_hole(room: Room) -> bool {
+        room.0 >= Self::FIRST && (room.0 - Self::FIRST) % 3 == 1
+    }
+}
+
 /// What a meeting is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where its connections belong in the application.
+    pub rooms: Rooms,
     /// For the proof; tells the role, too.
     pub secrets: Secrets,
-    /// The rendezvous; without servers the meeting relies on the ticket's addresses.
+    /// The rendezvous, whose room is that of `rooms`; without servers the meeting relies on the ticket's addresses.
     pub agent: Option<agent::Config>,
     /// This host's addresses, best first.
     pub local_ips: Vec<IpAddr>,

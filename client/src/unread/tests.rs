@@ -1,7 +1,7 @@
 //! Both applications with a peer that asks and does not read, joined without a network.
 
 use crate::caster::{self, Caster};
-use crate::meeting::{self, HOLE, Secrets};
+use crate::meeting::{self, HOLE, Rooms, Secrets};
 use crate::notice::Notice;
 use crate::rtmp_port::MAX_UNREAD_REPLIES;
 use crate::viewer::{self, Viewer};
@@ -34,7 +34,14 @@ fn identity() -> ViewerIdentity {
 }
 
 fn config(secrets: Secrets, ticket_addresses: Vec<Endpoint>) -> meeting::Config {
-    meeting::Config { secrets, agent: None, local_ips: vec![addr(OURS).ip()], ticket_addresses, run: 7 }
+    meeting::Config {
+        rooms: Rooms::nth(0),
+        secrets,
+        agent: None,
+        local_ips: vec![addr(OURS).ip()],
+        ticket_addresses,
+        run: 7,
+    }
 }
 
 /// One application, and the other end of its link played by the test.
@@ -181,7 +188,7 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let (now, identity) = (start(), identity());
     let ticket = identity.ticket(None, vec![Endpoint::new(addr(THEIRS))]);
     let meeting = config(Secrets::Caster(ticket.caster_secrets()), ticket.addresses);
-    let config = caster::Config { meeting, rtmp: None, duration: None, seed: 1 };
+    let config = caster::Config { meetings: vec![meeting], rtmp: None, duration: None, seed: 1 };
     let channel = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     let mut scene = Scene::new(now, Caster::new(now, config), channel);
     let conn = scene.conn();

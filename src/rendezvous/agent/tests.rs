@@ -422,13 +422,13 @@ fn what_routers_forward_is_told_at_once_and_again_with_each_login() {
     bench.agent.set_mapped(endpoints.clone());
     bench.agent.set_mapped(endpoints.clone());
     bench.drain();
-    let expected = ToMain::Mapped { endpoints };
-    assert_eq!(bench.sent::<ToMain>(main)[1..], [expected.clone()], "once, for nothing has changed");
+    let expected = [ToMain::Mapped { endpoints }];
+    assert_eq!(bench.sent::<ToMain>(main)[1..], expected, "once, for nothing has changed");
     bench.input(Input::Closed { conn: main, error: Some(NetError::Reset) });
     while bench.dialled(MAIN).unwrap().0 == main {
         bench.at_next_timeout();
     }
     let again = bench.connect(MAIN);
     // Before the welcome: waiting for it would cost a round trip.
-    assert_eq!(bench.sent::<ToMain>(again)[1..], [expected]);
+    assert_eq!(bench.sent::<ToMain>(again)[1..], expected);
 }
