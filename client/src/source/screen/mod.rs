@@ -165,7 +165,8 @@ fn run(
         if control.held() && !control.wait_for_release() {
             return Ok(());
         }
-        let at = now();
+        // Before the look: the age of a picture counts from its capture.
+        let (at, wall) = (now(), wall_clock());
         if let Some(bitrate) = control.bitrate() {
             cast.follow(bitrate, at)?;
         }
@@ -176,7 +177,7 @@ fn run(
             wake = at + LOOK_INTERVAL;
             continue;
         }
-        let encoded = cast.encode(at, |unit| emit(SourceEvent::Unit(unit)))?;
+        let encoded = cast.encode(at, wall, |unit| emit(SourceEvent::Unit(unit)))?;
         match encoded {
             Encoded::Emitted => report.frames += 1,
             Encoded::Skipped => report.skipped += 1,
@@ -270,7 +271,13 @@ impl Cast {
         self.changed || self.keyframe
     }
 
-    fn encode(&mut self, now: Instant, mut emit: impl FnMut(Unit) -> bool) -> Result<Encoded, String> {
+    /// Encodes the picture that was captured at `now`, which was `wall` since the Unix epoch.
+    fn encode(
+        &mut self,
+        now: Instant,
+        wall: Duration,
+        mut emit: impl FnMut(Unit) -> bool,
+    ) -> Result<Encoded, String> {
         let timestamp = now.saturating_duration_since(self.begun).as_millis() as u32;
         if let Some(metadata) = self.metadata.take()
             && !emit(Unit { timestamp, ..metadata.unit() })
@@ -279,7 +286,7 @@ impl Cast {
         }
         let late = self.last_keyframe.is_none_or(|last| now >= last + KEYFRAME_INTERVAL);
         let keyframe = self.keyframe || (late && self.changed);
-        let stamp = Stamp { frame: self.frame, wall_us: wall_clock().as_micros() as u64 };
+        let stamp = Stamp { frame: self.frame, wall_us: wall.as_micros() as u64 };
         let encoded = self.encoder.encode(self.canvas.picture(), timestamp, stamp, keyframe, emit)?;
         if encoded == Encoded::Emitted {
             self.frame += 1;
@@ -299,12 +306,7 @@ impl Cast {
     fn adapt(&mut self, began: Instant, now: Instant, fit: bool, capture: &Capture) -> Result<(), String> {
         if self.pace.took(now.saturating_duration_since(began), fit, now) {
             let step = self.pace.step();
-            log::info!(
-                "screen: {:?} content mode, {} frames a second, size halved {} times, as frames take",
-                step.content,
-                step.fps,
-                step.halvings
-            );
+            log::info!("screen: frames take {:?}, so now: {step}", self.pace.judged_by());
             let frame = capture.frame();
             self.resize(frame.size())?;
             self.canvas.update(frame, Area::of(frame.size()), capture.pointer());

@@ -14,6 +14,7 @@
 //! than [`SHARE_UP`] of it there. A step up that had to be taken back makes the next try wait longer.
 
 use crate::source::encoder::Content;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// The share of a frame's interval that making it may take, by the clock. The rest is for frames that take longer than
@@ -49,6 +50,13 @@ pub(super) struct Step {
     pub(super) fps: u32,
     /// How often the size is halved.
     pub(super) halvings: u32,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { content, fps, halvings } = self;
+        write!(f, "{content:?} mode, {fps} a second, size halved {halvings} times")
+    }
 }
 
 impl Step {
@@ -98,6 +106,11 @@ impl Pace {
 
     pub(super) fn step(&self) -> Step {
         self.steps[self.at]
+    }
+
+    /// What frames have taken at the step before this one.
+    pub(super) fn judged_by(&self) -> Duration {
+        Duration::from_secs_f64(self.mean)
     }
 
     /// Takes what a frame took, up to `now`, and whether the bitrate had room for it; whether the step has changed.
