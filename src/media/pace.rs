@@ -15,6 +15,13 @@ use std::time::{Duration, Instant};
 /// How long video may wait. Longer shows as lag; shorter drops on every hiccup of Wi-Fi.
 pub const MAX_WAIT: Duration = Duration::from_millis(120);
 
+/// How long video may wait when some was left out within the last [`SLOW_FOR`]: this is no hiccup but a line slower than
+/// the stream, on which each group of pictures grows old up to the limit before it is cut.
+pub const MAX_WAIT_SLOW: Duration = Duration::from_millis(70);
+
+/// How long a line counts as slow after pictures were left out: longer than the groups of pictures that publishers make.
+pub const SLOW_FOR: Duration = Duration::from_secs(15);
+
 /// How long sound may wait: four times as long as pictures, as a gap in it is worse than some lag. What is older would
 /// be played after its picture has long gone.
 pub const MAX_SOUND_WAIT: Duration = Duration::from_secs(1);
@@ -40,6 +47,8 @@ pub struct Queue {
     bytes: usize,
     gate: Gate,
     dropped: u64,
+    /// When pictures were left out last.
+    shed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -149,13 +158,15 @@ impl Queue {
                 self.bytes -= late.unit.payload.len();
             }
         }
+        let max_wait = self.max_wait(now);
         while self.bytes > MAX_BYTES
             || self.len() > MAX_UNITS
-            || self.pictures.front().is_some_and(|picture| picture.since + MAX_WAIT < now)
+            || self.pictures.front().is_some_and(|picture| picture.since + max_wait < now)
         {
             if !self.drop_group() {
                 break;
             }
+            self.shed_at = Some(now);
         }
         // Only what is never left out, and too much of it to be a live stream: the oldest goes.
         while self.bytes > 2 * MAX_BYTES || self.len() > MAX_UNITS {
@@ -163,6 +174,11 @@ impl Queue {
                 return;
             }
         }
+    }
+
+    fn max_wait(&self, now: Instant) -> Duration {
+        let is_slow = self.shed_at.is_some_and(|shed| now < shed + SLOW_FOR);
+        if is_slow { MAX_WAIT_SLOW } else { MAX_WAIT }
     }
 
     /// Leaves out the oldest video up to the next keyframe; `false` when there is none to leave out.
@@ -234,6 +250,23 @@ mod tests {
         queue.push(later, video(INTER, 7, 9));
         assert_eq!(left(&mut queue), [0, 2, 4, 6, 7]);
         assert_eq!(queue.dropped(), 3);
+    }
+
+    #[test]
+    fn a_line_that_was_too_slow_is_given_less_time_for_a_while() {
+        let (now, mut queue) = (start(), Queue::new());
+        queue.push(now, video(KEY, 0, 9));
+        let shed = now + MAX_WAIT + Duration::from_millis(1);
+        queue.push(shed, video(KEY, 1, 9));
+        queue.push(shed + MAX_WAIT_SLOW, video(INTER, 2, 9));
+        assert_eq!(left(&mut queue), [1, 2]);
+        queue.push(shed + MAX_WAIT_SLOW, video(KEY, 3, 9));
+        let again = shed + 2 * MAX_WAIT_SLOW + Duration::from_millis(1);
+        queue.push(again, video(KEY, 4, 9));
+        assert_eq!(left(&mut queue), [4]);
+        queue.push(again + SLOW_FOR, video(KEY, 5, 9));
+        queue.push(again + SLOW_FOR + MAX_WAIT, video(KEY, 6, 9));
+        assert_eq!(left(&mut queue), [5, 6], "it is not held against the line for ever");
     }
 
     #[test]
