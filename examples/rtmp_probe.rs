@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rtmp_probe publish URL --mbit 12 --fps 60 --gop 2 --keyframe-factor 1.5 --seconds 60
-//! rtmp_probe play URL [--seconds N] [--skip N] [--ages]
+//! rtmp_probe play URL [--seconds N] [--skip N] [--ages] [--quickack]
 //! rtmp_probe relay LISTEN TO
 //! ```
 //!
@@ -252,17 +252,21 @@ struct Playing {
     skip: f64,
     /// Tells each age.
     ages: bool,
+    /// Acknowledges at once whatever comes, for senders that wait for it.
+    quickack: bool,
 }
 
 impl Playing {
     fn parse(options: &[&str]) -> Outcome<Self> {
         let (mut playing, mut words) = (Self::default(), options.iter());
         while let Some(&name) = words.next() {
-            let mut number = || words.next().ok_or("a value is missing")?.parse().map_err(Box::<dyn Error>::from);
+            let mut number =
+                || words.next().ok_or("a value is missing")?.parse().map_err(Box::<dyn Error>::from);
             match name {
                 "--seconds" => playing.seconds = Some(number()?),
                 "--skip" => playing.skip = number()?,
                 "--ages" => playing.ages = true,
+                "--quickack" => playing.quickack = true,
                 _ => return Err(format!("play knows no {name}").into()),
             }
         }
@@ -323,6 +327,10 @@ fn receive(
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut piece = vec![0; PIECE];
     while !seen.is_over() {
+        if seen.playing.quickack {
+            // The kernel forgets it with each answer.
+            quick_ack(&stream)?;
+        }
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => {
@@ -396,7 +404,8 @@ impl Seen {
             seconds.resize_with(seconds.len().max(at.as_secs() as usize + 1), Vec::new);
             seconds[at.as_secs() as usize].push(age);
         }
-        let each: Vec<_> = seconds.iter().map(|ages| json!({"frames": ages.len(), "p50": part(ages, 50)})).collect();
+        let each: Vec<_> =
+            seconds.iter().map(|ages| json!({"frames": ages.len(), "p50": part(ages, 50)})).collect();
         json!({
             "event": "played",
             "frames": ages.len(),
@@ -450,6 +459,16 @@ fn connect(addr: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(target_os = "linux")]
+fn quick_ack(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_quickack(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn quick_ack(_stream: &TcpStream) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn address(url: &str) -> Outcome<String> {
