@@ -17,12 +17,21 @@
 //!
 //! A connection must finish its handshake within [`HANDSHAKE_TIME`] and publish or play within [`JOIN_TIME`]; there
 //! are at most [`MAX_CONNECTIONS`]. A publisher that is silent for [`PUBLISHER_SILENCE`] makes room for another. Keys are compared in constant time and never logged.
+//!
+//! A port with a key may be open to the world: until a connection has told the key it is a stranger before the
+//! [`Door`], which bounds how many there are and how often one source comes. What it is told is that it was refused.
+//!
+//! # Connections accepted elsewhere
+//!
+//! [`RtmpPort::without_listener`] serves connections that another room's listener took and that turned out to speak
+//! RTMP ([`RtmpPort::adopt`]): the viewer's hole port takes publishers so.
 
 mod player;
 
 use crate::clock::Clock;
 use player::Player;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
+use punchcast::link::Door;
 use punchcast::media::{Cache, Unit};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,8 +48,13 @@ pub const JOIN_TIME: Duration = Duration::from_secs(10);
 /// a live encoder sends many times a second, and fifteen seconds cover one that is changing scenes or swapping.
 pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
 
-/// Connections at once: far more than a user's players, far fewer than a process's descriptors.
+/// Connections at once, beside the strangers before the door of a port with a key: far more than a user's players, far
+/// fewer than a process's descriptors.
 pub const MAX_CONNECTIONS: usize = 32;
+
+/// Bytes that a connection may send before it has told a port's key: the handshake has 3 KiB, and the commands up to
+/// `publish` or `play` one more. What strangers make this side hold stays below it.
+pub const MAX_STRANGER_BYTES: usize = 32 * 1024;
 
 /// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
 /// so far: media is held back by then.
@@ -133,6 +147,8 @@ pub struct RtmpPort {
     mode: Mode,
     app: Option<String>,
     key: Option<StreamKey>,
+    /// Bounds those who have not told the key; a port without one has no strangers.
+    door: Option<Door>,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
     cache: Cache,
@@ -148,6 +164,8 @@ struct Conn {
     session: ServerSession,
     remote: SocketAddr,
     role: Role,
+    /// It has a place at the door and has not told the key: the bytes that it has sent.
+    stranger: Option<usize>,
     /// The driver holds bytes for it.
     backlogged: bool,
     /// Bytes queued since it became so.
@@ -168,18 +186,39 @@ impl RtmpPort {
     #[must_use]
     pub fn new(room: Room, addr: SocketAddr, config: RtmpPortConfig) -> Self {
         let listener = ListenerId { room, serial: 0 };
-        let listen = NetOp::Listen { listener, addr, reuse: false };
+        let mut port = Self::without_listener(config);
+        port.net(NetOp::Listen { listener, addr, reuse: false });
+        port
+    }
+
+    /// A port for connections that another room accepts.
+    #[must_use]
+    pub fn without_listener(config: RtmpPortConfig) -> Self {
         Self {
             mode: config.mode,
             app: config.app,
+            door: config.key.is_some().then(Door::new),
             key: config.key.map(StreamKey::new),
             seeds: config.seed,
             conns: BTreeMap::new(),
             cache: Cache::new(),
             clock: Clock::default(),
             resume: None,
-            outputs: VecDeque::from([RtmpPortOutput::Net(listen)]),
+            outputs: VecDeque::new(),
         }
+    }
+
+    /// Takes over a connection from `remote` that another room accepted, and what it has sent so far. All its inputs
+    /// come here from then on.
+    pub fn adopt(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, bytes: &[u8]) {
+        self.accepted(now, conn, remote);
+        self.received(now, conn, bytes);
+    }
+
+    /// Whether the connection is one of this port's.
+    #[must_use]
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
     }
 
     /// Takes one network event of this room.
@@ -270,14 +309,19 @@ impl RtmpPort {
     }
 
     fn accepted(&mut self, now: Instant, id: ConnId, remote: SocketAddr) {
-        if self.conns.len() == MAX_CONNECTIONS {
+        let admitted = match &mut self.door {
+            Some(door) => door.admit(remote.ip(), now),
+            None => self.conns.len() < MAX_CONNECTIONS,
+        };
+        if !admitted {
             log::debug!("conn={id} one connection too many");
             self.net(NetOp::Close { conn: id, how: Closing::Abort });
             return;
         }
         self.seeds = self.seeds.wrapping_add(1);
         let session = ServerSession::new(self.seeds);
-        let conn = Conn { session, remote, role: Role::Joining(now), backlogged: false, unread: 0 };
+        let (role, stranger) = (Role::Joining(now), self.door.is_some().then_some(0));
+        let conn = Conn { session, remote, role, stranger, backlogged: false, unread: 0 };
         self.conns.insert(id, conn);
     }
 
@@ -285,6 +329,9 @@ impl RtmpPort {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Role::Publisher(heard) = &mut conn.role {
             *heard = now;
+        }
+        if let Some(sent) = &mut conn.stranger {
+            *sent = sent.saturating_add(bytes.len());
         }
         let result = conn.session.handle_input(bytes);
         // What the session has to say goes first.
@@ -302,6 +349,9 @@ impl RtmpPort {
         {
             log::debug!("conn={id} {error}");
             self.close(id, Closing::Flush);
+        } else if self.conns.get(&id).is_some_and(Conn::is_talkative_stranger) {
+            log::debug!("conn={id} sends much and tells no key");
+            self.close(id, Closing::Abort);
         }
     }
 
@@ -333,11 +383,17 @@ impl RtmpPort {
         if self.mode != what || !app_fits || !key_fits {
             return Err(Refusal::UnknownKey);
         }
-        let busy = what == Mode::Publishers && self.conns.values().any(Conn::is_publisher);
+        let busy = match what {
+            Mode::Publishers => self.conns.values().any(Conn::is_publisher),
+            Mode::Players => {
+                self.conns.values().filter(|conn| conn.stranger.is_none()).count() >= MAX_CONNECTIONS
+            }
+        };
         if busy { Err(Refusal::Busy) } else { Ok(()) }
     }
 
     fn let_publisher_in(&mut self, now: Instant, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
+        self.leave_door(id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.role = Role::Publisher(now);
         let remote = conn.remote;
@@ -346,6 +402,7 @@ impl RtmpPort {
     }
 
     fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) {
+        self.leave_door(id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.session.accept(stream);
         conn.role = Role::Player(Player::new(now, &self.cache));
@@ -417,7 +474,18 @@ impl RtmpPort {
         self.net(NetOp::Close { conn: id, how });
     }
 
+    /// Gives back a stranger's place at the door: it has told the key, or goes.
+    fn leave_door(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id)
+            && conn.stranger.take().is_some()
+            && let Some(door) = &mut self.door
+        {
+            door.leave(conn.remote.ip());
+        }
+    }
+
     fn gone(&mut self, id: ConnId) {
+        self.leave_door(id);
         if let Some(conn) = self.conns.remove(&id) {
             self.left(conn.role, conn.remote);
         }
@@ -448,6 +516,10 @@ impl Conn {
             Role::Publisher(heard) => Some(heard + PUBLISHER_SILENCE),
             Role::Player(_) => None,
         }
+    }
+
+    fn is_talkative_stranger(&self) -> bool {
+        self.stranger.is_some_and(|sent| sent > MAX_STRANGER_BYTES)
     }
 
     const fn is_player(&self) -> bool {
