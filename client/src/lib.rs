@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 mod clock;
 pub mod demo;
+pub mod dial;
 pub mod meeting;
 pub mod notice;
 pub mod page;
