@@ -176,7 +176,7 @@ impl Caster {
                 self.clock.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
-            rtmp_port::Event::PublisherLeft { remote } => {
+            rtmp_port::Event::PublisherLeft { remote, .. } => {
                 self.notice(Notice::Publisher { remote, joined: false })
             }
             rtmp_port::Event::Media(unit) => {

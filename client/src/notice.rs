@@ -116,6 +116,13 @@ pub enum Notice {
         /// What.
         notice: Box<Self>,
     },
+    /// About one of several casts, counted from 0; what is told of the first stands alone.
+    OfCast {
+        /// Which.
+        cast: usize,
+        /// What.
+        notice: Box<Self>,
+    },
     /// Nothing more goes to this viewer; the cast goes on for others.
     ViewerOver {
         /// Why.
@@ -184,6 +191,12 @@ impl Notice {
         if let Self::OfViewer { viewer, notice } = self { (viewer, *notice) } else { (0, self) }
     }
 
+    /// Which cast it is about, counted from 0, and what it says.
+    #[must_use]
+    pub fn of_cast(self) -> (usize, Self) {
+        if let Self::OfCast { cast, notice } = self { (cast, *notice) } else { (0, self) }
+    }
+
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
@@ -232,6 +245,11 @@ impl Notice {
                 value["viewer"] = json!(viewer + 1);
                 value
             }
+            Self::OfCast { cast, notice } => {
+                let mut value = notice.to_json()?;
+                value["cast"] = json!(cast + 1);
+                value
+            }
             Self::ViewerOver { reason } => json!({"event": "viewer-end", "reason": reason}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
             Self::HoleOpen { .. }
@@ -274,7 +292,9 @@ impl Notice {
             Self::NoRelay { why } => {
                 format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
-            Self::Busy { remote } => format!("turned away a second caster at {remote}: one cast is running"),
+            Self::Busy { remote } => {
+                format!("turned away another caster at {remote}: all places are taken (--casts)")
+            }
             Self::FirstFrame { elapsed } => format!("first picture after {:.0} ms", millis(*elapsed)),
             Self::Publisher { remote, joined: true } => format!("{remote} publishes"),
             Self::Publisher { remote, joined: false } => format!("{remote} stopped publishing"),
@@ -283,6 +303,7 @@ impl Notice {
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
             Self::OfViewer { viewer, notice } => format!("viewer {}: {}", viewer + 1, notice.to_talk()?),
+            Self::OfCast { cast, notice } => format!("cast {}: {}", cast + 1, notice.to_talk()?),
             Self::ViewerOver { reason } => format!("no more to this one: {reason}"),
             Self::Report(report) => report.to_string(),
             Self::Ready { .. }

@@ -1,8 +1,10 @@
 //! A local RTMP port: where a program of the user publishes to the caster, or plays from the viewer.
 //!
 //! At the caster ([`Mode::Publishers`]) one publisher at a time is let in, ffmpeg or OBS, and its units come out as
-//! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players;
-//! one that joins late is first given metadata, sequence headers and the group of pictures under way.
+//! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players of
+//! its stream; one that joins late is first given metadata, sequence headers and the group of pictures under way.
+//! Where there are several streams, a player chooses by the stream's name: `cast-2` for the second and so on, any
+//! other name for the first.
 //!
 //! The core knows nothing of the link and nothing of sockets; it is one room of an application (see
 //! [`punchcast::app`]) with the same verbs.
@@ -78,6 +80,8 @@ pub struct RtmpPortConfig {
     pub app: Option<String>,
     /// The key that must be known; any if `None`.
     pub key: Option<String>,
+    /// Streams that players can choose from, at least one.
+    pub streams: usize,
     /// Varies the handshake's filler, which need not be secret.
     pub seed: u64,
 }
@@ -86,7 +90,7 @@ impl RtmpPortConfig {
     /// A port of `mode` for any app and key.
     #[must_use]
     pub const fn new(mode: Mode) -> Self {
-        Self { mode, app: None, key: None, seed: 0 }
+        Self { mode, app: None, key: None, streams: 1, seed: 0 }
     }
 }
 
@@ -126,6 +130,8 @@ pub enum Event {
     PublisherLeft {
         /// Its address.
         remote: SocketAddr,
+        /// It ended its stream in order.
+        finished: bool,
     },
     /// A player was let in.
     PlayerJoined {
@@ -151,12 +157,19 @@ pub struct RtmpPort {
     door: Option<Door>,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
-    cache: Cache,
-    /// Of the streams that players see, one after another.
-    clock: Clock,
+    /// What players see, by place.
+    streams: Vec<Stream>,
     /// When to go on with players that were given only a part of what waits.
     resume: Option<Instant>,
     outputs: VecDeque<RtmpPortOutput>,
+}
+
+/// One of the streams for players: a cast, and what follows it in the same place.
+#[derive(Debug, Default)]
+struct Stream {
+    cache: Cache,
+    /// Of the casts, one after another.
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -178,7 +191,8 @@ enum Role {
     Joining(Instant),
     /// Publishes, and was last heard at this moment.
     Publisher(Instant),
-    Player(Player),
+    /// Of the stream at that place.
+    Player(usize, Player),
 }
 
 impl RtmpPort {
@@ -201,8 +215,7 @@ impl RtmpPort {
             key: config.key.map(StreamKey::new),
             seeds: config.seed,
             conns: BTreeMap::new(),
-            cache: Cache::new(),
-            clock: Clock::default(),
+            streams: std::iter::repeat_with(Stream::default).take(config.streams.max(1)).collect(),
             resume: None,
             outputs: VecDeque::new(),
         }
@@ -213,6 +226,19 @@ impl RtmpPort {
     pub fn adopt(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, bytes: &[u8]) {
         self.accepted(now, conn, remote);
         self.received(now, conn, bytes);
+    }
+
+    /// Who publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Option<ConnId> {
+        self.conns.iter().find(|(_, conn)| conn.is_publisher()).map(id_of)
+    }
+
+    /// Sends the publisher away.
+    pub fn end_publisher(&mut self) {
+        if let Some(conn) = self.publisher() {
+            self.close(conn, Closing::Flush);
+        }
     }
 
     /// Whether the connection is one of this port's.
@@ -277,29 +303,34 @@ impl RtmpPort {
         punchcast::app::soonest(resume, join)
     }
 
-    /// Sends a unit to every player, and keeps what later ones will need of it.
-    pub fn publish(&mut self, now: Instant, unit: &Unit) {
-        let unit = &self.clock.place(unit.clone());
-        self.cache.push(unit);
+    /// Sends a unit of the stream at `place` to its players, and keeps what later ones will need of it.
+    pub fn publish(&mut self, now: Instant, place: usize, unit: &Unit) {
+        let Some(stream) = self.streams.get_mut(place) else { return };
+        let unit = &stream.clock.place(unit.clone());
+        stream.cache.push(unit);
         for conn in self.conns.values_mut() {
-            if let Role::Player(player) = &mut conn.role {
+            if let Role::Player(at, player) = &mut conn.role
+                && *at == place
+            {
                 player.push(now, unit);
             }
         }
         self.pump_all(now);
     }
 
-    /// Another stream follows for the same players; it goes on where the one before it ended.
-    pub fn next_stream(&mut self) {
-        self.clock.next_stream();
+    /// Another cast follows for the same players; it goes on where the one before it ended.
+    pub fn next_stream(&mut self, place: usize) {
+        if let Some(stream) = self.streams.get_mut(place) {
+            stream.clock.next_stream();
+        }
     }
 
-    /// The stream is over: players are told so and let go. What comes next is another stream.
-    pub fn end_stream(&mut self) {
-        self.cache = Cache::new();
-        self.clock = Clock::default();
+    /// The stream is over: its players are told so and let go. What comes next is another stream.
+    pub fn end_stream(&mut self, place: usize) {
+        let Some(stream) = self.streams.get_mut(place) else { return };
+        *stream = Stream::default();
         let players: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
+            self.conns.iter().filter(|(_, conn)| conn.plays() == Some(place)).map(id_of).collect();
         for id in players {
             if let Some(conn) = self.conns.get_mut(&id) {
                 conn.session.finish_play();
@@ -362,7 +393,7 @@ impl RtmpPort {
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
-                Ok(()) => self.let_player_in(now, id, stream),
+                Ok(()) => self.let_player_in(now, id, stream, &key),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Media(unit) => self.event(Event::Media(unit)),
@@ -370,7 +401,7 @@ impl RtmpPort {
                 if let Some(conn) = self.conns.get_mut(&id) {
                     let role = std::mem::replace(&mut conn.role, Role::Joining(now));
                     let remote = conn.remote;
-                    self.left(role, remote);
+                    self.left(role, remote, true);
                 }
             }
         }
@@ -381,6 +412,9 @@ impl RtmpPort {
         let app_fits = self.app.as_deref().is_none_or(|expected| expected == app);
         let key_fits = self.key.as_ref().is_none_or(|expected| key.matches(expected.as_str()));
         if self.mode != what || !app_fits || !key_fits {
+            return Err(Refusal::UnknownKey);
+        }
+        if what == Mode::Players && self.place_of(key).is_none() {
             return Err(Refusal::UnknownKey);
         }
         let busy = match what {
@@ -401,11 +435,22 @@ impl RtmpPort {
         self.event(Event::PublisherJoined { remote, app, key });
     }
 
-    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) {
+    /// The place of the stream that a player names; `None` for one that cannot be.
+    fn place_of(&self, key: &StreamKey) -> Option<usize> {
+        if self.key.is_some() {
+            return Some(0);
+        }
+        let number = key.as_str().strip_prefix("cast-").and_then(|number| number.parse::<usize>().ok());
+        let place = number.unwrap_or(1).checked_sub(1)?;
+        (place < self.streams.len()).then_some(place)
+    }
+
+    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId, key: &StreamKey) {
         self.leave_door(id);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let place = self.place_of(key).unwrap_or(0);
+        let (Some(conn), Some(cast)) = (self.conns.get_mut(&id), self.streams.get(place)) else { return };
         conn.session.accept(stream);
-        conn.role = Role::Player(Player::new(now, &self.cache));
+        conn.role = Role::Player(place, Player::new(now, &cast.cache));
         let remote = conn.remote;
         self.event(Event::PlayerJoined { remote });
         self.pump(now, id);
@@ -420,7 +465,7 @@ impl RtmpPort {
 
     fn pump_all(&mut self, now: Instant) {
         let players: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
+            self.conns.iter().filter(|(_, conn)| conn.plays().is_some()).map(id_of).collect();
         for id in players {
             self.pump(now, id);
         }
@@ -430,7 +475,7 @@ impl RtmpPort {
     /// driver could send what it was given comes back only after the outputs are drained.
     fn pump(&mut self, now: Instant, id: ConnId) {
         let mut burst = 0;
-        while let Some(Conn { session, role: Role::Player(player), backlogged: false, .. }) =
+        while let Some(Conn { session, role: Role::Player(_, player), backlogged: false, .. }) =
             self.conns.get_mut(&id)
         {
             if burst >= MAX_BURST {
@@ -487,15 +532,15 @@ impl RtmpPort {
     fn gone(&mut self, id: ConnId) {
         self.leave_door(id);
         if let Some(conn) = self.conns.remove(&id) {
-            self.left(conn.role, conn.remote);
+            self.left(conn.role, conn.remote, false);
         }
     }
 
-    fn left(&mut self, role: Role, remote: SocketAddr) {
+    fn left(&mut self, role: Role, remote: SocketAddr, finished: bool) {
         match role {
             Role::Joining(_) => {}
-            Role::Publisher(_) => self.event(Event::PublisherLeft { remote }),
-            Role::Player(player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
+            Role::Publisher(_) => self.event(Event::PublisherLeft { remote, finished }),
+            Role::Player(_, player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
         }
     }
 
@@ -514,7 +559,7 @@ impl Conn {
             Role::Joining(since) if self.session.is_established() => Some(since + JOIN_TIME),
             Role::Joining(since) => Some(since + HANDSHAKE_TIME),
             Role::Publisher(heard) => Some(heard + PUBLISHER_SILENCE),
-            Role::Player(_) => None,
+            Role::Player(..) => None,
         }
     }
 
@@ -522,8 +567,12 @@ impl Conn {
         self.stranger.is_some_and(|sent| sent > MAX_STRANGER_BYTES)
     }
 
-    const fn is_player(&self) -> bool {
-        matches!(self.role, Role::Player(_))
+    /// Which stream it plays, if it plays one.
+    const fn plays(&self) -> Option<usize> {
+        match self.role {
+            Role::Player(place, _) => Some(place),
+            Role::Joining(_) | Role::Publisher(_) => None,
+        }
     }
 
     const fn is_publisher(&self) -> bool {

@@ -70,6 +70,7 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
         meeting,
         page: None,
         rtmp: None,
+        casts: 4,
         once: false,
         seed: rng.u64(..),
     };

@@ -40,6 +40,7 @@ impl Bed {
             server: None,
             page: None,
             rtmp: None,
+            casts: 4,
             once: true,
             seed: 1,
         };

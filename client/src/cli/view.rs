@@ -8,7 +8,7 @@ use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
 use crate::portmap::PortMap;
-use crate::viewer::{Config, Viewer};
+use crate::viewer::{Config, MOST_CASTS, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::driver::{self, Driver, Step};
 use punchcast::endpoint::Reach;
@@ -25,14 +25,21 @@ punchcast view: shows a ticket; whoever is given it can cast to this machine, an
                         only casters on the same network, or who can reach this host, get through
   --assist PORT         the daemon's hole-assist port, if not 8000
   --page ADDR           where to serve the page (default 127.0.0.1:0, a free port); `none` for no page
-  --rtmp ADDR           serve the picture to players by RTMP there: ffplay rtmp://ADDR/punchcast/live
-  --record FILE.flv     write what comes to a file, `-` for standard output
-  --snapshot FILE.png   write the last picture to a file at the end
+  --rtmp ADDR           serve the picture to players by RTMP there: ffplay rtmp://ADDR/punchcast/live;
+                        the second cast at once is rtmp://ADDR/punchcast/cast-2, and so on
+  --casts N             casts at once, 1 to 9 (default 4); they share the page as a grid
+  --record FILE.flv     write what comes to a file, `-` for standard output; the second cast at once
+                        goes to FILE-2.flv, and so on
+  --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --once                end with the first cast
   --json                one JSON object a line on standard output
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
+
+/// Casts at once where nothing else is said: as many as a laptop's screen and processor have room for. Another
+/// caster's picture beside one's own is what somebody expects who sent one ticket to two people.
+const DEFAULT_CASTS: usize = 4;
 
 #[derive(Default)]
 struct Options {
@@ -44,6 +51,7 @@ struct Options {
     record: Option<PathBuf>,
     snapshot: Option<PathBuf>,
     port_mapping: Choice,
+    casts: Option<usize>,
     once: bool,
     json: bool,
 }
@@ -69,6 +77,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("rtmp") => options.rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("record") => options.record = Some(parser.value()?.into()),
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
+            Long("casts") => {
+                let text = args::text("casts", parser.value()?)?;
+                let casts = text.parse().ok().filter(|casts| (1..=MOST_CASTS).contains(casts));
+                let wrong = || Failure::Usage(format!("--casts takes a number from 1 to {MOST_CASTS}"));
+                options.casts = Some(casts.ok_or_else(wrong)?);
+            }
             Long("no-port-mapping") => options.port_mapping = Choice::none(),
             Long("port-mapping") => options.port_mapping = Choice::parse(parser.value()?)?,
             Long("once") => options.once = true,
@@ -105,6 +119,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let has_daemon = options.server.is_some();
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
+        let (cast, notice) = notice.of_cast();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { ticket, page, rtmp } if !printer.is_json() => {
@@ -113,8 +128,8 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             Notice::HoleOpen { port } if has_daemon => {
                 port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
             }
-            Notice::Unit(unit) => sinks.write(&unit),
-            Notice::StreamStarted => sinks.stream_started(),
+            Notice::Unit(unit) => sinks.write(cast, &unit),
+            Notice::StreamStarted => sinks.stream_started(cast),
             Notice::Lost { .. } => {
                 if let Some(port_map) = &port_map {
                     port_map.renew();
@@ -188,7 +203,8 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         token: (!page_addr.ip().is_loopback()).then_some(token),
         seed,
     });
-    Ok(Config { identity, server, meeting, page, rtmp: options.rtmp, once: options.once, seed })
+    let casts = options.casts.unwrap_or(DEFAULT_CASTS);
+    Ok(Config { identity, server, meeting, page, rtmp: options.rtmp, casts, once: options.once, seed })
 }
 
 /// This host's addresses; loopback, too, where nothing else is there or the daemon is on this host, for a caster on

@@ -50,14 +50,14 @@ pub(super) struct Turn {
     pub(super) send: Vec<u8>,
     /// Then close.
     pub(super) close: Option<Closing>,
-    /// The page asks for this.
-    pub(super) wish: Option<Wish>,
+    /// The page asks for these.
+    pub(super) wishes: Vec<Wish>,
 }
 
 impl Turn {
     fn refuse(status: Code, text: &str) -> Self {
         let send = Response::refusal(status, text).encode(false, false);
-        Self { send, close: Some(Closing::Flush), wish: None }
+        Self { send, close: Some(Closing::Flush), wishes: Vec::new() }
     }
 }
 
@@ -104,7 +104,7 @@ impl Conn {
                 // A request sent before the last one was answered could make answers pile up; no browser does it.
                 let keep_alive = request.keep_alive && response.status == Code::Ok && rest.is_empty();
                 let send = response.encode(request.head_only, keep_alive);
-                Turn { send, close: (!keep_alive).then_some(Closing::Flush), wish: None }
+                Turn { send, close: (!keep_alive).then_some(Closing::Flush), wishes: Vec::new() }
             }
         }
     }
@@ -115,8 +115,8 @@ impl Conn {
         let received = socket.receive(now, bytes);
         let send = socket.take_outbound();
         match received {
-            Received::Open(wish) => Turn { send, close: None, wish },
-            Received::Over => Turn { send, close: Some(Closing::Flush), wish: None },
+            Received::Open(wishes) => Turn { send, close: None, wishes },
+            Received::Over => Turn { send, close: Some(Closing::Flush), wishes: Vec::new() },
         }
     }
 
@@ -126,15 +126,7 @@ impl Conn {
         if self.backlogged {
             return None;
         }
-        if let Some(control) = socket.owes_control.take() {
-            socket.text(control);
-        }
-        if std::mem::take(&mut socket.owes_status) {
-            socket.text(&site.status_json());
-        }
-        while let Some(unit) = socket.queue.pop() {
-            socket.unit(&unit);
-        }
+        socket.flush(|| site.status_json());
         Some(socket.take_outbound()).filter(|bytes| !bytes.is_empty())
     }
 
@@ -148,7 +140,7 @@ impl Conn {
             Stage::Http { .. } => Turn::refuse(Code::RequestTimeout, "The request took too long to arrive."),
             Stage::Socket(socket) => {
                 let close = (!socket.tick(now)).then_some(Closing::Abort);
-                Turn { send: socket.take_outbound(), close, wish: None }
+                Turn { send: socket.take_outbound(), close, wishes: Vec::new() }
             }
         }
     }

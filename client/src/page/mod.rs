@@ -1,7 +1,7 @@
 //! The viewer's page: a small web site on the viewer's own machine that shows the ticket, then the live picture.
 //!
 //! The room decides who may see the page (`guard`), what each browser is sent, and when to ask for a key frame. It refuses to know where the media comes from and how its
-//! link was made: it is told units ([`Page::publish`]) and a [`Status`] to show.
+//! link was made: it is told units ([`Page::publish`]), each of the cast at some place, and a [`Status`] to show.
 //!
 //! # Life of a connection
 //!
@@ -13,8 +13,8 @@
 //!      └──────────────────────▶ closed ◀──────────────────────┘
 //! ```
 //!
-//! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `catch-up`) and binary
-//! messages of media (`packet`); it sends the one word `keyframe` when its decoder had to skip.
+//! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `gone`, `catch-up`,
+//! `left-out`) and binary messages of media (`packet`); it sends `keyframe` and a place when a decoder had to skip.
 
 mod conn;
 mod guard;
@@ -29,7 +29,7 @@ mod tests;
 
 pub use guard::PageToken;
 pub use qr::terminal_qr;
-pub use status::{Phase, Status};
+pub use status::{CastStatus, Phase, Status, Step, StepState};
 
 use conn::{Conn, Stage, Turn};
 use packet::{PacketKind, Reading};
@@ -103,8 +103,11 @@ pub enum PageEvent {
         /// Why.
         error: NetError,
     },
-    /// A browser cannot go on without a key frame; at most two a second.
-    KeyframeWanted,
+    /// A browser cannot go on without a key frame; at most two a second for each cast.
+    KeyframeWanted {
+        /// The cast's place.
+        cast: usize,
+    },
 }
 
 /// The room of the viewer's page. See the [module](self).
@@ -112,11 +115,18 @@ pub enum PageEvent {
 pub struct Page {
     site: Site,
     conns: BTreeMap<ConnId, Conn>,
+    /// The casts, by place.
+    casts: BTreeMap<usize, Cast>,
+    status: Pace,
+    outputs: VecDeque<PageOutput>,
+}
+
+/// What the page knows of one cast.
+#[derive(Debug, Default)]
+struct Cast {
     cache: Cache,
     streaming: bool,
     keyframe: Pace,
-    status: Pace,
-    outputs: VecDeque<PageOutput>,
 }
 
 /// Something done at most so often.
@@ -152,9 +162,7 @@ impl Page {
         Self {
             site: Site::new(config.ticket_link, config.token, config.seed),
             conns: BTreeMap::new(),
-            cache: Cache::new(),
-            streaming: false,
-            keyframe: Pace::default(),
+            casts: BTreeMap::new(),
             status: Pace::default(),
             outputs: VecDeque::from([PageOutput::Net(listen)]),
         }
@@ -212,37 +220,42 @@ impl Page {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let conns = self.conns.values().map(Conn::deadline).min_by_key(|(at, _)| *at);
-        let keyframe = self.keyframe.due.map(|at| (at, "page: key frame"));
+        let keyframe = self.casts.values().filter_map(|cast| cast.keyframe.due).min();
+        let keyframe = keyframe.map(|at| (at, "page: key frame"));
         let status = self.status.due.map(|at| (at, "page: status"));
         let beat = self.status_overdue().filter(|_| self.watchers() > 0).map(|at| (at, "page: sign of life"));
         soonest(soonest(conns, keyframe), soonest(status, beat))
     }
 
-    /// Takes one unit of the live stream and sends it to every browser that keeps up.
-    pub fn publish(&mut self, now: Instant, unit: &Unit) {
+    /// Takes one unit of the cast at `place` and sends it to every browser that keeps up.
+    pub fn publish(&mut self, now: Instant, place: usize, unit: &Unit) {
         let foreign = match packet::read(unit) {
             Reading::Packet(packet) => (packet.kind == PacketKind::VideoConfig).then_some(false),
             Reading::ForeignVideo => Some(true),
             Reading::Nothing => return,
         };
-        if foreign.is_some_and(|foreign| self.site.set_foreign_video(foreign)) {
+        if foreign.is_some_and(|foreign| self.site.set_foreign_video(place, foreign)) {
             self.status.ask(now, STATUS_EVERY);
         }
-        self.cache.push(unit);
-        self.spread(now, unit);
+        self.casts.entry(place).or_default().cache.push(unit);
+        self.spread(now, place, unit);
         self.pace(now);
     }
 
-    /// A stream begins: what came before is forgotten.
-    pub fn stream_started(&mut self, now: Instant) {
-        self.streaming = true;
-        self.restart(now, START);
+    /// A stream begins at `place`: what came before is forgotten.
+    pub fn stream_started(&mut self, now: Instant, place: usize) {
+        self.restart(now, place, true, Control::Start);
     }
 
     /// The stream is over: browsers keep its last picture and wait for the next.
-    pub fn stream_ended(&mut self, now: Instant) {
-        self.streaming = false;
-        self.restart(now, END);
+    pub fn stream_ended(&mut self, now: Instant, place: usize) {
+        self.restart(now, place, false, Control::End);
+    }
+
+    /// The cast will not come back: its place is empty.
+    pub fn cast_gone(&mut self, now: Instant, place: usize) {
+        self.restart(now, place, false, Control::Gone);
+        self.casts.remove(&place);
     }
 
     /// Takes a new status to show. A change of phase is told at once, numbers at a readable pace.
@@ -299,53 +312,63 @@ impl Page {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let mut socket = Socket::new(now);
         socket.text(&self.site.status_json());
-        if self.streaming {
-            socket.text(START);
-        }
-        let replay: Vec<Unit> = self.cache.replay().collect();
-        let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
-        socket.text(&format!(r#"{{"type":"catch-up","packets":{shown}}}"#));
-        for unit in &replay {
-            socket.unit(unit);
+        let mut hungry = Vec::new();
+        for (&place, cast) in &self.casts {
+            if cast.streaming {
+                socket.text(&Control::Start.json(place));
+            }
+            let replay: Vec<Unit> = cast.cache.replay().collect();
+            let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
+            socket.text(&format!(r#"{{"type":"catch-up","cast":{place},"packets":{shown}}}"#));
+            for unit in &replay {
+                socket.unit(place, unit);
+            }
+            if cast.streaming && (!cast.cache.has_keyframe() || shown > LONG_REPLAY) {
+                hungry.push(place);
+            }
         }
         switch.extend(socket.take_outbound());
         conn.stage = Stage::Socket(Box::new(socket));
         self.net(NetOp::Send { conn: id, bytes: switch });
-        if self.streaming && (!self.cache.has_keyframe() || shown > LONG_REPLAY) {
-            self.want_keyframe(now);
+        for place in hungry {
+            self.want_keyframe(now, place);
         }
         if self.status.last.is_none() {
             self.status.last = Some(now);
         }
     }
 
-    fn spread(&mut self, now: Instant, unit: &Unit) {
+    fn spread(&mut self, now: Instant, place: usize, unit: &Unit) {
         let mut starved = false;
         for (id, conn) in &mut self.conns {
             let Stage::Socket(socket) = &mut conn.stage else { continue };
-            let dropped = socket.queue.dropped();
-            socket.queue.push(now, unit.clone());
-            starved |= socket.queue.dropped() > dropped;
+            let queue = &mut socket.lane(place).queue;
+            let dropped = queue.dropped();
+            queue.push(now, unit.clone());
+            starved |= queue.dropped() > dropped;
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }
         }
+        let Some(cast) = self.casts.get_mut(&place) else { return };
         if starved {
-            self.keyframe.ask(now, KEYFRAME_EVERY);
+            cast.keyframe.ask(now, KEYFRAME_EVERY);
         } else if unit.is_keyframe() {
-            self.keyframe.due = None;
+            cast.keyframe.due = None;
         }
     }
 
-    fn restart(&mut self, now: Instant, control: &'static str) {
-        self.cache = Cache::new();
-        self.keyframe.due = None;
-        if self.site.set_foreign_video(false) {
+    fn restart(&mut self, now: Instant, place: usize, streaming: bool, control: Control) {
+        let cast = self.casts.entry(place).or_default();
+        cast.cache = Cache::new();
+        cast.streaming = streaming;
+        cast.keyframe.due = None;
+        if self.site.set_foreign_video(place, false) {
             self.status.ask(now, Duration::ZERO);
         }
         for (id, conn) in &mut self.conns {
             let Stage::Socket(socket) = &mut conn.stage else { continue };
-            socket.restart(control);
+            socket.lane(place).restart(control);
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }
@@ -380,21 +403,26 @@ impl Page {
             self.conns.remove(&id);
             self.net(NetOp::Close { conn: id, how });
         }
-        match turn.wish {
-            Some(Wish::Keyframe) if self.streaming => self.want_keyframe(now),
-            Some(Wish::Keyframe) | None => {}
+        for Wish::Keyframe { cast } in turn.wishes {
+            if self.casts.get(&cast).is_some_and(|cast| cast.streaming) {
+                self.want_keyframe(now, cast);
+            }
         }
     }
 
-    fn want_keyframe(&mut self, now: Instant) {
-        self.keyframe.ask(now, KEYFRAME_EVERY);
+    fn want_keyframe(&mut self, now: Instant, place: usize) {
+        if let Some(cast) = self.casts.get_mut(&place) {
+            cast.keyframe.ask(now, KEYFRAME_EVERY);
+        }
         self.pace(now);
     }
 
     /// Does what is due of the things that have a pace.
     fn pace(&mut self, now: Instant) {
-        if self.keyframe.take(now) {
-            self.event(PageEvent::KeyframeWanted);
+        for (&place, cast) in &mut self.casts {
+            if cast.keyframe.take(now) {
+                self.outputs.push_back(PageOutput::Event(PageEvent::KeyframeWanted { cast: place }));
+            }
         }
         if !self.status.take(now) {
             return;
@@ -421,5 +449,25 @@ impl Page {
     }
 }
 
-const START: &str = r#"{"type":"start"}"#;
-const END: &str = r#"{"type":"end"}"#;
+/// What becomes of the stream at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Control {
+    /// It begins.
+    Start,
+    /// It is over; its last picture stays.
+    End,
+    /// It is over, and its place is empty.
+    Gone,
+}
+
+impl Control {
+    /// The message that tells the page's script.
+    fn json(self, place: usize) -> String {
+        let what = match self {
+            Self::Start => "start",
+            Self::End => "end",
+            Self::Gone => "gone",
+        };
+        format!(r#"{{"type":"{what}","cast":{place}}}"#)
+    }
+}

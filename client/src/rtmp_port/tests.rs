@@ -117,7 +117,7 @@ impl Scene {
     }
 
     fn publish(&mut self, unit: &Unit) {
-        self.port.publish(self.now, unit);
+        self.port.publish(self.now, 0, unit);
         self.settle();
     }
 
@@ -205,7 +205,7 @@ fn a_publisher_comes_gives_media_and_leaves() {
     assert_eq!(scene.events[1..], [Event::Media(key(5))]);
     scene.client(1).session.finish();
     scene.settle();
-    assert_eq!(scene.events[2..], [Event::PublisherLeft { remote }]);
+    assert_eq!(scene.events[2..], [Event::PublisherLeft { remote, finished: true }]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_second_publisher_is_refused_until_the_first_has_left() {
     assert_eq!(scene.client(2).closed, Some(Closing::Flush));
     assert_eq!(scene.client(1).events, [ClientEvent::Publishing]);
     scene.input(Input::Closed { conn: id(1), error: Some(NetError::Reset) });
-    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1) }));
+    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1), finished: false }));
     scene.join_publisher(3);
     assert_eq!(scene.client(3).events, [ClientEvent::Publishing]);
 }
@@ -383,7 +383,7 @@ fn the_end_of_the_stream_reaches_the_players() {
     let mut scene = Scene::players();
     scene.join_player(1);
     scene.publish(&key(0));
-    scene.port.end_stream();
+    scene.port.end_stream(0);
     scene.settle();
     assert_eq!(scene.client(1).closed, Some(Closing::Flush));
     assert_eq!(scene.client(1).events.last(), Some(&ClientEvent::Ended));
@@ -468,7 +468,33 @@ fn a_publisher_that_falls_silent_makes_room_for_the_next() {
     scene.now += Duration::from_millis(1);
     scene.timeout();
     assert_eq!(scene.client(1).closed, Some(Closing::Abort));
-    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1) }));
+    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1), finished: false }));
     scene.join_publisher(3);
     assert_eq!(scene.client(3).events, [ClientEvent::Publishing]);
+}
+
+#[test]
+fn players_choose_a_cast_by_the_streams_name() {
+    let mut scene = Scene::new(RtmpPortConfig { streams: 2, ..RtmpPortConfig::new(Mode::Players) });
+    let player = |name: &str| {
+        let url = format!("rtmp://127.0.0.1/punchcast/{name}");
+        ClientSession::player(PlayConfig::new(&url).unwrap())
+    };
+    scene.join(1, player("live"));
+    scene.join(2, player("cast-2"));
+    scene.join(3, player("cast-3"));
+    let joined = scene.port.conns.values().map(Conn::plays).collect::<Vec<_>>();
+    assert_eq!(joined, [Some(0), Some(1)], "there is no third");
+
+    scene.port.publish(scene.now, 1, &key(0));
+    scene.settle();
+    let pictures = |scene: &Scene, serial| {
+        let is_picture = |event: &&ClientEvent| matches!(event, ClientEvent::Media(_));
+        scene.clients[&id(serial)].events.iter().filter(is_picture).count()
+    };
+    assert_eq!((pictures(&scene, 1), pictures(&scene, 2)), (0, 1));
+
+    scene.port.end_stream(1);
+    scene.settle();
+    assert_eq!(scene.port.conns.values().map(Conn::plays).collect::<Vec<_>>(), [Some(0)]);
 }

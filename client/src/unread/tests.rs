@@ -153,8 +153,16 @@ fn a_caster_that_asks_and_does_not_read_is_ended() {
     let (now, identity) = (start(), identity());
     let secrets = identity.ticket(None, Vec::new()).caster_secrets();
     let meeting = config(Secrets::Viewer(identity.viewer_secrets()), Vec::new());
-    let config =
-        viewer::Config { identity, server: None, meeting, page: None, rtmp: None, once: false, seed: 1 };
+    let config = viewer::Config {
+        identity,
+        server: None,
+        meeting,
+        page: None,
+        rtmp: None,
+        casts: 4,
+        once: false,
+        seed: 1,
+    };
     let channel = Channel::caster(now, &secrets, Facts::default());
     let mut scene = Scene::new(now, Viewer::new(now, config), channel);
     let conn = ConnId { room: HOLE, serial: ConnId::ACCEPTED };

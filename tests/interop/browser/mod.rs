@@ -6,7 +6,7 @@ mod viewer;
 use chromium::{Chromium, PATIENCE};
 use punchcast::media::{Kind, Unit, flv};
 use punchcast::policy::Rung;
-use punchcast_client::page::{Phase, Status};
+use punchcast_client::page::{CastStatus, Phase, Status};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -92,15 +92,16 @@ fn stream() -> Vec<Unit> {
 }
 
 fn live() -> Status {
-    Status {
+    let cast = CastStatus {
         phase: Phase::Live,
         rung: Some(Rung::Punched),
         local: Some("192.168.1.23:50712".parse().unwrap()),
         remote: Some("203.0.113.80:61744".parse().unwrap()),
         rtt_ms: Some(23.4),
         frames: 1,
-        ..Status::default()
-    }
+        ..CastStatus::default()
+    };
+    Status { phase: Phase::Live, casts: vec![cast], ..Status::default() }
 }
 
 /// The colours of a 9 by 9 grid over the element `selector`, as it is drawn.
@@ -294,7 +295,7 @@ fn a_decoder_that_falls_behind_skips_to_the_next_key_frame() {
     loop {
         let left = deadline.saturating_duration_since(viewer::present());
         match viewer.notices.recv_timeout(left).expect("a key frame is asked for") {
-            Notice::KeyframeWanted => break,
+            Notice::KeyframeWanted(_) => break,
             Notice::Listening(_) => {}
         }
     }

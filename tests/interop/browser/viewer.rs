@@ -25,7 +25,7 @@ pub(crate) enum Notice {
     /// The page is served here.
     Listening(SocketAddr),
     /// A browser asked for a key frame.
-    KeyframeWanted,
+    KeyframeWanted(usize),
 }
 
 struct ViewerPage {
@@ -48,7 +48,7 @@ impl ViewerPage {
         while self.due().is_some_and(|due| due <= now) {
             let mut unit = self.units[self.next].clone();
             unit.timestamp += self.offset;
-            self.page.publish(now, &unit);
+            self.page.publish(now, 0, &unit);
             self.next += 1;
             if self.next == self.units.len() {
                 // The last picture stands as long as one at 30 a second.
@@ -75,12 +75,12 @@ impl App for ViewerPage {
             Cue::Play(units) => {
                 self.units = units;
                 (self.next, self.offset, self.began) = (0, 0, Some(now));
-                self.page.stream_started(now);
+                self.page.stream_started(now, 0);
                 self.play(now);
             }
             Cue::Stop => {
                 self.units.clear();
-                self.page.stream_ended(now);
+                self.page.stream_ended(now, 0);
             }
             Cue::Status(status) => self.page.status(now, status),
         }
@@ -96,7 +96,9 @@ impl App for ViewerPage {
             return Some(match output {
                 PageOutput::Net(op) => Output::Net(op),
                 PageOutput::Event(PageEvent::Listening { local }) => Output::Notice(Notice::Listening(local)),
-                PageOutput::Event(PageEvent::KeyframeWanted) => Output::Notice(Notice::KeyframeWanted),
+                PageOutput::Event(PageEvent::KeyframeWanted { cast }) => {
+                    Output::Notice(Notice::KeyframeWanted(cast))
+                }
                 PageOutput::Event(PageEvent::ListenFailed { addr, error }) => panic!("{addr}: {error}"),
             });
         }

@@ -85,7 +85,7 @@ function wantKeyframe() {
   const now = performance.now();
   if (now - keyframeAsked < 500 || socket?.readyState !== WebSocket.OPEN) return;
   keyframeAsked = now;
-  socket.send("keyframe");
+  socket.send("keyframe 0");
 }
 
 // ---- Media messages: kind, flags, reserved, timestamp, composition offset, payload ----
@@ -105,6 +105,8 @@ function unwrap(timestamp) {
 }
 
 function media(buffer) {
+  // The first cast alone is shown.
+  if (new DataView(buffer).getUint16(2) !== 0) return;
   if (buffer.byteLength <= HEADER) return;
   const view = new DataView(buffer);
   const payload = new Uint8Array(buffer, HEADER);
@@ -149,6 +151,7 @@ function control(message) {
       describe();
       break;
     case "start":
+      if (message.cast !== 0) break;
       clock.last = null;
       clock.high = 0;
       catchUp = 0;
@@ -188,6 +191,7 @@ const RUNGS = {
 
 function describe() {
   const { phase, message, ticket } = status;
+  const cast = status.casts?.find(({ place }) => place === 0) ?? {};
   body.dataset.phase = phase;
   const [headline, fallback] = HEADLINES[phase] ?? HEADLINES.waiting;
   element("headline").textContent = headline;
@@ -201,10 +205,10 @@ function describe() {
     const word = /^[\w@%+=:,./#-]+$/.test(ticket) ? ticket : `'${ticket}'`;
     element("command").textContent = `punchcast cast ${word}`;
   }
-  element("rung").textContent = status.rung ? RUNGS[status.rung] ?? status.rung : "";
-  element("path").textContent = status.local && status.remote ? `${status.remote} → ${status.local}` : "";
-  element("rtt").textContent = Number.isFinite(status.rtt_ms) ? `${status.rtt_ms.toFixed(1)} ms` : "–";
-  if (status.foreign_video) cannotShow("The caster's picture is not H.264, which is all that this page shows.");
+  element("rung").textContent = cast.rung ? RUNGS[cast.rung] ?? cast.rung : "";
+  element("path").textContent = cast.local && cast.remote ? `${cast.remote} → ${cast.local}` : "";
+  element("rtt").textContent = Number.isFinite(cast.rtt_ms) ? `${cast.rtt_ms.toFixed(1)} ms` : "–";
+  if (status.foreign_video.includes(0)) cannotShow("The caster's picture is not H.264, which is all that this page shows.");
 }
 
 // ---- The WebSocket ----
