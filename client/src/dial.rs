@@ -74,6 +74,8 @@ pub enum DialEvent {
     },
     /// The server plays: units follow.
     Playing {
+        /// On which connection.
+        conn: ConnId,
         /// Our address.
         local: SocketAddr,
         /// The server's.
@@ -304,7 +306,7 @@ impl Dial {
                 rtmp::Output::Event(ClientEvent::Playing) => {
                     (line.stage, line.until) = (Stage::Waiting, now + FIRST_SILENCE);
                     let (local, remote) = (line.local, line.remote);
-                    self.event(DialEvent::Playing { local, remote });
+                    self.event(DialEvent::Playing { conn, local, remote });
                 }
                 rtmp::Output::Event(ClientEvent::Media(unit)) => {
                     // Metadata may come before the word that playing begins; nobody would know what they belong to.

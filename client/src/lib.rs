@@ -10,6 +10,7 @@ pub mod meeting;
 pub mod notice;
 pub mod page;
 pub mod portmap;
+mod reachable;
 pub mod rtmp_port;
 pub mod sink;
 pub mod source;

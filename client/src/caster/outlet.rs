@@ -92,11 +92,6 @@ impl Outlet {
         self.over
     }
 
-    /// Whether it ever had a link.
-    pub(super) const fn was_linked(&self) -> bool {
-        self.linked_once
-    }
-
     pub(super) fn handle_input(&mut self, now: Instant, input: Input<'_>, cache: &Cache) {
         self.meeting.handle_input(now, input);
         self.settle(now, cache);
@@ -179,7 +174,8 @@ impl Outlet {
                 }
             }
             meeting::Event::KeyframeWanted(_) => self.notice(Notice::KeyframeWanted),
-            meeting::Event::Stamp(..) => {}
+            // A caster takes no publishers at its hole port.
+            meeting::Event::Stamp(..) | meeting::Event::Plain { .. } => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss, cache),
             meeting::Event::NoLink(findings, obstacle) => self.no_link(now, findings, obstacle),
         }

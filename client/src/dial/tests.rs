@@ -90,7 +90,8 @@ impl Scene {
         let mut scene = Self::new(None);
         scene.pass();
         scene.answer();
-        let playing = DialEvent::Playing { local: addr(9), remote: addr(1) };
+        let conn = scene.conn.expect("a connection");
+        let playing = DialEvent::Playing { conn, local: addr(9), remote: addr(1) };
         assert_eq!(scene.events, [DialEvent::Trying(addr(1)), playing]);
         scene.events.clear();
         scene

@@ -93,6 +93,14 @@ impl Timeline {
         self.wait();
     }
 
+    /// Another recording begins in the middle of the stream: at time zero, with the headers that were seen, at the next
+    /// keyframe.
+    pub(super) fn restart(&mut self) {
+        self.clock = None;
+        self.now = 0;
+        self.resynchronise();
+    }
+
     fn wait(&mut self) {
         self.phase = Phase::Waiting;
         self.decodable = false;
