@@ -194,10 +194,21 @@ impl Meeting {
     pub fn send(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(line) = self.lines.get_mut(&conn) {
             // A channel that has ended in the meantime tells so by its own event.
-            let _ = line.channel.send_stream(bytes);
+            let _ = line.channel.send_stream(now, bytes);
         }
         self.drain_channel(now, conn);
         self.settle(now);
+    }
+
+    /// Whether a link takes more without a picture waiting on its line; if not, [`Event::Room`] tells when.
+    pub fn has_room(&mut self, conn: ConnId) -> bool {
+        self.lines.get_mut(&conn).is_none_or(|line| line.channel.has_room())
+    }
+
+    /// Bytes a second that a link's line carried when it was full last; `None` while it never was.
+    #[must_use]
+    pub fn rate(&self, conn: ConnId) -> Option<u64> {
+        self.lines.get(&conn).and_then(|line| line.channel.rate())
     }
 
     /// Tells the viewer when the picture that is sent next was made (a caster only).
@@ -539,6 +550,7 @@ impl Meeting {
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
+            link::Event::Room => self.event(Event::Room(conn)),
             link::Event::KeyframeWanted => self.event(Event::KeyframeWanted(conn)),
             link::Event::Stamp { timestamp, made } => self.event(Event::Stamp(conn, timestamp, made)),
             link::Event::Rtt(rtt) => {

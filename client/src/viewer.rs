@@ -203,7 +203,7 @@ impl Viewer {
                     cast.stamps.note(timestamp, made);
                 }
             }
-            meeting::Event::KeyframeWanted(_) => {}
+            meeting::Event::KeyframeWanted(_) | meeting::Event::Room(_) => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::Backlogged(conn) => {
                 if let Some(cast) = self.cast_on(conn) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Bytes that may wait unsent in the kernel before the socket stops being writable. What waits there can be neither
 /// dropped nor overtaken, so it is latency: 32 KiB are 32 ms at 8 Mbit/s.
-const NOTSENT_LOWAT: u32 = 32 * 1024;
+const NOTSENT_LOWAT: u32 = 16 * 1024;
 
 /// Accept queue. Logins after a daemon's restart arrive in a burst.
 const BACKLOG: i32 = 1024;

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// How much of the queue goes to the link before its answer (full or not) is heard.
-const PUMP: usize = 64 * 1024;
+const PUMP: usize = 16 * 1024;
 
 /// What an outlet asks for and tells.
 pub(super) enum Output {
@@ -173,6 +173,7 @@ impl Outlet {
                     self.pump(now, conn);
                 }
             }
+            meeting::Event::Room(conn) => self.pump(now, conn),
             meeting::Event::KeyframeWanted(_) => self.notice(Notice::KeyframeWanted),
             // A caster takes no publishers at its hole port.
             meeting::Event::Stamp(..) | meeting::Event::Plain { .. } => {}
@@ -304,6 +305,9 @@ impl Outlet {
             }
             if budget == 0 {
                 route.pump_at = Some(now);
+                break;
+            }
+            if !self.meeting.has_room(conn) {
                 break;
             }
             let Some((unit, since)) = route.queue.pop_dated() else { break };

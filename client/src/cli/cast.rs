@@ -2,13 +2,14 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
-use super::{DONE, Failure, NO_LINK, args, plain, server, view};
+use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
 use crate::caster::{Caster, Config, Message, Serve};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::portmap::PortMap;
 use crate::source::pattern::PatternReport;
-use crate::source::{self, Control, FlvInput, PatternConfig, SourceEvent};
+use crate::source::screen::{self, OpenError, ScreenReport};
+use crate::source::{self, Control, FlvInput, PatternConfig, Screen, ScreenConfig, SourceEvent};
 use lexopt::prelude::{Long, Short, Value};
 use punchcast::driver::{self, Driver, Handle, Step};
 use punchcast::rendezvous::agent;
@@ -24,9 +25,17 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
   --source rtmp         take the stream that a program publishes to this machine (the default):
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
                           OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
+  --source screen       this machine's screen, where it is X11; without sound (for sound: OBS
+                        or ffmpeg, and --source rtmp)
   --source pattern      a moving test picture with a clock and frame numbers
+  --source noise        the same with noise, which fills its bitrate (12M, 60 a second)
   --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
                         comes and no faster than real time
+  --display NAME|N      which monitor (default: the primary one; `all`: the whole display)
+  --window ID|TITLE     one window instead, by its number or a part of its title
+  --fps N, --size WxH, --bitrate BITS[k|M]
+                        of the picture that is made here: for pattern and noise as said, for
+                        screen at most (30; as it is; 4M)
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
   --serve ADDR          let viewers and players dial this machine: it shows an address with a secret
                         key for `punchcast view --dial`, ffplay or VLC (port 1937 if ADDR is an IP
@@ -49,9 +58,20 @@ const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
 
 enum Source {
     Rtmp,
-    Pattern,
+    Screen(ScreenConfig),
+    Pattern(PatternConfig),
     Flv(FlvInput),
 }
+
+/// `--source noise`: what a fast line carries and a slow one does not.
+const NOISE: PatternConfig = PatternConfig {
+    width: 1280,
+    height: 720,
+    fps: 60,
+    bitrate: 12_000_000,
+    keyframe_interval: Duration::from_secs(2),
+    noise: true,
+};
 
 struct Options {
     tickets: Vec<Ticket>,
@@ -66,28 +86,13 @@ struct Options {
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
-    let (mut tickets, mut source, mut rtmp, mut duration, mut json) =
-        (Vec::new(), Source::Rtmp, None, None, false);
+    let (mut tickets, mut source, mut rtmp, mut duration, mut json) = (Vec::new(), None, None, None, false);
+    let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
     let (mut serve, mut rtmp_key, mut quiet) = (None, None, false);
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("source") => {
-                let text = args::text("source", parser.value()?)?;
-                source = match text.as_str() {
-                    "rtmp" => Source::Rtmp,
-                    "pattern" => Source::Pattern,
-                    "screen" => {
-                        return Err(Failure::Usage(
-                            "--source screen is not built in yet; capture with ffmpeg or OBS and --source rtmp: \
-                             ffmpeg -f x11grab -framerate 30 -i :0 -c:v libx264 -tune zerolatency -pix_fmt yuv420p \
-                             -f flv rtmp://127.0.0.1:1935/punchcast/cast"
-                                .into(),
-                        ));
-                    }
-                    file => Source::Flv(FlvInput::from_arg(file)),
-                };
-            }
+            Long("source") => source = Some(args::text("source", parser.value()?)?),
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("serve") => serve = Some(plain::serve_addr(parser.value()?)?),
             Long("rtmp-key") => rtmp_key = Some(plain::key(parser.value()?)?),
@@ -96,6 +101,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("no-port-mapping") => port_mapping = Choice::none(),
             Long("port-mapping") => port_mapping = Choice::parse(parser.value()?)?,
             Long("json") => json = true,
+            Long("fps") => picture.take_fps(parser.value()?)?,
+            Long("size") => picture.take_size(parser.value()?)?,
+            Long("display") => picture.take_display(parser.value()?)?,
+            Long("window") => picture.take_window(parser.value()?)?,
+            Long("bitrate") => picture.take_bitrate(parser.value()?)?,
             Short('h') | Long("help") => {
                 print_line(HELP);
                 return Ok(None);
@@ -124,7 +134,24 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
         )));
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
+    let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
     Ok(Some(Options { tickets, source, rtmp, serve, rtmp_key, duration, port_mapping, quiet, json }))
+}
+
+/// What `--source` names, made as the other options say.
+fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
+    let source = match source {
+        "pattern" => return Ok(Source::Pattern(picture.pattern(PatternConfig::default())?)),
+        "noise" => return Ok(Source::Pattern(picture.pattern(NOISE)?)),
+        "screen" => return Ok(Source::Screen(picture.screen())),
+        "rtmp" => Source::Rtmp,
+        file => Source::Flv(FlvInput::from_arg(file)),
+    };
+    match picture.first() {
+        // Its picture comes encoded.
+        Some(option) => Err(Failure::Usage(format!("{option} is for a picture that is made here"))),
+        None => Ok(source),
+    }
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
@@ -134,6 +161,13 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         // Sooner told than after a link was made.
         std::fs::File::open(path)
             .map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?;
+    }
+    let mut screen = match &options.source {
+        Source::Screen(config) => Some(open_screen(config, options.rtmp)?),
+        Source::Rtmp | Source::Pattern(_) | Source::Flv(_) => None,
+    };
+    if let (Some(screen), false) = (&screen, printer.is_json()) {
+        talk(&format!("casting {} (without sound)", screen.describe()));
     }
     let config = config(&options)?;
     // Without a daemon nobody would hear of a mapping.
@@ -167,7 +201,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
                 port_maps.extend(options.port_mapping.start(port, driver.handle(), mapped));
             }
-            Notice::StartSource => thread = start(&options.source, &control, driver.handle())?,
+            Notice::StartSource => {
+                thread = start(&options.source, screen.take(), &control, driver.handle())?;
+            }
             Notice::KeyframeWanted => control.request_keyframe(),
             Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
             Notice::End { ok, reason } => outcome = (ok, reason),
@@ -177,8 +213,10 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     control.stop();
     drop(port_maps);
     // The FLV thread may wait for standard input; it ends with the process.
-    if let Some(SourceThread::Pattern(thread)) = thread {
-        let _ = thread.join();
+    match thread {
+        Some(SourceThread::Pattern(thread)) => drop(thread.join()),
+        Some(SourceThread::Screen(thread)) => drop(thread.join()),
+        Some(SourceThread::Flv) | None => {}
     }
     match outcome {
         (true, reason) => {
@@ -192,14 +230,23 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
 }
 
+fn open_screen(config: &ScreenConfig, rtmp: SocketAddr) -> Result<Screen, Failure> {
+    Screen::open(config.clone()).map_err(|error| match error {
+        OpenError::NoDisplay(why) => Failure::Failed(format!("{why}\n{}", screen::other_ways(rtmp))),
+        OpenError::Other(why) => Failure::Failed(why),
+    })
+}
+
 enum SourceThread {
+    Screen(JoinHandle<ScreenReport>),
     Pattern(JoinHandle<PatternReport>),
     Flv,
 }
 
-/// Starts the source's thread; `None` for the RTMP port, which is the application's own.
+/// Starts the source's thread, which takes `screen`; `None` for the RTMP port, which is the application's own.
 fn start(
     source: &Source,
+    screen: Option<Screen>,
     control: &Control,
     handle: Handle<Message>,
 ) -> Result<Option<SourceThread>, Failure> {
@@ -207,8 +254,12 @@ fn start(
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
         Source::Rtmp => None,
-        Source::Pattern => {
-            let thread = source::spawn_pattern(PatternConfig::default(), control.clone(), emit);
+        Source::Screen(_) => match screen {
+            Some(screen) => Some(SourceThread::Screen(screen.spawn(control.clone(), emit).map_err(failed)?)),
+            None => None,
+        },
+        Source::Pattern(config) => {
+            let thread = source::spawn_pattern(*config, control.clone(), emit);
             Some(SourceThread::Pattern(thread.map_err(failed)?))
         }
         Source::Flv(input) => {

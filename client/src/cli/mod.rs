@@ -5,6 +5,7 @@ mod cast;
 mod check;
 mod mapping;
 mod output;
+mod picture;
 mod plain;
 mod server;
 mod sinks;

@@ -114,6 +114,8 @@ pub enum Event {
     },
     /// Bytes of the link's stream.
     Stream(ConnId, bytes::Bytes),
+    /// The link's line takes more again.
+    Room(ConnId),
     /// The viewer on the link cannot go on without a keyframe.
     KeyframeWanted(ConnId),
     /// The next picture of the link's stream: its timestamp, and when it was made, by our clock.
