@@ -3,6 +3,9 @@
 // More chunks than this waiting in the decoder is delay that never goes away by itself.
 const MAX_DECODE_QUEUE = 3;
 
+// Pictures in the decoder whose arrival is remembered; more are not in it for long.
+const MAX_ARRIVALS = 64;
+
 // A decoder that fails this often without one picture between does not take the stream.
 const MAX_FAILURES = 3;
 
@@ -26,6 +29,7 @@ export class CanvasPicture {
   #newest = -Infinity;
   #warm = false;
   #failures = 0;
+  #arrivals = new Map(); // When pictures in the decoder came, by timestamp.
 
   static isSupported() {
     return typeof VideoDecoder === "function" && typeof EncodedVideoChunk === "function";
@@ -48,7 +52,7 @@ export class CanvasPicture {
     else if (this.#behind && (this.#decoder?.decodeQueueSize ?? 0) <= MAX_DECODE_QUEUE) this.#behind = false;
   }
 
-  frame({ key, timestamp, offset, data }) {
+  frame({ key, timestamp, offset, data, arrived }) {
     if (!this.#config) return;
     if (this.#decoder?.state !== "configured") {
       if (!key) return this.#starve();
@@ -61,6 +65,8 @@ export class CanvasPicture {
     this.#awaitsKey = false;
     const time = timestamp + offset;
     this.#newest = Math.max(this.#newest, time);
+    if (this.#arrivals.size === MAX_ARRIVALS) this.#arrivals.delete(this.#arrivals.keys().next().value);
+    this.#arrivals.set(time, arrived);
     try {
       this.#decoder.decode(new EncodedVideoChunk({ type: key ? "key" : "delta", timestamp: time * 1000, data }));
     } catch (error) {
@@ -99,6 +105,7 @@ export class CanvasPicture {
     this.#awaitsKey = true;
     this.#warm = false;
     this.#newest = -Infinity;
+    this.#arrivals.clear();
   }
 
   #fail(error) {
@@ -109,7 +116,9 @@ export class CanvasPicture {
   }
 
   #draw(decoder, frame) {
-    const time = frame.timestamp / 1000;
+    const time = Math.round(frame.timestamp / 1000);
+    const arrived = this.#arrivals.get(time);
+    this.#arrivals.delete(time);
     if (decoder !== this.#decoder || (this.#behind && this.#warm && time < this.#newest)) {
       frame.close();
       return;
@@ -123,6 +132,6 @@ export class CanvasPicture {
     }
     this.#context.drawImage(frame, 0, 0, width, height);
     frame.close();
-    this.#events.shown(width, height, time);
+    this.#events.shown(width, height, time, this.#behind ? undefined : performance.now() - arrived);
   }
 }
