@@ -8,3 +8,4 @@ mod timeline;
 pub use live::{LivePipe, LiveTarget};
 pub use record::{Recorder, Recording};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotInfo};
+pub(crate) use timeline::Timeline;
