@@ -11,9 +11,9 @@
 //!
 //! The pause doubles from [`MIN_PAUSE`] to [`MAX_PAUSE`] and is short again once pictures have come.
 
-use punchcast::app::{Closing, ConnId, ConnIds, Input, NetOp, Room};
+use punchcast::app::{Closing, ConnId, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::media::Unit;
-use punchcast::rtmp::{self, ClientEvent, ClientSession, PlayConfig, RtmpUrl};
+use punchcast::rtmp::{self, ClientEvent, ClientSession, PingClock, PlayConfig, RtmpUrl};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -30,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 /// The same before the first unit: who has nothing to show yet is worth a longer wait.
 const FIRST_SILENCE: Duration = Duration::from_secs(60);
+
+/// How often a server that plays is pinged. It shows that the server is there, and the round trip where it answers.
+const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// The first pause before dialling again.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
@@ -81,6 +84,8 @@ pub enum DialEvent {
         /// The server's.
         remote: SocketAddr,
     },
+    /// A new measure of the round trip.
+    Rtt(Duration),
     /// A unit of what is played.
     Media(Unit),
     /// What was played is over; the server is dialled again after a pause.
@@ -121,6 +126,7 @@ struct Line {
     remote: SocketAddr,
     session: ClientSession,
     stage: Stage,
+    pings: PingClock,
     /// When it is given up unless something comes.
     until: Instant,
 }
@@ -218,7 +224,14 @@ impl Dial {
 
     /// Takes the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_timeout().is_none_or(|(at, _)| now < at) {
+        if let State::Open(line) = &mut self.state
+            && line.stage != Stage::Asking
+            && let Some(time) = line.pings.handle_timeout(now)
+        {
+            line.session.ping(time);
+            self.settle(now);
+        }
+        if self.deadline().is_none_or(|(at, _)| now < at) {
             return;
         }
         match &self.state {
@@ -239,6 +252,15 @@ impl Dial {
     /// When it wants `handle_timeout`, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let ping = match &self.state {
+            State::Open(line) if line.stage != Stage::Asking => Some(line.pings.poll_timeout()),
+            State::Open(_) | State::Resting { .. } | State::Connecting { .. } => None,
+        };
+        soonest(self.deadline(), ping)
+    }
+
+    /// When what is awaited has not come.
+    fn deadline(&self) -> Option<(Instant, &'static str)> {
         match &self.state {
             State::Resting { .. } if self.held => None,
             State::Resting { until } => Some((*until, "dial")),
@@ -272,9 +294,8 @@ impl Dial {
             buffer: 0,
             seed: self.config.seed,
         });
-        let until = now + ASK_TIME;
-        self.state =
-            State::Open(Box::new(Line { conn, local, remote, session, stage: Stage::Asking, until }));
+        let (stage, until, pings) = (Stage::Asking, now + ASK_TIME, PingClock::new(now, PING_EVERY));
+        self.state = State::Open(Box::new(Line { conn, local, remote, session, stage, pings, until }));
         self.settle(now);
     }
 
@@ -282,8 +303,16 @@ impl Dial {
         let Some(line) = self.line(conn) else { return };
         let result = line.session.handle_input(bytes);
         match line.stage {
-            Stage::Asking | Stage::Waiting => {}
+            Stage::Asking => {}
+            Stage::Waiting => line.until = now + FIRST_SILENCE,
             Stage::Playing => line.until = now + SILENCE,
+        }
+        while let State::Open(line) = &mut self.state
+            && let Some(event) = line.session.poll_ping()
+        {
+            if let Some(rtt) = line.pings.handle(now, event) {
+                self.event(DialEvent::Rtt(rtt));
+            }
         }
         self.settle(now);
         let Some(line) = self.line(conn) else { return };

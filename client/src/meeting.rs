@@ -28,7 +28,8 @@ mod types;
 pub use types::{Config, Event, Link, Loss, Output, Rooms, Secrets};
 
 use introductions::{knows, targets_of};
-use naming::{facts, is_lan, rung};
+pub(crate) use naming::is_lan;
+use naming::{facts, rung};
 use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Prefix, Reach};
 use punchcast::id::{ClientId, SessionId};

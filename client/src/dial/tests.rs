@@ -150,7 +150,24 @@ fn a_server_that_ends_the_stream_is_dialled_again_soon() {
 fn a_server_that_goes_silent_or_away_is_over_and_not_finished() {
     let mut scene = Scene::playing();
     scene.send(&picture());
-    scene.pass();
+    // It answers pings as long as it is there.
+    for _ in 0..20 {
+        scene.pass();
+    }
+    assert!(scene.dial.is_playing());
+    let rtt = |event: &DialEvent| matches!(event, DialEvent::Rtt(Duration::ZERO));
+    assert!(scene.events.iter().filter(|event| rtt(event)).count() > 10, "{:?}", scene.events);
+    while scene.dial.is_playing() {
+        let (at, _) = scene.dial.poll_timeout().expect("a deadline");
+        assert!(at <= scene.now + SILENCE);
+        scene.dial.handle_timeout(at);
+        while let Some(output) = scene.dial.poll_output() {
+            if let DialOutput::Event(event) = output {
+                scene.events.push(event);
+            }
+        }
+    }
+    scene.now += SILENCE;
     let why = "the server went silent".into();
     assert_eq!(scene.events.last(), Some(&DialEvent::Over { finished: false, why }));
     scene.pass();

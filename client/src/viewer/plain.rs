@@ -6,7 +6,7 @@
 
 use super::Viewer;
 use crate::dial::{Dial, DialEvent, DialOutput};
-use crate::meeting::Link;
+use crate::meeting::{Link, is_lan};
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use punchcast::app::{ConnId, Input, Room, soonest};
@@ -232,6 +232,12 @@ impl Viewer {
                 let link = plain_link(conn, Rung::Reverse, ends, self.plain.dial_run);
                 self.plain_linked(now, link, began);
             }
+            DialEvent::Rtt(rtt) => {
+                let conn = self.plain.dialled.as_ref().and_then(|dialled| dialled.conn);
+                if let Some(cast) = conn.and_then(|conn| self.cast_on(conn)) {
+                    cast.link.rtt = Some(rtt);
+                }
+            }
             DialEvent::Media(unit) => {
                 if let Some(conn) = self.plain.dialled.as_ref().and_then(|dialled| dialled.conn) {
                     self.plain_unit(now, conn, unit);
@@ -266,10 +272,12 @@ const fn plain_link(conn: ConnId, rung: Rung, (local, remote): (Endpoint, Endpoi
 
 /// How a publisher came to the hole port, as far as the addresses tell.
 fn publisher_rung(local: Endpoint, remote: Endpoint) -> Rung {
-    match (remote.reach(), local.reach()) {
-        (Reach::Global, Reach::Global) => Rung::Public,
+    if is_lan(local, remote) {
+        Rung::Lan
+    } else if local.reach() == Reach::Global {
+        Rung::Public
+    } else {
         // From outside to an address that is not: somebody forwards the port.
-        (Reach::Global, _) => Rung::PortMapped,
-        _ => Rung::Lan,
+        Rung::PortMapped
     }
 }
