@@ -7,6 +7,7 @@
 //!
 //! Units come from a thread (as messages) or from the local RTMP port (a room of this application).
 
+mod budget;
 mod outlet;
 mod route;
 mod serve;
@@ -59,6 +60,15 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// What the links can take of a source that encodes for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Nobody takes another picture now.
+    pub hold: bool,
+    /// Bits a second; `None`: as many as it likes.
+    pub bitrate: Option<u64>,
+}
+
 /// See the [module](self).
 pub struct Caster {
     outlets: Vec<Outlet>,
@@ -73,6 +83,8 @@ pub struct Caster {
     linked_once: bool,
     duration: Option<Duration>,
     end_at: Option<Instant>,
+    /// What the source was told last: to hold, and how many bits a second to make.
+    pace: Pace,
     /// Whether an outlet that ended by itself did what it was asked for.
     any_ok: bool,
     done: bool,
@@ -99,6 +111,7 @@ impl Caster {
             linked_once: false,
             duration: config.duration,
             end_at: None,
+            pace: Pace::default(),
             any_ok: false,
             done: false,
             outputs: VecDeque::new(),
@@ -130,8 +143,24 @@ impl Caster {
                     RtmpPortOutput::Event(event) => self.serve_event(now, event),
                 }
             } else {
+                self.tell_pace();
                 return;
             }
+        }
+    }
+
+    /// Tells the source what the links take, where that has changed. The fastest line decides: a slow viewer misses
+    /// pictures, and nobody else does.
+    fn tell_pace(&mut self) {
+        let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
+        let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
+        let pace = Pace {
+            hold: live().next().is_some() && live().all(|(full, _)| full),
+            bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
+        };
+        if pace != self.pace {
+            self.pace = pace;
+            self.notice(Notice::Pace(pace));
         }
     }
 

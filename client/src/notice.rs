@@ -3,6 +3,7 @@
 //! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
 //! results go to standard output and talk to standard error, in words.
 
+use crate::caster::Pace;
 use crate::meeting::{Link, Rooms};
 use crate::stats::Counts;
 use punchcast::app::NetOp;
@@ -114,6 +115,8 @@ pub enum Notice {
     StartSource,
     /// The source should make a keyframe.
     KeyframeWanted,
+    /// What the links take of a source that encodes for them has changed.
+    Pace(Pace),
     /// The link is gone; the other side may come back.
     Lost {
         /// Why.
@@ -272,6 +275,7 @@ impl Notice {
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
+            | Self::Pace(_)
             | Self::KeyframeWanted
             | Self::Report(_) => return None,
         })
@@ -339,6 +343,7 @@ impl Notice {
             | Self::Unit(_)
             | Self::Stats(_)
             | Self::StartSource
+            | Self::Pace(_)
             | Self::KeyframeWanted
             | Self::End { .. } => return None,
         })

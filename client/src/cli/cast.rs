@@ -205,6 +205,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 thread = start(&options.source, screen.take(), &control, driver.handle())?;
             }
             Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::Pace(pace) => {
+                control.set_hold(pace.hold);
+                let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
+                control.set_bitrate(bits.unwrap_or(u32::MAX));
+            }
             Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}

@@ -130,6 +130,13 @@ fn each_reader_of_a_named_pipe_gets_a_file_of_its_own() {
     pipe.next_stream();
     let mut at = 0;
     for _ in 0..2 {
+        // Nobody reads: what is written stays. (Who comes the moment that another leaves takes over its file.)
+        let until = Instant::now() + PATIENCE;
+        while pipe.shared.queued.load(Ordering::Relaxed) < MAX_QUEUED_UNITS / 2 * 100 {
+            assert!(Instant::now() < until, "a reader that is gone goes unnoticed");
+            pipe.write(&picture(at, at % 200 == 0));
+            at += 40;
+        }
         let reading = path.clone();
         let reader = thread::spawn(move || {
             let mut file = fs::File::open(reading).expect("a pipe");
