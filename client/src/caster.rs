@@ -154,8 +154,9 @@ impl Caster {
     fn tell_pace(&mut self) {
         let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
         let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
+        let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
         let pace = Pace {
-            hold: live().next().is_some() && live().all(|(full, _)| full),
+            hold: live().next().is_some() && live().all(|(full, _)| full) && !player_waits,
             bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
         };
         if pace != self.pace {

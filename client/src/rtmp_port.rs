@@ -234,6 +234,12 @@ impl RtmpPort {
         self.conns.iter().find(|(_, conn)| conn.is_publisher()).map(id_of)
     }
 
+    /// Whether a player has taken all that there was for it.
+    #[must_use]
+    pub fn has_idle_player(&self) -> bool {
+        self.conns.values().any(|conn| conn.plays().is_some() && !conn.backlogged)
+    }
+
     /// Sends the publisher away.
     pub fn end_publisher(&mut self) {
         if let Some(conn) = self.publisher() {

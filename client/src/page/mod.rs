@@ -18,6 +18,8 @@
 
 mod conn;
 mod flv;
+#[cfg(test)]
+mod flv_tests;
 mod guard;
 mod http;
 mod packet;
@@ -233,7 +235,8 @@ impl Page {
         let foreign = match packet::read(unit) {
             Reading::Packet(packet) => (packet.kind == PacketKind::VideoConfig).then_some(false),
             Reading::ForeignVideo => Some(true),
-            Reading::Nothing => return,
+            // Not for the page's script; a player may know what to do with it.
+            Reading::Nothing => None,
         };
         if foreign.is_some_and(|foreign| self.site.set_foreign_video(place, foreign)) {
             self.status.ask(now, STATUS_EVERY);

@@ -281,3 +281,6 @@ fn publisher_rung(local: Endpoint, remote: Endpoint) -> Rung {
         Rung::PortMapped
     }
 }
+
+#[cfg(test)]
+mod tests;
