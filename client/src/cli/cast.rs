@@ -127,6 +127,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             "cast needs the TICKET that `punchcast view` shows on the other machine, or --serve".into(),
         ));
     }
+    if rtmp_key.is_some() && serve.is_none() {
+        return Err(Failure::Usage("--rtmp-key is the key of --serve".into()));
+    }
     if tickets.len() > MOST_VIEWERS {
         return Err(Failure::Usage(format!(
             "{} tickets; one cast has {MOST_VIEWERS} at most",

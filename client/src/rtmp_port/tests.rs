@@ -1,4 +1,5 @@
 use super::*;
+use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
 use punchcast::rtmp::{ClientEvent, ClientSession, Error, PlayConfig, PublishConfig};

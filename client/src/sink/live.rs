@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,6 +68,8 @@ pub struct LivePipe {
 struct Shared {
     /// The generation that the thread can write; another one is thrown away.
     wanted: AtomicU32,
+    /// A named pipe that nobody reads: nothing need be queued for it.
+    unread: AtomicBool,
     queued: AtomicUsize,
 }
 
@@ -88,6 +90,7 @@ impl LivePipe {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let (tell_done, done) = channel();
         let shared = Arc::new(Shared::default());
+        shared.unread.store(matches!(target, LiveTarget::Path(_)), Ordering::Release);
         let writer = Writer { pieces, shared: Arc::clone(&shared), generation: 0, ended_in: None };
         thread::Builder::new().name("live pipe".into()).spawn(move || {
             writer.run(&target, &say);
@@ -107,7 +110,11 @@ impl LivePipe {
             self.timeline.restart();
         }
         let mut units = Vec::new();
+        // The headers are kept whether or not anybody reads.
         self.timeline.accept(unit, |unit| units.push(unit));
+        if self.shared.unread.load(Ordering::Acquire) {
+            return;
+        }
         for unit in units {
             let (audio, video) = self.timeline.contents();
             let writer = *self.header.get_or_insert_with(|| flv::Writer::new(audio, video));
@@ -205,7 +212,10 @@ impl Writer {
             LiveTarget::Stdout => (Reader::Stream(Box::new(io::stdout())), None),
             LiveTarget::Path(path) => {
                 // Opening a named pipe takes until somebody reads it, and what was queued by then is old.
+                self.shared.unread.store(true, Ordering::Release);
                 let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+                // In this order: what comes between belongs to the last reader's file, and is thrown away.
+                self.shared.unread.store(false, Ordering::Release);
                 self.begin_anew();
                 (Reader::Stream(Box::new(file)), None)
             }

@@ -130,9 +130,9 @@ fn each_reader_of_a_named_pipe_gets_a_file_of_its_own() {
     pipe.next_stream();
     let mut at = 0;
     for _ in 0..2 {
-        // Nobody reads: what is written stays. (Who comes the moment that another leaves takes over its file.)
+        // Who comes the moment that another leaves takes over its file, so the writer has to notice first.
         let until = Instant::now() + PATIENCE;
-        while pipe.shared.queued.load(Ordering::Relaxed) < MAX_QUEUED_UNITS / 2 * 100 {
+        while !pipe.shared.unread.load(Ordering::Acquire) {
             assert!(Instant::now() < until, "a reader that is gone goes unnoticed");
             pipe.write(&picture(at, at % 200 == 0));
             at += 40;
