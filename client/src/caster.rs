@@ -3,11 +3,14 @@
 //! Each viewer has an outlet of its own: a meeting, a link, a queue. The source begins with the first link and
 //! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's.
 //!
+//! Besides, players may dial this side and play by plain RTMP ([`Serve`]): the patent's reverse way.
+//!
 //! Units come from a thread (as messages) or from the local RTMP port (a room of this application).
 
 mod budget;
 mod outlet;
 mod route;
+mod serve;
 
 use crate::clock::Clock;
 use crate::meeting;
@@ -18,11 +21,15 @@ use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::media::{Cache, Unit};
 use punchcast::portmap::Mapping;
+pub use serve::Serve;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const RTMP: Room = Room(4);
+
+/// The players' port.
+const SERVE: Room = Room(5);
 
 /// What other threads tell a caster.
 #[derive(Clone, Debug)]
@@ -41,8 +48,10 @@ impl From<SourceEvent> for Message {
 
 /// What a caster is made with.
 pub struct Config {
-    /// The meetings, one a viewer, each with rooms of its own; at least one.
+    /// The meetings, one a viewer, each with rooms of its own; at least one, or players are served.
     pub meetings: Vec<meeting::Config>,
+    /// Serves players who dial this side.
+    pub serve: Option<Serve>,
     /// A local RTMP port to take the stream from, instead of messages.
     pub rtmp: Option<SocketAddr>,
     /// End by itself this long after the first link.
@@ -64,6 +73,9 @@ pub struct Pace {
 pub struct Caster {
     outlets: Vec<Outlet>,
     port: Option<RtmpPort>,
+    /// Where a program publishes, once that is known.
+    publish_at: Option<SocketAddr>,
+    serve: Option<serve::Serving>,
     /// Of the programs that publish to the port, one after another.
     clock: Clock,
     cache: Cache,
@@ -92,6 +104,8 @@ impl Caster {
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            publish_at: None,
+            serve: config.serve.map(|serve| serve::Serving::new(serve, config.seed)),
             clock: Clock::default(),
             cache: Cache::new(),
             linked_once: false,
@@ -102,8 +116,8 @@ impl Caster {
             done: false,
             outputs: VecDeque::new(),
         };
-        if caster.port.is_none() {
-            caster.notice(Notice::Ready { ticket: None, page: None, rtmp: None });
+        if caster.port.is_none() && caster.serve.is_none() {
+            caster.tell_ready();
         }
         caster.settle(now);
         caster
@@ -123,6 +137,11 @@ impl Caster {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(now, event),
                 }
+            } else if let Some(output) = self.serve.as_mut().and_then(serve::Serving::poll_output) {
+                match output {
+                    RtmpPortOutput::Net(op) => self.net(op),
+                    RtmpPortOutput::Event(event) => self.serve_event(now, event),
+                }
             } else {
                 self.tell_pace();
                 return;
@@ -135,8 +154,9 @@ impl Caster {
     fn tell_pace(&mut self) {
         let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
         let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
+        let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
         let pace = Pace {
-            hold: live().next().is_some() && live().all(|(full, _)| full),
+            hold: live().next().is_some() && live().all(|(full, _)| full) && !player_waits,
             bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
         };
         if pace != self.pace {
@@ -149,15 +169,11 @@ impl Caster {
         match output {
             outlet::Output::Net(op) => self.net(op),
             outlet::Output::Notice(notice) => self.viewer_notice(at, notice),
-            outlet::Output::Linked if self.linked_once => {}
-            outlet::Output::Linked => {
-                self.linked_once = true;
-                self.end_at = self.duration.map(|duration| now + duration);
-                self.notice(Notice::StartSource);
-            }
+            outlet::Output::Linked => self.begin_source(now),
             outlet::Output::Over(ok, reason) => {
                 self.any_ok |= ok;
-                if self.outlets.iter().all(Outlet::is_over) {
+                // Players may come as long as they are served.
+                if self.outlets.iter().all(Outlet::is_over) && self.serve.is_none() {
                     self.end(now, self.any_ok, reason);
                 } else {
                     self.viewer_notice(at, Notice::ViewerOver { reason });
@@ -166,11 +182,65 @@ impl Caster {
         }
     }
 
+    /// Somebody is there to watch.
+    fn begin_source(&mut self, now: Instant) {
+        if !self.linked_once {
+            self.linked_once = true;
+            self.end_at = self.duration.map(|duration| now + duration);
+            self.notice(Notice::StartSource);
+        }
+    }
+
+    /// Tells that everything is bound, once it is.
+    fn tell_ready(&mut self) {
+        let bound = |wanted: bool, addr: Option<SocketAddr>| !wanted || addr.is_some();
+        let served_at = self.serve.as_ref().and_then(|serve| serve.local);
+        if bound(self.port.is_some(), self.publish_at) && bound(self.serve.is_some(), served_at) {
+            let rtmp_url = self.serve.as_ref().and_then(serve::Serving::url);
+            self.notice(Notice::Ready { ticket: None, page: None, rtmp: self.publish_at, rtmp_url });
+        }
+    }
+
+    fn cannot_listen(&mut self, now: Instant, option: &str, addr: SocketAddr, why: &str) {
+        let reason = format!(
+            "cannot listen on {addr}: {why}; choose another with {option}, or port 0 for any free one"
+        );
+        self.end(now, false, reason);
+    }
+
+    fn serve_event(&mut self, now: Instant, event: rtmp_port::Event) {
+        match event {
+            rtmp_port::Event::Listening(local) => {
+                if let Some(serve) = &mut self.serve {
+                    serve.local = Some(local);
+                }
+                self.tell_ready();
+            }
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--serve", addr, &error.to_string());
+            }
+            rtmp_port::Event::PlayerJoined { remote } => {
+                self.begin_source(now);
+                self.notice(Notice::Player { remote, joined: true });
+                self.notice(Notice::KeyframeWanted);
+            }
+            rtmp_port::Event::PlayerLeft { remote, .. } => {
+                self.notice(Notice::Player { remote, joined: false });
+            }
+            rtmp_port::Event::PublisherJoined { .. }
+            | rtmp_port::Event::PublisherLeft { .. }
+            | rtmp_port::Event::Media(_) => {}
+        }
+    }
+
     /// Takes a unit of the source.
     fn offer(&mut self, now: Instant, unit: &Unit) {
         self.cache.push(unit);
         for outlet in &mut self.outlets {
             outlet.offer(now, unit, &self.cache);
+        }
+        if let Some(serve) = &mut self.serve {
+            serve.port.publish(now, 0, unit);
         }
     }
 
@@ -183,6 +253,9 @@ impl Caster {
         for outlet in &mut self.outlets {
             outlet.finish(now);
         }
+        if let Some(serve) = &mut self.serve {
+            serve.port.end_stream(0);
+        }
         self.settle(now);
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
@@ -191,21 +264,18 @@ impl Caster {
     fn port_event(&mut self, now: Instant, event: rtmp_port::Event) {
         match event {
             rtmp_port::Event::Listening(local) => {
-                self.notice(Notice::Ready { ticket: None, page: None, rtmp: Some(local) });
+                self.publish_at = Some(local);
+                self.tell_ready();
             }
-            rtmp_port::Event::ListenFailed { addr, error } => self.end(
-                now,
-                false,
-                format!(
-                    "cannot listen on {addr}: {error}; choose another with --rtmp, or port 0 for any free one"
-                ),
-            ),
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--rtmp", addr, &error.to_string());
+            }
             rtmp_port::Event::PublisherJoined { remote, .. } => {
                 self.cache = Cache::new();
                 self.clock.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
-            rtmp_port::Event::PublisherLeft { remote } => {
+            rtmp_port::Event::PublisherLeft { remote, .. } => {
                 self.notice(Notice::Publisher { remote, joined: false })
             }
             rtmp_port::Event::Media(unit) => {
@@ -242,13 +312,18 @@ impl App for Caster {
                     port.handle_input(now, input);
                 }
             }
+            Some(SERVE) => {
+                if let Some(serve) = &mut self.serve {
+                    serve.port.handle_input(now, input);
+                }
+            }
             Some(room) => {
                 if let Some(outlet) = self.outlets.iter_mut().find(|outlet| outlet.owns(room)) {
                     outlet.handle_input(now, input, &self.cache);
                 }
             }
             None => {
-                let ok = self.outlets.iter().any(Outlet::was_linked);
+                let ok = self.linked_once;
                 self.end(now, ok, "interrupted".into());
             }
         }
@@ -278,6 +353,9 @@ impl App for Caster {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        if let Some(serve) = &mut self.serve {
+            serve.port.handle_timeout(now);
+        }
         if self.end_at.is_some_and(|at| at <= now) {
             self.end(now, true, "the time is over".into());
         }
@@ -296,6 +374,7 @@ impl App for Caster {
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
             self.end_at.map(|at| (at, "the end of --duration")),
         );
+        let own = soonest(own, self.serve.as_ref().and_then(|serve| serve.port.poll_timeout()));
         self.outlets.iter().map(Outlet::poll_timeout).fold(own, soonest)
     }
 }

@@ -29,6 +29,9 @@ pub enum Notice {
         page: Option<String>,
         /// Where the RTMP port is.
         rtmp: Option<SocketAddr>,
+        /// Where plain RTMP with a stream key is spoken with other machines: publishers dial a viewer there, players a
+        /// caster. A secret, for its key.
+        rtmp_url: Option<String>,
     },
     /// The hole port is bound (for the program alone: a router can be asked to forward it).
     HoleOpen {
@@ -61,6 +64,15 @@ pub enum Notice {
         elapsed: Duration,
         /// The cast goes on over it, from a relayed one.
         moves: bool,
+    },
+    /// A server that was dialled for the reverse way plays nothing; told when the reason changes.
+    DialFailed {
+        /// Which.
+        remote: SocketAddr,
+        /// Why.
+        why: String,
+        /// When it is dialled again.
+        again_in: Duration,
     },
     /// No direct link has formed so far, and the daemon is asked to relay one.
     SeekingRelay(Obstacle),
@@ -204,9 +216,10 @@ impl Notice {
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
         Some(match self {
-            Self::Ready { ticket, page, rtmp } => {
-                json!({"event": "ready", "ticket": ticket, "page": page, "rtmp": rtmp.map(|addr| addr.to_string())})
-            }
+            Self::Ready { ticket, page, rtmp, rtmp_url } => json!({
+                "event": "ready", "ticket": ticket, "page": page,
+                "rtmp": rtmp.map(|addr| addr.to_string()), "rtmp_url": rtmp_url,
+            }),
             Self::Rendezvous(event) => rendezvous_json(event)?,
             Self::Mapped(mappings) => json!({
                 "event": "mapped",
@@ -222,8 +235,11 @@ impl Notice {
             Self::Link { link, elapsed, moves } => json!({
                 "event": "link", "rung": link.rung.to_string(),
                 "local": link.local.to_string(), "remote": link.remote.to_string(),
-                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": true,
+                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": link.secure,
                 "moves": moves, "why": link.obstacle.map(|obstacle| obstacle.to_string()),
+            }),
+            Self::DialFailed { remote, why, again_in } => json!({
+                "event": "dial-failed", "remote": remote.to_string(), "why": why, "retry_ms": millis(*again_in),
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
@@ -285,9 +301,19 @@ impl Notice {
                 let why = link.obstacle.map_or_else(String::new, |obstacle| {
                     format!("; through the daemon, which cannot read it, because {obstacle}; still trying for a direct link")
                 });
+                let protection = if link.secure {
+                    "encrypted end to end"
+                } else {
+                    "plain RTMP, not encrypted: whoever is on the way can watch it and change it"
+                };
                 format!(
-                    "{begin}linked ({}): {} → {}{after}{rtt}; encrypted end to end{why}",
+                    "{begin}linked ({}): {} → {}{after}{rtt}; {protection}{why}",
                     link.rung, link.local, link.remote,
+                )
+            }
+            Self::DialFailed { remote, why, .. } => {
+                format!(
+                    "nothing to play from {remote}: {why}; dialling on. Is the address the one that the caster shows?"
                 )
             }
             Self::SeekingRelay(obstacle) => {

@@ -95,11 +95,6 @@ impl Outlet {
         self.over
     }
 
-    /// Whether it ever had a link.
-    pub(super) const fn was_linked(&self) -> bool {
-        self.linked_once
-    }
-
     /// Whether a picture waits for the link, so that another would wait behind it; `None` while there is no link.
     pub(super) fn is_full(&self) -> Option<bool> {
         let live = self.routes.iter().find(|route| route.stage == Stage::Live)?;
@@ -204,7 +199,8 @@ impl Outlet {
             }
             meeting::Event::Room(conn) => self.pump(now, conn),
             meeting::Event::KeyframeWanted(_) => self.notice(Notice::KeyframeWanted),
-            meeting::Event::Stamp(..) => {}
+            // A caster takes no publishers at its hole port.
+            meeting::Event::Stamp(..) | meeting::Event::Plain { .. } => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss, cache),
             meeting::Event::NoLink(findings, obstacle) => self.no_link(now, findings, obstacle),
         }

@@ -35,6 +35,9 @@ impl Bed {
         let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
         let ticket = identity.ticket(None, vec![addr(VIEWER_ADDR).into()]);
         let viewer = viewer::Config {
+            hole_port: 0,
+            plain_key: None,
+            dial: None,
             meeting: meeting_of(meeting::Secrets::Viewer(identity.viewer_secrets()), VIEWER_ADDR, None),
             identity,
             server: None,
@@ -46,7 +49,7 @@ impl Bed {
         };
         let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
         let meeting = meeting_of(secrets, CASTER_ADDR, Some(&ticket));
-        let caster = Config { meetings: vec![meeting], rtmp: None, duration: None, seed: 2 };
+        let caster = Config { meetings: vec![meeting], serve: None, rtmp: None, duration: None, seed: 2 };
         let ours = ConnId { room: meeting::HOLE, serial: 0 };
         let theirs = ConnId { room: meeting::HOLE, serial: ConnId::ACCEPTED };
         let mut bed = Self {

@@ -1,9 +1,9 @@
 //! `punchcast cast TICKET`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk};
-use super::{DONE, Failure, NO_LINK, args, picture, server, view};
-use crate::caster::{Caster, Config, Message};
+use super::output::{Printer, print_line, talk, talk_failure};
+use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
+use crate::caster::{Caster, Config, Message, Serve};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::portmap::PortMap;
@@ -37,8 +37,14 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
                         of the picture that is made here: for pattern and noise as said, for
                         screen at most (30; as it is; 4M)
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
+  --serve ADDR          let viewers and players dial this machine: it shows an address with a secret
+                        key for `punchcast view --dial`, ffplay or VLC (port 1937 if ADDR is an IP
+                        alone; 0.0.0.0 is everywhere). Plain RTMP: not encrypted. With it no TICKET
+                        is needed, and the cast goes on until Ctrl-C, --duration or the source ends it
+  --rtmp-key KEY        that secret key, instead of a new one each time
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --duration SECS       end by itself
+  --quiet               say nothing but why it failed
   --json                one JSON object a line on standard output
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
@@ -71,8 +77,11 @@ struct Options {
     tickets: Vec<Ticket>,
     source: Source,
     rtmp: SocketAddr,
+    serve: Option<SocketAddr>,
+    rtmp_key: Option<String>,
     duration: Option<Duration>,
     port_mapping: Choice,
+    quiet: bool,
     json: bool,
 }
 
@@ -80,10 +89,14 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let (mut tickets, mut source, mut rtmp, mut duration, mut json) = (Vec::new(), None, None, None, false);
     let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
+    let (mut serve, mut rtmp_key, mut quiet) = (None, None, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Long("source") => source = Some(args::text("source", parser.value()?)?),
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
+            Long("serve") => serve = Some(plain::serve_addr(parser.value()?)?),
+            Long("rtmp-key") => rtmp_key = Some(plain::key(parser.value()?)?),
+            Long("quiet") => quiet = true,
             Long("duration") => duration = Some(args::seconds("duration", parser.value()?)?),
             Long("no-port-mapping") => port_mapping = Choice::none(),
             Long("port-mapping") => port_mapping = Choice::parse(parser.value()?)?,
@@ -109,10 +122,13 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
     }
-    if tickets.is_empty() {
+    if tickets.is_empty() && serve.is_none() {
         return Err(Failure::Usage(
-            "cast needs the TICKET that `punchcast view` shows on the other machine".into(),
+            "cast needs the TICKET that `punchcast view` shows on the other machine, or --serve".into(),
         ));
+    }
+    if rtmp_key.is_some() && serve.is_none() {
+        return Err(Failure::Usage("--rtmp-key is the key of --serve".into()));
     }
     if tickets.len() > MOST_VIEWERS {
         return Err(Failure::Usage(format!(
@@ -122,7 +138,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
     let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
-    Ok(Some(Options { tickets, source, rtmp, duration, port_mapping, json }))
+    Ok(Some(Options { tickets, source, rtmp, serve, rtmp_key, duration, port_mapping, quiet, json }))
 }
 
 /// What `--source` names, made as the other options say.
@@ -143,7 +159,7 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
-    let printer = Printer::new(options.json);
+    let mut printer = Printer::new(options.json, options.quiet);
     if let Source::Flv(FlvInput::File(path)) = &options.source {
         // Sooner told than after a link was made.
         std::fs::File::open(path)
@@ -171,10 +187,18 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         let (viewer, notice) = notice.of_viewer();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
-            Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
-                talk(&format!(
-                    "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
-                ));
+            Notice::Ready { rtmp, rtmp_url, .. } if !printer.is_json() => {
+                if let Some(rtmp) = rtmp {
+                    printer.say(&format!(
+                        "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
+                    ));
+                }
+                if let Some(url) = rtmp_url {
+                    printer.say("This machine can be dialled, by plain RTMP, which is not encrypted:");
+                    print_line(&url);
+                    printer
+                        .say(&format!("  punchcast view --dial '{url}', or ffplay or VLC with that address"));
+                }
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
@@ -204,11 +228,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     match outcome {
         (true, reason) => {
-            talk(&format!("punchcast: {reason}"));
+            printer.say(&format!("punchcast: {reason}"));
             Ok(DONE)
         }
         (false, reason) => {
-            talk(&format!("punchcast: {reason}"));
+            talk_failure(&reason);
             Ok(NO_LINK)
         }
     }
@@ -257,7 +281,12 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let numbered = options.tickets.iter().zip(0..);
     let meetings = numbered.map(|(ticket, number)| meeting(ticket, Rooms::nth(number)));
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
+    let serve = options.serve.map(|addr| -> Result<Serve, Failure> {
+        let key = options.rtmp_key.clone().map_or_else(plain::random_key, Ok)?;
+        Ok(Serve { addr, key, own_ips: view::own_addresses(None) })
+    });
     Ok(Config {
+        serve: serve.transpose()?,
         meetings: meetings.collect::<Result<_, _>>()?,
         rtmp,
         duration: options.duration,
