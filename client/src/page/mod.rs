@@ -17,12 +17,12 @@
 //! messages of media (`packet`); it sends the one word `keyframe` when its decoder had to skip.
 
 mod conn;
-mod guard;
-mod http;
+pub(crate) mod guard;
+pub(crate) mod http;
 mod packet;
 mod qr;
 mod site;
-mod socket;
+pub(crate) mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
