@@ -3,7 +3,7 @@
 //! Each viewer has an outlet of its own: a meeting, a link, a queue. The source begins with the first link and
 //! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's.
 //!
-//! Units come from a thread (as messages) or from the local RTMP port (a room of this application).
+//! Units come from a thread (as messages), from the local RTMP port or from the sharing page (rooms of this application).
 
 mod outlet;
 mod route;
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
+use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
@@ -21,6 +22,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+const SHARE: Room = Room(3);
 const RTMP: Room = Room(4);
 
 /// What other threads tell a caster.
@@ -44,6 +46,8 @@ pub struct Config {
     pub meetings: Vec<meeting::Config>,
     /// A local RTMP port to take the stream from, instead of messages.
     pub rtmp: Option<SocketAddr>,
+    /// A local page to share a screen from, instead of messages.
+    pub share: Option<ShareConfig>,
     /// End by itself this long after the first link.
     pub duration: Option<Duration>,
     /// Varies what need not be secret.
@@ -54,7 +58,8 @@ pub struct Config {
 pub struct Caster {
     outlets: Vec<Outlet>,
     port: Option<RtmpPort>,
-    /// Of the programs that publish to the port, one after another.
+    share: Option<Share>,
+    /// Of the programs that publish to the port and of the pages that share, one after another.
     clock: Clock,
     cache: Cache,
     /// The first link starts the source and the clock of `--duration`.
@@ -72,6 +77,7 @@ impl Caster {
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
+        let viewers = config.meetings.len();
         let outlets = config.meetings.into_iter();
         let mut caster = Self {
             outlets: outlets.map(|meeting| Outlet::new(now, meeting, rng.u64(..))).collect(),
@@ -80,6 +86,7 @@ impl Caster {
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            share: config.share.map(|share| Share::new(SHARE, share, viewers)),
             clock: Clock::default(),
             cache: Cache::new(),
             linked_once: false,
@@ -89,7 +96,7 @@ impl Caster {
             done: false,
             outputs: VecDeque::new(),
         };
-        if caster.port.is_none() {
+        if caster.port.is_none() && caster.share.is_none() {
             caster.notice(Notice::Ready { ticket: None, page: None, rtmp: None });
         }
         caster.settle(now);
@@ -98,6 +105,10 @@ impl Caster {
 
     fn settle(&mut self, now: Instant) {
         loop {
+            // Held while no link takes anything: a slow viewer slows nobody else.
+            if let Some(share) = &mut self.share {
+                share.set_hold(!self.outlets.iter().any(Outlet::takes_pictures));
+            }
             let said = self
                 .outlets
                 .iter_mut()
@@ -109,6 +120,11 @@ impl Caster {
                 match output {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(now, event),
+                }
+            } else if let Some(output) = self.share.as_mut().and_then(Share::poll_output) {
+                match output {
+                    ShareOutput::Net(op) => self.net(op),
+                    ShareOutput::Event(event) => self.share_event(now, event),
                 }
             } else {
                 return;
@@ -154,8 +170,12 @@ impl Caster {
         for outlet in &mut self.outlets {
             outlet.finish(now);
         }
+        let end = Notice::End { ok, reason };
+        if let Some(share) = &mut self.share {
+            share.finish(&end);
+        }
         self.settle(now);
-        self.notice(Notice::End { ok, reason });
+        self.notice(end);
         self.outputs.push_back(Output::Exit);
     }
 
@@ -172,8 +192,7 @@ impl Caster {
                 ),
             ),
             rtmp_port::Event::PublisherJoined { remote, .. } => {
-                self.cache = Cache::new();
-                self.clock.next_stream();
+                self.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
             rtmp_port::Event::PublisherLeft { remote } => {
@@ -187,6 +206,37 @@ impl Caster {
         }
     }
 
+    fn share_event(&mut self, now: Instant, event: ShareEvent) {
+        match event {
+            ShareEvent::Listening { local } => {
+                let page = self.share.as_ref().map(|share| share.link(local));
+                self.notice(Notice::Ready { ticket: None, page, rtmp: None });
+            }
+            ShareEvent::ListenFailed { addr, error } => self.end(
+                now,
+                false,
+                format!(
+                    "cannot listen on {addr}: {error}; choose another with --share, or port 0 for any free one"
+                ),
+            ),
+            ShareEvent::Started => {
+                self.next_stream();
+                self.notice(Notice::Sharing { on: true });
+            }
+            ShareEvent::Stopped => self.notice(Notice::Sharing { on: false }),
+            ShareEvent::Media(unit) => {
+                let unit = self.clock.place(unit);
+                self.offer(now, &unit);
+            }
+        }
+    }
+
+    /// What comes is not a continuation of what was cast before.
+    fn next_stream(&mut self) {
+        self.cache = Cache::new();
+        self.clock.next_stream();
+    }
+
     fn net(&mut self, op: NetOp) {
         self.outputs.push_back(Output::Net(op));
     }
@@ -197,6 +247,12 @@ impl Caster {
 
     /// A notice about one viewer; which one is said where there are several.
     fn viewer_notice(&mut self, at: usize, notice: Notice) {
+        if let Some(share) = &mut self.share {
+            if matches!(notice, Notice::KeyframeWanted) {
+                share.want_keyframe();
+            }
+            share.notice(at, &notice);
+        }
         let several = self.outlets.len() > 1;
         self.notice(if several { Notice::OfViewer { viewer: at, notice: Box::new(notice) } } else { notice });
     }
@@ -211,6 +267,11 @@ impl App for Caster {
             Some(RTMP) => {
                 if let Some(port) = &mut self.port {
                     port.handle_input(now, input);
+                }
+            }
+            Some(SHARE) => {
+                if let Some(share) = &mut self.share {
+                    share.handle_input(now, input);
                 }
             }
             Some(room) => {
@@ -249,6 +310,9 @@ impl App for Caster {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        if let Some(share) = &mut self.share {
+            share.handle_timeout(now);
+        }
         if self.end_at.is_some_and(|at| at <= now) {
             self.end(now, true, "the time is over".into());
         }
@@ -267,6 +331,7 @@ impl App for Caster {
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
             self.end_at.map(|at| (at, "the end of --duration")),
         );
+        let own = soonest(own, self.share.as_ref().and_then(Share::poll_timeout));
         self.outlets.iter().map(Outlet::poll_timeout).fold(own, soonest)
     }
 }

@@ -10,6 +10,7 @@ pub mod notice;
 pub mod page;
 pub mod portmap;
 pub mod rtmp_port;
+pub mod share;
 pub mod sink;
 pub mod source;
 pub mod stats;

@@ -99,7 +99,13 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         ticket_addresses: ticket.addresses.clone(),
         run: rng.u64(..),
     };
-    let config = caster::Config { meetings: vec![meeting], rtmp: None, duration: None, seed: rng.u64(..) };
+    let config = caster::Config {
+        meetings: vec![meeting],
+        rtmp: None,
+        share: None,
+        duration: None,
+        seed: rng.u64(..),
+    };
     world.start(cast.caster, Caster::new(world.now(), config));
 }
 

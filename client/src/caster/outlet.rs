@@ -97,6 +97,14 @@ impl Outlet {
         self.linked_once
     }
 
+    /// Whether a picture made at this moment would leave at once: a link carries the stream, is not full, and nothing waits
+    /// before it.
+    pub(super) fn takes_pictures(&self) -> bool {
+        let live = |route: &&Route| route.stage == Stage::Live;
+        let free = |route: &Route| !route.unread.is_backlogged() && route.queue.is_empty();
+        self.routes.iter().find(live).is_some_and(free)
+    }
+
     pub(super) fn handle_input(&mut self, now: Instant, input: Input<'_>, cache: &Cache) {
         self.meeting.handle_input(now, input);
         self.settle(now, cache);

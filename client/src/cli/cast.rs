@@ -6,7 +6,9 @@ use super::{DONE, Failure, NO_LINK, args, server, view};
 use crate::caster::{Caster, Config, Message};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
+use crate::page::PageToken;
 use crate::portmap::PortMap;
+use crate::share::{Encoding, ShareConfig};
 use crate::source::pattern::PatternReport;
 use crate::source::{self, Control, FlvInput, PatternConfig, SourceEvent};
 use lexopt::prelude::{Long, Short, Value};
@@ -14,6 +16,7 @@ use punchcast::driver::{self, Driver, Handle, Step};
 use punchcast::rendezvous::agent;
 use punchcast::ticket::Ticket;
 use punchcast::wire::message::Role;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,16 +27,21 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
   --source rtmp         take the stream that a program publishes to this machine (the default):
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
                           OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
+  --source browser      share a screen, a window or a tab from a page in this machine's browser
+                        (Wayland, Windows, macOS, X11), with sound where the browser gives it
   --source pattern      a moving test picture with a clock and frame numbers
   --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
                         comes and no faster than real time
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
+  --share ADDR          where --source browser serves its page, loopback only (default: any
+                        free port of 127.0.0.1)
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --duration SECS       end by itself
   --json                one JSON object a line on standard output
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
 
+const DEFAULT_SHARE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
 
 /// Viewers of one cast. Each takes a copy of the stream from this machine's line, which is full with fewer.
@@ -43,6 +51,7 @@ const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
 
 enum Source {
     Rtmp,
+    Browser,
     Pattern,
     Flv(FlvInput),
 }
@@ -51,6 +60,7 @@ struct Options {
     tickets: Vec<Ticket>,
     source: Source,
     rtmp: SocketAddr,
+    share: SocketAddr,
     duration: Option<Duration>,
     port_mapping: Choice,
     json: bool,
@@ -60,12 +70,14 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let (mut tickets, mut source, mut rtmp, mut duration, mut json) =
         (Vec::new(), Source::Rtmp, None, None, false);
     let mut port_mapping = Choice::default();
+    let mut share = DEFAULT_SHARE;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("source") => {
                 let text = args::text("source", parser.value()?)?;
                 source = match text.as_str() {
                     "rtmp" => Source::Rtmp,
+                    "browser" => Source::Browser,
                     "pattern" => Source::Pattern,
                     "screen" => {
                         return Err(Failure::Usage(
@@ -78,6 +90,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                     file => Source::Flv(FlvInput::from_arg(file)),
                 };
             }
+            Long("share") => share = share_addr(parser.value()?)?,
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("duration") => duration = Some(args::seconds("duration", parser.value()?)?),
             Long("no-port-mapping") => port_mapping = Choice::none(),
@@ -111,7 +124,18 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
         )));
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
-    Ok(Some(Options { tickets, source, rtmp, duration, port_mapping, json }))
+    Ok(Some(Options { tickets, source, rtmp, share, duration, port_mapping, json }))
+}
+
+/// `--share ADDR`: who can open the page can put pictures into the cast, so it is for this machine alone.
+fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
+    let addr = args::addr("share", value)?;
+    if addr.ip().to_canonical().is_loopback() {
+        return Ok(addr);
+    }
+    Err(Failure::Usage(format!(
+        "--share: {addr} is not this machine's loopback; give 127.0.0.1:PORT or PORT"
+    )))
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
@@ -141,6 +165,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 talk(&format!(
                     "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
                 ));
+            }
+            Notice::Ready { page: Some(page), .. } if !printer.is_json() => {
+                talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
@@ -176,7 +203,7 @@ enum SourceThread {
     Flv,
 }
 
-/// Starts the source's thread; `None` for the RTMP port, which is the application's own.
+/// Starts the source's thread; `None` for the RTMP port and the sharing page, which are the application's own.
 fn start(
     source: &Source,
     control: &Control,
@@ -185,7 +212,7 @@ fn start(
     let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
-        Source::Rtmp => None,
+        Source::Rtmp | Source::Browser => None,
         Source::Pattern => {
             let thread = source::spawn_pattern(PatternConfig::default(), control.clone(), emit);
             Some(SourceThread::Pattern(thread.map_err(failed)?))
@@ -201,9 +228,16 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let numbered = options.tickets.iter().zip(0..);
     let meetings = numbered.map(|(ticket, number)| meeting(ticket, Rooms::nth(number)));
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
+    let share = if matches!(options.source, Source::Browser) {
+        let token = PageToken::new(view::random_bytes()?);
+        Some(ShareConfig { addr: options.share, token, encoding: Encoding::default() })
+    } else {
+        None
+    };
     Ok(Config {
         meetings: meetings.collect::<Result<_, _>>()?,
         rtmp,
+        share,
         duration: options.duration,
         seed: super::random_u64()?,
     })
