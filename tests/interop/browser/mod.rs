@@ -1,6 +1,6 @@
 //! The viewer's page in a real browser: is the right picture on the screen?
 
-mod chromium;
+pub(crate) mod chromium;
 mod viewer;
 
 use chromium::{Chromium, PATIENCE};
@@ -19,12 +19,12 @@ const TICKET: &str = "punchcast://cast.example.net:4000/q3XJ0Vt8mB2yKc5sWf7uLg\
 /// Left of the middle the stream is this colour, in full range.
 const LEFT: [i32; 3] = [200, 30, 60];
 
-fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// The browser, or a reason to do without it.
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let found = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
         .iter()
         .map(PathBuf::from)
