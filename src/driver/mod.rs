@@ -15,7 +15,7 @@
 //!    above is left.
 //!
 //! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
-//! they would block. A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
+//! they would block (or, where that tells the same, a read brings less than it may). A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
 //! can starve the others.
 
 mod interfaces;
@@ -199,7 +199,9 @@ impl<A: App> Driver<A> {
         if self.sockets.has_work() {
             return Ok(());
         }
-        self.sockets.wait(deadline.map(|(at, _)| at), now)
+        self.sockets.wait(deadline.map(|(at, _)| at), now)?;
+        self.lap = self.sockets.ready();
+        Ok(())
     }
 
     fn feed(&mut self, input: Input<'_>) {

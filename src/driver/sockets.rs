@@ -17,6 +17,10 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// of the descriptors that a process usually has. Beyond it the oldest ends: what the kernel has of its bytes still goes.
 pub(super) const MAX_FLUSHING: usize = 256;
 
+/// Whether a read that brings less than there is room for has emptied the socket, so that the next bytes come with an edge
+/// of their own: epoll(7) says so. An end that was told before that read has no further edge.
+const SHORT_READS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
@@ -54,6 +58,8 @@ struct Conn {
     /// How much of the first outgoing piece is sent.
     sent: usize,
     reading: bool,
+    /// The system has told of an end or an error, which is read after what came before it.
+    ending: bool,
     read_queued: bool,
     write_queued: bool,
 }
@@ -66,6 +72,7 @@ impl Conn {
             outgoing: VecDeque::new(),
             sent: 0,
             reading: true,
+            ending: false,
             read_queued: false,
             write_queued: false,
         }
@@ -499,6 +506,7 @@ impl Sockets {
             return None;
         }
         let stream = entry.stream.as_mut()?;
+        let room = buffer.len();
         match stream.read(buffer) {
             Ok(0) if flushing => self.forget(conn),
             Ok(0) => {
@@ -506,7 +514,9 @@ impl Sockets {
                 self.pending.push_back(Input::Closed { conn, error: None });
             }
             Ok(count) => {
-                self.queue_read(conn);
+                if count == room || entry.ending || !SHORT_READS_EMPTY {
+                    self.queue_read(conn);
+                }
                 return (!flushing).then_some(count);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -624,7 +634,11 @@ impl Sockets {
             if event.is_writable() || event.is_error() {
                 self.queue_write(conn);
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let is_ending = event.is_read_closed() || event.is_error();
+            if is_ending && let Some(entry) = self.conns.get_mut(&conn) {
+                entry.ending = true;
+            }
+            if event.is_readable() || is_ending {
                 self.queue_read(conn);
             }
         }
