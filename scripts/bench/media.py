@@ -23,8 +23,7 @@ UNPACKED = TARGET / "bench-nginx"
 PRECEDENCE = -10
 TICKS = os.sysconf("SC_CLK_TCK")
 
-# One process, which stays where it was started. What nginx-rtmp sends leaves in chunks of the size that Punchcast
-# announces; everything else is as nginx-rtmp has it by itself.
+# One process, which stays where it was started; everything else is as nginx-rtmp has it by itself.
 NGINX = """\
 daemon off;
 master_process off;
@@ -36,8 +35,8 @@ rtmp {{
   access_log off;
   server {{
     listen {addr};
-    chunk_size 65536;
-    application live {{ live on; {options} }}
+    chunk_size {chunk_size};
+    application live {{ live on; }}
   }}
 }}
 """
@@ -47,7 +46,9 @@ def prepare():
     """Installs and builds what is needed, and goes before other programs, as root: a machine's load is not measured."""
     subprocess.run([ROOT / "scripts" / "setup", "stream"], check=True)
     build = ["cargo", "build", "--release", "--quiet", "--workspace", "--bins", "--example", "rtmp_probe"]
-    subprocess.run(build, cwd=ROOT, check=True)
+    # Set to measure programs that are there already, of another revision perhaps.
+    if not os.environ.get("PUNCHCAST_BENCH_AS_BUILT"):
+        subprocess.run(build, cwd=ROOT, check=True)
     if os.geteuid() == 0:
         os.setpriority(os.PRIO_PROCESS, 0, PRECEDENCE)
 
@@ -61,15 +62,15 @@ def note(text):
 
 
 class Nginx:
-    """nginx with nginx-rtmp, from a directory of its own."""
+    """nginx with nginx-rtmp, from a directory of its own; 4096 is the chunk size that it has by itself."""
 
-    def __init__(self, addr, options=""):
+    def __init__(self, addr, chunk_size=4096):
         self.prefix = tempfile.TemporaryDirectory(prefix="bench-nginx-")
         system = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
         root = Path("/") if system.exists() and shutil.which("nginx", path="/usr/sbin") else UNPACKED
         module = root / "usr/lib/nginx/modules/ngx_rtmp_module.so"
         config = Path(self.prefix.name) / "nginx.conf"
-        config.write_text(NGINX.format(prefix=self.prefix.name, module=module, addr=addr, options=options))
+        config.write_text(NGINX.format(prefix=self.prefix.name, module=module, addr=addr, chunk_size=chunk_size))
         # Before the configuration is read it would write to the system's log.
         self.command = [root / "usr/sbin/nginx", "-e", "stderr", "-p", self.prefix.name, "-c", config]
         self.url = f"rtmp://{addr}/live/probe"

@@ -17,7 +17,7 @@ pub const MAX_WAIT: Duration = Duration::from_millis(120);
 
 /// How long video may wait when some was left out within the last [`SLOW_FOR`]: this is no hiccup but a line slower than
 /// the stream, on which each group of pictures grows old up to the limit before it is cut.
-pub const MAX_WAIT_SLOW: Duration = Duration::from_millis(70);
+pub const MAX_WAIT_SLOW: Duration = Duration::from_millis(60);
 
 /// How long a line counts as slow after pictures were left out: longer than the groups of pictures that publishers make.
 pub const SLOW_FOR: Duration = Duration::from_secs(15);
