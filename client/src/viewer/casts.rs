@@ -230,12 +230,13 @@ impl Viewer {
         let frames = show.meter.total_frames();
         show.status.phase = if finished { Phase::Ended } else { Phase::Lost };
         show.status.message = if finished {
-            "the cast is over".into()
+            "The ticket is still good.".into()
         } else {
-            format!("the link was lost ({why}); waiting for the caster to come back")
+            format!("{why}; waiting for the caster to come back")
         };
         (show.status.bits, show.status.rtt_ms) = (0, None);
-        let (phase, message) = (show.status.phase, show.status.message.clone());
+        let phase = show.status.phase;
+        let message = if finished { "the cast is over".into() } else { format!("the link was lost: {why}") };
         self.frames += frames;
         if let Some(page) = &mut self.page {
             page.stream_ended(now, place);
@@ -245,7 +246,7 @@ impl Viewer {
             port.end_stream(place);
         }
         if !self.is_live() {
-            (self.status.phase, self.status.message) = (phase, message);
+            (self.status.phase, self.status.message) = (phase, format!("{message}."));
         }
         self.show_status(now);
         let notice = if finished { Notice::CastEnded } else { Notice::Lost { why: why.to_owned() } };

@@ -1,5 +1,6 @@
 //! The viewer's page in a real browser: is the right picture on the screen?
 
+mod casters;
 mod chromium;
 mod grid;
 mod viewer;

@@ -308,7 +308,7 @@ export class Tile {
     const live = phase === "live";
     this.#plot.push({ age, bits: live ? bits ?? 0 : 0, drops: Math.max(drops - this.#before.drops, 0) });
     const about = Number.isFinite(p50) ? "" : " here";
-    this.#number("age", age ? `${age.p50.toFixed(0)} ms${about}, at most ${age.p99.toFixed(0)}` : "–");
+    this.#number("age", age ? `${age.p50.toFixed(0)} ms${about}, ≤ ${age.p99.toFixed(0)}` : "–");
     this.#number("bits", live && Number.isFinite(bits) ? `${(bits / 1e6).toFixed(2)} Mbit/s` : "–");
     this.#number("drops", drops.toLocaleString());
     this.#number("rate", `${this.frames - this.#before.frames} fps`);
