@@ -5,7 +5,7 @@
 //!
 //! Besides, players may dial this side and play by plain RTMP ([`Serve`]): the patent's reverse way.
 //!
-//! Units come from a thread (as messages) or from the local RTMP port (a room of this application).
+//! Units come from a thread (as messages), from the local RTMP port or from the sharing page (rooms of this application).
 
 mod budget;
 mod outlet;
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
+use crate::share::{Encoding, Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
@@ -26,6 +27,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+const SHARE: Room = Room(3);
 const RTMP: Room = Room(4);
 
 /// The players' port.
@@ -54,6 +56,8 @@ pub struct Config {
     pub serve: Option<Serve>,
     /// A local RTMP port to take the stream from, instead of messages.
     pub rtmp: Option<SocketAddr>,
+    /// A local page to share a screen from, instead of messages.
+    pub share: Option<ShareConfig>,
     /// End by itself this long after the first link.
     pub duration: Option<Duration>,
     /// Varies what need not be secret.
@@ -76,7 +80,10 @@ pub struct Caster {
     /// Where a program publishes, once that is known.
     publish_at: Option<SocketAddr>,
     serve: Option<serve::Serving>,
-    /// Of the programs that publish to the port, one after another.
+    share: Option<Share>,
+    /// Where its page is, once that is known.
+    share_at: Option<SocketAddr>,
+    /// Of the programs that publish to the port and of the pages that share, one after another.
     clock: Clock,
     cache: Cache,
     /// The first link starts the source and the clock of `--duration`.
@@ -96,6 +103,7 @@ impl Caster {
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
+        let viewers = config.meetings.len();
         let outlets = config.meetings.into_iter();
         let mut caster = Self {
             outlets: outlets.map(|meeting| Outlet::new(now, meeting, rng.u64(..))).collect(),
@@ -106,6 +114,8 @@ impl Caster {
             }),
             publish_at: None,
             serve: config.serve.map(|serve| serve::Serving::new(serve, config.seed)),
+            share_at: None,
+            share: config.share.map(|share| Share::new(SHARE, share, viewers)),
             clock: Clock::default(),
             cache: Cache::new(),
             linked_once: false,
@@ -116,7 +126,7 @@ impl Caster {
             done: false,
             outputs: VecDeque::new(),
         };
-        if caster.port.is_none() && caster.serve.is_none() {
+        if caster.port.is_none() && caster.serve.is_none() && caster.share.is_none() {
             caster.tell_ready();
         }
         caster.settle(now);
@@ -125,6 +135,7 @@ impl Caster {
 
     fn settle(&mut self, now: Instant) {
         loop {
+            self.tell_pace();
             let said = self
                 .outlets
                 .iter_mut()
@@ -142,8 +153,12 @@ impl Caster {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.serve_event(now, event),
                 }
+            } else if let Some(output) = self.share.as_mut().and_then(Share::poll_output) {
+                match output {
+                    ShareOutput::Net(op) => self.net(op),
+                    ShareOutput::Event(event) => self.share_event(now, event),
+                }
             } else {
-                self.tell_pace();
                 return;
             }
         }
@@ -159,6 +174,13 @@ impl Caster {
             hold: live().next().is_some() && live().all(|(full, _)| full) && !player_waits,
             bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
         };
+        let nobody = live().next().is_none() && !player_waits;
+        if let Some(share) = &mut self.share {
+            share.set_hold(pace.hold || nobody);
+            let most = Encoding::default().bitrate;
+            let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
+            share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
+        }
         if pace != self.pace {
             self.pace = pace;
             self.notice(Notice::Pace(pace));
@@ -195,9 +217,13 @@ impl Caster {
     fn tell_ready(&mut self) {
         let bound = |wanted: bool, addr: Option<SocketAddr>| !wanted || addr.is_some();
         let served_at = self.serve.as_ref().and_then(|serve| serve.local);
-        if bound(self.port.is_some(), self.publish_at) && bound(self.serve.is_some(), served_at) {
+        if bound(self.port.is_some(), self.publish_at)
+            && bound(self.serve.is_some(), served_at)
+            && bound(self.share.is_some(), self.share_at)
+        {
             let rtmp_url = self.serve.as_ref().and_then(serve::Serving::url);
-            self.notice(Notice::Ready { ticket: None, page: None, rtmp: self.publish_at, rtmp_url });
+            let page = self.share.as_ref().zip(self.share_at).map(|(share, local)| share.link(local));
+            self.notice(Notice::Ready { ticket: None, page, rtmp: self.publish_at, rtmp_url });
         }
     }
 
@@ -256,8 +282,12 @@ impl Caster {
         if let Some(serve) = &mut self.serve {
             serve.port.end_stream(0);
         }
+        let end = Notice::End { ok, reason };
+        if let Some(share) = &mut self.share {
+            share.finish(&end);
+        }
         self.settle(now);
-        self.notice(Notice::End { ok, reason });
+        self.notice(end);
         self.outputs.push_back(Output::Exit);
     }
 
@@ -271,8 +301,7 @@ impl Caster {
                 self.cannot_listen(now, "--rtmp", addr, &error.to_string());
             }
             rtmp_port::Event::PublisherJoined { remote, .. } => {
-                self.cache = Cache::new();
-                self.clock.next_stream();
+                self.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
             rtmp_port::Event::PublisherLeft { remote, .. } => {
@@ -286,6 +315,37 @@ impl Caster {
         }
     }
 
+    fn share_event(&mut self, now: Instant, event: ShareEvent) {
+        match event {
+            ShareEvent::Listening { local } => {
+                self.share_at = Some(local);
+                self.tell_ready();
+            }
+            ShareEvent::ListenFailed { addr, error } => self.end(
+                now,
+                false,
+                format!(
+                    "cannot listen on {addr}: {error}; choose another with --share, or port 0 for any free one"
+                ),
+            ),
+            ShareEvent::Started => {
+                self.next_stream();
+                self.notice(Notice::Sharing { on: true });
+            }
+            ShareEvent::Stopped => self.notice(Notice::Sharing { on: false }),
+            ShareEvent::Media(unit) => {
+                let unit = self.clock.place(unit);
+                self.offer(now, &unit);
+            }
+        }
+    }
+
+    /// What comes is not a continuation of what was cast before.
+    fn next_stream(&mut self) {
+        self.cache = Cache::new();
+        self.clock.next_stream();
+    }
+
     fn net(&mut self, op: NetOp) {
         self.outputs.push_back(Output::Net(op));
     }
@@ -296,6 +356,12 @@ impl Caster {
 
     /// A notice about one viewer; which one is said where there are several.
     fn viewer_notice(&mut self, at: usize, notice: Notice) {
+        if let Some(share) = &mut self.share {
+            if matches!(notice, Notice::KeyframeWanted) {
+                share.want_keyframe();
+            }
+            share.notice(at, &notice);
+        }
         let several = self.outlets.len() > 1;
         self.notice(if several { Notice::OfViewer { viewer: at, notice: Box::new(notice) } } else { notice });
     }
@@ -315,6 +381,11 @@ impl App for Caster {
             Some(SERVE) => {
                 if let Some(serve) = &mut self.serve {
                     serve.port.handle_input(now, input);
+                }
+            }
+            Some(SHARE) => {
+                if let Some(share) = &mut self.share {
+                    share.handle_input(now, input);
                 }
             }
             Some(room) => {
@@ -356,6 +427,9 @@ impl App for Caster {
         if let Some(serve) = &mut self.serve {
             serve.port.handle_timeout(now);
         }
+        if let Some(share) = &mut self.share {
+            share.handle_timeout(now);
+        }
         if self.end_at.is_some_and(|at| at <= now) {
             self.end(now, true, "the time is over".into());
         }
@@ -375,6 +449,7 @@ impl App for Caster {
             self.end_at.map(|at| (at, "the end of --duration")),
         );
         let own = soonest(own, self.serve.as_ref().and_then(|serve| serve.port.poll_timeout()));
+        let own = soonest(own, self.share.as_ref().and_then(Share::poll_timeout));
         self.outlets.iter().map(Outlet::poll_timeout).fold(own, soonest)
     }
 }

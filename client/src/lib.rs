@@ -12,6 +12,7 @@ pub mod page;
 pub mod portmap;
 mod reachable;
 pub mod rtmp_port;
+pub mod share;
 pub mod sink;
 pub mod source;
 pub mod stats;

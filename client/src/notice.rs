@@ -102,6 +102,11 @@ pub enum Notice {
         /// Came, or left.
         joined: bool,
     },
+    /// The caster's page shares a screen, or stopped.
+    Sharing {
+        /// Whether it does.
+        on: bool,
+    },
     /// A program plays from the viewer's RTMP port, or stopped.
     Player {
         /// Who.
@@ -248,6 +253,7 @@ impl Notice {
             Self::Publisher { remote, joined } => {
                 json!({"event": "publisher", "remote": remote.to_string(), "joined": joined})
             }
+            Self::Sharing { on } => json!({"event": "sharing", "on": on}),
             Self::Player { remote, joined } => {
                 json!({"event": "player", "remote": remote.to_string(), "joined": joined})
             }
@@ -328,6 +334,8 @@ impl Notice {
             Self::FirstFrame { elapsed } => format!("first picture after {:.0} ms", millis(*elapsed)),
             Self::Publisher { remote, joined: true } => format!("{remote} publishes"),
             Self::Publisher { remote, joined: false } => format!("{remote} stopped publishing"),
+            Self::Sharing { on: true } => "the browser shares".into(),
+            Self::Sharing { on: false } => "the browser shares no more; its page can share again".into(),
             Self::Player { remote, joined: true } => format!("{remote} plays"),
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),

@@ -102,7 +102,7 @@ pub(crate) fn alone(command: &mut Command) {
 }
 
 /// A daemon on free ports. Its main port, and what tells clients of the other one.
-fn daemon() -> (Program, [String; 2]) {
+pub(crate) fn daemon() -> (Program, [String; 2]) {
     let mut command = Command::new(binary("punchcastd"));
     let mut daemon =
         Program::start("daemon", command.args(["--main", "127.0.0.1:0", "--assist", "127.0.0.1:0"]));

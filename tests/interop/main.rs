@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "real programs take real time")]
 
 mod browser;
+mod browser_share;
 mod file;
 mod home;
 mod obs;

@@ -123,6 +123,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         meetings: vec![meeting],
         serve: None,
         rtmp: None,
+        share: None,
         duration: None,
         seed: rng.u64(..),
     };

@@ -6,7 +6,9 @@ use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
 use crate::caster::{Caster, Config, Message, Serve};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
+use crate::page::PageToken;
 use crate::portmap::PortMap;
+use crate::share::{Encoding, ShareConfig};
 use crate::source::pattern::PatternReport;
 use crate::source::screen::{self, OpenError, ScreenReport};
 use crate::source::{self, Control, FlvInput, PatternConfig, Screen, ScreenConfig, SourceEvent};
@@ -15,6 +17,7 @@ use punchcast::driver::{self, Driver, Handle, Step};
 use punchcast::rendezvous::agent;
 use punchcast::ticket::Ticket;
 use punchcast::wire::message::Role;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +30,8 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
                           OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
   --source screen       this machine's screen, where it is X11; without sound (for sound: OBS
                         or ffmpeg, and --source rtmp)
+  --source browser      share a screen, a window or a tab from a page in this machine's browser
+                        (Wayland, Windows, macOS, X11), with sound where the browser gives it
   --source pattern      a moving test picture with a clock and frame numbers
   --source noise        the same with noise, which fills its bitrate (12M, 60 a second)
   --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
@@ -42,6 +47,8 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
                         alone; 0.0.0.0 is everywhere). Plain RTMP: not encrypted. With it no TICKET
                         is needed, and the cast goes on until Ctrl-C, --duration or the source ends it
   --rtmp-key KEY        that secret key, instead of a new one each time
+  --share ADDR          where --source browser serves its page, loopback only (default: any
+                        free port of 127.0.0.1)
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --duration SECS       end by itself
   --quiet               say nothing but why it failed
@@ -49,6 +56,7 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
 
+const DEFAULT_SHARE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
 
 /// Viewers of one cast. Each takes a copy of the stream from this machine's line, which is full with fewer.
@@ -58,6 +66,7 @@ const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
 
 enum Source {
     Rtmp,
+    Browser,
     Screen(ScreenConfig),
     Pattern(PatternConfig),
     Flv(FlvInput),
@@ -79,6 +88,7 @@ struct Options {
     rtmp: SocketAddr,
     serve: Option<SocketAddr>,
     rtmp_key: Option<String>,
+    share: SocketAddr,
     duration: Option<Duration>,
     port_mapping: Choice,
     quiet: bool,
@@ -90,9 +100,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
     let (mut serve, mut rtmp_key, mut quiet) = (None, None, false);
+    let mut share = DEFAULT_SHARE;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("source") => source = Some(args::text("source", parser.value()?)?),
+            Long("share") => share = share_addr(parser.value()?)?,
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("serve") => serve = Some(plain::serve_addr(parser.value()?)?),
             Long("rtmp-key") => rtmp_key = Some(plain::key(parser.value()?)?),
@@ -138,7 +150,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
     let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
-    Ok(Some(Options { tickets, source, rtmp, serve, rtmp_key, duration, port_mapping, quiet, json }))
+    Ok(Some(Options { tickets, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
 }
 
 /// What `--source` names, made as the other options say.
@@ -148,6 +160,7 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
         "noise" => return Ok(Source::Pattern(picture.pattern(NOISE)?)),
         "screen" => return Ok(Source::Screen(picture.screen())),
         "rtmp" => Source::Rtmp,
+        "browser" => Source::Browser,
         file => Source::Flv(FlvInput::from_arg(file)),
     };
     match picture.first() {
@@ -155,6 +168,17 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
         Some(option) => Err(Failure::Usage(format!("{option} is for a picture that is made here"))),
         None => Ok(source),
     }
+}
+
+/// `--share ADDR`: who can open the page can put pictures into the cast, so it is for this machine alone.
+fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
+    let addr = args::addr("share", value)?;
+    if addr.ip().to_canonical().is_loopback() {
+        return Ok(addr);
+    }
+    Err(Failure::Usage(format!(
+        "--share: {addr} is not this machine's loopback; give 127.0.0.1:PORT or PORT"
+    )))
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
@@ -167,7 +191,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     let mut screen = match &options.source {
         Source::Screen(config) => Some(open_screen(config, options.rtmp)?),
-        Source::Rtmp | Source::Pattern(_) | Source::Flv(_) => None,
+        Source::Rtmp | Source::Browser | Source::Pattern(_) | Source::Flv(_) => None,
     };
     if let (Some(screen), false) = (&screen, printer.is_json()) {
         talk(&format!("casting {} (without sound)", screen.describe()));
@@ -199,6 +223,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                     printer
                         .say(&format!("  punchcast view --dial '{url}', or ffplay or VLC with that address"));
                 }
+            }
+            Notice::Ready { page: Some(page), .. } if !printer.is_json() => {
+                talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
@@ -251,7 +278,8 @@ enum SourceThread {
     Flv,
 }
 
-/// Starts the source's thread, which takes `screen`; `None` for the RTMP port, which is the application's own.
+/// Starts the source's thread, which takes `screen`; `None` for the RTMP port and the sharing page, which are the
+/// application's own.
 fn start(
     source: &Source,
     screen: Option<Screen>,
@@ -261,7 +289,7 @@ fn start(
     let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
-        Source::Rtmp => None,
+        Source::Rtmp | Source::Browser => None,
         Source::Screen(_) => match screen {
             Some(screen) => Some(SourceThread::Screen(screen.spawn(control.clone(), emit).map_err(failed)?)),
             None => None,
@@ -285,10 +313,17 @@ fn config(options: &Options) -> Result<Config, Failure> {
         let key = options.rtmp_key.clone().map_or_else(plain::random_key, Ok)?;
         Ok(Serve { addr, key, own_ips: view::own_addresses(None) })
     });
+    let share = if matches!(options.source, Source::Browser) {
+        let token = PageToken::new(view::random_bytes()?);
+        Some(ShareConfig { addr: options.share, token, encoding: Encoding::default() })
+    } else {
+        None
+    };
     Ok(Config {
         serve: serve.transpose()?,
         meetings: meetings.collect::<Result<_, _>>()?,
         rtmp,
+        share,
         duration: options.duration,
         seed: super::random_u64()?,
     })

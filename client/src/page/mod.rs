@@ -20,12 +20,12 @@ mod conn;
 mod flv;
 #[cfg(test)]
 mod flv_tests;
-mod guard;
-mod http;
+pub(crate) mod guard;
+pub(crate) mod http;
 mod packet;
 mod qr;
 mod site;
-mod socket;
+pub(crate) mod socket;
 mod status;
 #[cfg(test)]
 mod tests;

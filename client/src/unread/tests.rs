@@ -199,7 +199,14 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let (now, identity) = (start(), identity());
     let ticket = identity.ticket(None, vec![Endpoint::new(addr(THEIRS))]);
     let meeting = config(Secrets::Caster(ticket.caster_secrets()), ticket.addresses);
-    let config = caster::Config { meetings: vec![meeting], serve: None, rtmp: None, duration: None, seed: 1 };
+    let config = caster::Config {
+        meetings: vec![meeting],
+        serve: None,
+        rtmp: None,
+        share: None,
+        duration: None,
+        seed: 1,
+    };
     let channel = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     let mut scene = Scene::new(now, Caster::new(now, config), channel);
     let conn = scene.conn();
