@@ -95,10 +95,10 @@ impl Outlet {
         self.over
     }
 
-    /// Whether a picture waits for the link, so that another would wait behind it; `None` while there is no link.
+    /// Whether a picture would have to wait: the link is full, or another one waits; `None` while there is no link.
     pub(super) fn is_full(&self) -> Option<bool> {
         let live = self.routes.iter().find(|route| route.stage == Stage::Live)?;
-        Some(!live.queue.is_empty())
+        Some(!live.queue.is_empty() || live.unread.is_backlogged())
     }
 
     /// Bits a second that an encoder may make for this viewer; `None`: as many as it likes.
