@@ -139,7 +139,7 @@ fn a_replayed_exchange_never_establishes() {
     first.handle_input(now, &greeting).unwrap();
     caster.handle_input(now, &drain(&mut first).0).unwrap();
     caster.nominate().unwrap();
-    caster.send_stream(b"picture").unwrap();
+    caster.send_stream(now, b"picture").unwrap();
     let (records, _) = drain(&mut caster);
 
     // The eavesdropper has every byte that the caster sent.
@@ -199,7 +199,7 @@ fn records_of_a_cast(now: Instant) -> (Channel, Vec<u8>) {
     caster.handle_input(now, &drain(&mut viewer).0).unwrap();
     caster.nominate().unwrap();
     for n in 0..8 {
-        caster.send_stream(&[n; 33]).unwrap();
+        caster.send_stream(now, &[n; 33]).unwrap();
     }
     caster.end(Bye::Finished);
     (viewer, drain(&mut caster).0)
@@ -275,6 +275,7 @@ fn thousands_of_mutated_casts_deliver_only_what_was_whole() {
                     Event::Established(_)
                     | Event::Nominated
                     | Event::Rtt(_)
+                    | Event::Room
                     | Event::KeyframeWanted
                     | Event::Stamp { .. } => {}
                 }

@@ -3,9 +3,9 @@
 mod media;
 
 use media::{collect_pattern, ffmpeg_or_skip, ffprobe, flv_file, frames};
-use punchcast::media::{Kind, avc, flv};
+use punchcast::media::{Kind, Unit, avc, flv};
 use punchcast_client::source::{
-    Control, FlvInput, PatternConfig, SourceEvent, frame_number, spawn_flv, spawn_pattern,
+    Control, FlvInput, PatternCast, PatternConfig, SourceEvent, frame_number, spawn_flv, spawn_pattern,
 };
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -16,6 +16,7 @@ const SMALL: PatternConfig = PatternConfig {
     fps: 60,
     bitrate: 500_000,
     keyframe_interval: Duration::from_secs(1),
+    noise: false,
 };
 
 #[test]
@@ -87,6 +88,92 @@ fn a_keyframe_comes_when_it_is_asked_for() {
     thread.join().unwrap();
     let keyframes: Vec<_> = frames.iter().filter(|frame| frame.1).map(|frame| frame.0).collect();
     assert_eq!(keyframes, [0, 11, 71], "the interval counts from the keyframe that was asked for");
+}
+
+#[test]
+fn a_held_pattern_makes_nothing_and_goes_on_with_the_newest_frame() {
+    let control = Control::new();
+    let holder = control.clone();
+    let (sender, receiver) = channel();
+    let thread = spawn_pattern(SMALL, control.clone(), move |event| {
+        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        if frame_number(&unit) == Some(10) {
+            holder.set_hold(true);
+        }
+        sender.send(unit).is_ok()
+    })
+    .unwrap();
+    let next = || loop {
+        let unit: Unit = receiver.recv().unwrap();
+        if let Some(stamp) = avc::stamp(&unit) {
+            break stamp;
+        }
+    };
+    let mut before = next();
+    while before.frame < 10 {
+        before = next();
+    }
+    assert!(receiver.recv_timeout(Duration::from_millis(300)).is_err(), "nothing while held");
+    let released = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    control.set_hold(false);
+    let after = next();
+    assert!(after.frame >= 10 + 17, "{}: what was due while held is left out", after.frame);
+    assert!(Duration::from_micros(after.wall_us) >= released, "and what comes is drawn after the release");
+    control.stop();
+    assert!(thread.join().unwrap().skipped >= 16);
+}
+
+#[test]
+fn noise_fills_whatever_bitrate_it_is_given() {
+    for bitrate in [1_000_000, 8_000_000] {
+        let config = PatternConfig {
+            width: 640,
+            height: 360,
+            fps: 60,
+            bitrate,
+            noise: true,
+            ..PatternConfig::default()
+        };
+        let mut cast = PatternCast::new(config).unwrap();
+        let mut bytes = 0;
+        for frame in 0..180 {
+            // Some may be left out, as the bitrate is spent.
+            cast.encode(frame, Duration::from_millis(frame * 1000 / 60), |unit| {
+                bytes += unit.payload.len();
+                true
+            })
+            .unwrap();
+        }
+        let reached = bytes as f64 * 8.0 / 3.0 / f64::from(bitrate);
+        assert!((0.8..1.25).contains(&reached), "{reached:.2} of {bitrate} bit/s");
+    }
+}
+
+#[test]
+fn a_bitrate_that_the_link_asks_for_is_followed_with_a_keyframe() {
+    let control = Control::new();
+    let asker = control.clone();
+    let (sender, receiver) = channel();
+    let config = PatternConfig { bitrate: 4_000_000, noise: true, ..SMALL };
+    let thread = spawn_pattern(config, control, move |event| {
+        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        let Some(number) = frame_number(&unit) else { return true };
+        if number == 29 {
+            asker.set_bitrate(1_000_000);
+        }
+        sender.send((number, unit.is_keyframe(), unit.payload.len())).unwrap();
+        number < 120
+    })
+    .unwrap();
+    let frames: Vec<_> = receiver.iter().collect();
+    thread.join().unwrap();
+    let keyframes: Vec<_> = frames.iter().filter(|frame| frame.1).map(|frame| frame.0).collect();
+    assert_eq!(keyframes, [0, 30, 90]);
+    let bytes = |from: u64, to: u64| -> usize {
+        frames.iter().filter(|frame| (from..to).contains(&frame.0)).map(|frame| frame.2).sum()
+    };
+    let (fast, slow) = (bytes(0, 30), bytes(90, 120));
+    assert!(slow * 5 / 2 < fast, "{fast} bytes in half a second, then {slow}");
 }
 
 #[test]

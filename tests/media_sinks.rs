@@ -16,6 +16,7 @@ const SMALL: PatternConfig = PatternConfig {
     fps: 100,
     bitrate: 500_000,
     keyframe_interval: Duration::from_millis(500),
+    noise: false,
 };
 
 fn record(path: &Path, streams: &[&[Unit]]) -> Recording {

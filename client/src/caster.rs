@@ -3,27 +3,35 @@
 //! Each viewer has an outlet of its own: a meeting, a link, a queue. The source begins with the first link and
 //! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's.
 //!
+//! Besides, players may dial this side and play by plain RTMP ([`Serve`]): the patent's reverse way.
+//!
 //! Units come from a thread (as messages), from the local RTMP port or from the sharing page (rooms of this application).
 
+mod budget;
 mod outlet;
 mod route;
+mod serve;
 
 use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
+use crate::share::{Encoding, Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::media::{Cache, Unit};
 use punchcast::portmap::Mapping;
+pub use serve::Serve;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const SHARE: Room = Room(3);
 const RTMP: Room = Room(4);
+
+/// The players' port.
+const SERVE: Room = Room(5);
 
 /// What other threads tell a caster.
 #[derive(Clone, Debug)]
@@ -42,8 +50,10 @@ impl From<SourceEvent> for Message {
 
 /// What a caster is made with.
 pub struct Config {
-    /// The meetings, one a viewer, each with rooms of its own; at least one.
+    /// The meetings, one a viewer, each with rooms of its own; at least one, or players are served.
     pub meetings: Vec<meeting::Config>,
+    /// Serves players who dial this side.
+    pub serve: Option<Serve>,
     /// A local RTMP port to take the stream from, instead of messages.
     pub rtmp: Option<SocketAddr>,
     /// A local page to share a screen from, instead of messages.
@@ -54,11 +64,25 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// What the links can take of a source that encodes for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Nobody takes another picture now.
+    pub hold: bool,
+    /// Bits a second; `None`: as many as it likes.
+    pub bitrate: Option<u64>,
+}
+
 /// See the [module](self).
 pub struct Caster {
     outlets: Vec<Outlet>,
     port: Option<RtmpPort>,
+    /// Where a program publishes, once that is known.
+    publish_at: Option<SocketAddr>,
+    serve: Option<serve::Serving>,
     share: Option<Share>,
+    /// Where its page is, once that is known.
+    share_at: Option<SocketAddr>,
     /// Of the programs that publish to the port and of the pages that share, one after another.
     clock: Clock,
     cache: Cache,
@@ -66,6 +90,8 @@ pub struct Caster {
     linked_once: bool,
     duration: Option<Duration>,
     end_at: Option<Instant>,
+    /// What the source was told last: to hold, and how many bits a second to make.
+    pace: Pace,
     /// Whether an outlet that ended by itself did what it was asked for.
     any_ok: bool,
     done: bool,
@@ -86,18 +112,22 @@ impl Caster {
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            publish_at: None,
+            serve: config.serve.map(|serve| serve::Serving::new(serve, config.seed)),
+            share_at: None,
             share: config.share.map(|share| Share::new(SHARE, share, viewers)),
             clock: Clock::default(),
             cache: Cache::new(),
             linked_once: false,
             duration: config.duration,
             end_at: None,
+            pace: Pace::default(),
             any_ok: false,
             done: false,
             outputs: VecDeque::new(),
         };
-        if caster.port.is_none() && caster.share.is_none() {
-            caster.notice(Notice::Ready { ticket: None, page: None, rtmp: None });
+        if caster.port.is_none() && caster.serve.is_none() && caster.share.is_none() {
+            caster.tell_ready();
         }
         caster.settle(now);
         caster
@@ -105,10 +135,7 @@ impl Caster {
 
     fn settle(&mut self, now: Instant) {
         loop {
-            // Held while no link takes anything: a slow viewer slows nobody else.
-            if let Some(share) = &mut self.share {
-                share.set_hold(!self.outlets.iter().any(Outlet::takes_pictures));
-            }
+            self.tell_pace();
             let said = self
                 .outlets
                 .iter_mut()
@@ -121,6 +148,11 @@ impl Caster {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(now, event),
                 }
+            } else if let Some(output) = self.serve.as_mut().and_then(serve::Serving::poll_output) {
+                match output {
+                    RtmpPortOutput::Net(op) => self.net(op),
+                    RtmpPortOutput::Event(event) => self.serve_event(now, event),
+                }
             } else if let Some(output) = self.share.as_mut().and_then(Share::poll_output) {
                 match output {
                     ShareOutput::Net(op) => self.net(op),
@@ -132,19 +164,38 @@ impl Caster {
         }
     }
 
+    /// Tells the source what the links take, where that has changed. The fastest line decides: a slow viewer misses
+    /// pictures, and nobody else does.
+    fn tell_pace(&mut self) {
+        let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
+        let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
+        let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
+        let pace = Pace {
+            hold: live().next().is_some() && live().all(|(full, _)| full) && !player_waits,
+            bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
+        };
+        let nobody = live().next().is_none() && !player_waits;
+        if let Some(share) = &mut self.share {
+            share.set_hold(pace.hold || nobody);
+            let most = Encoding::default().bitrate;
+            let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
+            share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
+        }
+        if pace != self.pace {
+            self.pace = pace;
+            self.notice(Notice::Pace(pace));
+        }
+    }
+
     fn outlet_output(&mut self, now: Instant, at: usize, output: outlet::Output) {
         match output {
             outlet::Output::Net(op) => self.net(op),
             outlet::Output::Notice(notice) => self.viewer_notice(at, notice),
-            outlet::Output::Linked if self.linked_once => {}
-            outlet::Output::Linked => {
-                self.linked_once = true;
-                self.end_at = self.duration.map(|duration| now + duration);
-                self.notice(Notice::StartSource);
-            }
+            outlet::Output::Linked => self.begin_source(now),
             outlet::Output::Over(ok, reason) => {
                 self.any_ok |= ok;
-                if self.outlets.iter().all(Outlet::is_over) {
+                // Players may come as long as they are served.
+                if self.outlets.iter().all(Outlet::is_over) && self.serve.is_none() {
                     self.end(now, self.any_ok, reason);
                 } else {
                     self.viewer_notice(at, Notice::ViewerOver { reason });
@@ -153,11 +204,69 @@ impl Caster {
         }
     }
 
+    /// Somebody is there to watch.
+    fn begin_source(&mut self, now: Instant) {
+        if !self.linked_once {
+            self.linked_once = true;
+            self.end_at = self.duration.map(|duration| now + duration);
+            self.notice(Notice::StartSource);
+        }
+    }
+
+    /// Tells that everything is bound, once it is.
+    fn tell_ready(&mut self) {
+        let bound = |wanted: bool, addr: Option<SocketAddr>| !wanted || addr.is_some();
+        let served_at = self.serve.as_ref().and_then(|serve| serve.local);
+        if bound(self.port.is_some(), self.publish_at)
+            && bound(self.serve.is_some(), served_at)
+            && bound(self.share.is_some(), self.share_at)
+        {
+            let rtmp_url = self.serve.as_ref().and_then(serve::Serving::url);
+            let page = self.share.as_ref().zip(self.share_at).map(|(share, local)| share.link(local));
+            self.notice(Notice::Ready { ticket: None, page, rtmp: self.publish_at, rtmp_url });
+        }
+    }
+
+    fn cannot_listen(&mut self, now: Instant, option: &str, addr: SocketAddr, why: &str) {
+        let reason = format!(
+            "cannot listen on {addr}: {why}; choose another with {option}, or port 0 for any free one"
+        );
+        self.end(now, false, reason);
+    }
+
+    fn serve_event(&mut self, now: Instant, event: rtmp_port::Event) {
+        match event {
+            rtmp_port::Event::Listening(local) => {
+                if let Some(serve) = &mut self.serve {
+                    serve.local = Some(local);
+                }
+                self.tell_ready();
+            }
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--serve", addr, &error.to_string());
+            }
+            rtmp_port::Event::PlayerJoined { remote } => {
+                self.begin_source(now);
+                self.notice(Notice::Player { remote, joined: true });
+                self.notice(Notice::KeyframeWanted);
+            }
+            rtmp_port::Event::PlayerLeft { remote, .. } => {
+                self.notice(Notice::Player { remote, joined: false });
+            }
+            rtmp_port::Event::PublisherJoined { .. }
+            | rtmp_port::Event::PublisherLeft { .. }
+            | rtmp_port::Event::Media(_) => {}
+        }
+    }
+
     /// Takes a unit of the source.
     fn offer(&mut self, now: Instant, unit: &Unit) {
         self.cache.push(unit);
         for outlet in &mut self.outlets {
             outlet.offer(now, unit, &self.cache);
+        }
+        if let Some(serve) = &mut self.serve {
+            serve.port.publish(now, 0, unit);
         }
     }
 
@@ -169,6 +278,9 @@ impl Caster {
         self.done = true;
         for outlet in &mut self.outlets {
             outlet.finish(now);
+        }
+        if let Some(serve) = &mut self.serve {
+            serve.port.end_stream(0);
         }
         let end = Notice::End { ok, reason };
         if let Some(share) = &mut self.share {
@@ -182,20 +294,17 @@ impl Caster {
     fn port_event(&mut self, now: Instant, event: rtmp_port::Event) {
         match event {
             rtmp_port::Event::Listening(local) => {
-                self.notice(Notice::Ready { ticket: None, page: None, rtmp: Some(local) });
+                self.publish_at = Some(local);
+                self.tell_ready();
             }
-            rtmp_port::Event::ListenFailed { addr, error } => self.end(
-                now,
-                false,
-                format!(
-                    "cannot listen on {addr}: {error}; choose another with --rtmp, or port 0 for any free one"
-                ),
-            ),
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--rtmp", addr, &error.to_string());
+            }
             rtmp_port::Event::PublisherJoined { remote, .. } => {
                 self.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
-            rtmp_port::Event::PublisherLeft { remote } => {
+            rtmp_port::Event::PublisherLeft { remote, .. } => {
                 self.notice(Notice::Publisher { remote, joined: false })
             }
             rtmp_port::Event::Media(unit) => {
@@ -209,8 +318,8 @@ impl Caster {
     fn share_event(&mut self, now: Instant, event: ShareEvent) {
         match event {
             ShareEvent::Listening { local } => {
-                let page = self.share.as_ref().map(|share| share.link(local));
-                self.notice(Notice::Ready { ticket: None, page, rtmp: None });
+                self.share_at = Some(local);
+                self.tell_ready();
             }
             ShareEvent::ListenFailed { addr, error } => self.end(
                 now,
@@ -269,6 +378,11 @@ impl App for Caster {
                     port.handle_input(now, input);
                 }
             }
+            Some(SERVE) => {
+                if let Some(serve) = &mut self.serve {
+                    serve.port.handle_input(now, input);
+                }
+            }
             Some(SHARE) => {
                 if let Some(share) = &mut self.share {
                     share.handle_input(now, input);
@@ -280,7 +394,7 @@ impl App for Caster {
                 }
             }
             None => {
-                let ok = self.outlets.iter().any(Outlet::was_linked);
+                let ok = self.linked_once;
                 self.end(now, ok, "interrupted".into());
             }
         }
@@ -310,6 +424,9 @@ impl App for Caster {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        if let Some(serve) = &mut self.serve {
+            serve.port.handle_timeout(now);
+        }
         if let Some(share) = &mut self.share {
             share.handle_timeout(now);
         }
@@ -331,6 +448,7 @@ impl App for Caster {
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
             self.end_at.map(|at| (at, "the end of --duration")),
         );
+        let own = soonest(own, self.serve.as_ref().and_then(|serve| serve.port.poll_timeout()));
         let own = soonest(own, self.share.as_ref().and_then(Share::poll_timeout));
         self.outlets.iter().map(Outlet::poll_timeout).fold(own, soonest)
     }

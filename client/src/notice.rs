@@ -3,6 +3,7 @@
 //! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
 //! results go to standard output and talk to standard error, in words.
 
+use crate::caster::Pace;
 use crate::meeting::{Link, Rooms};
 use crate::stats::Counts;
 use punchcast::app::NetOp;
@@ -28,6 +29,9 @@ pub enum Notice {
         page: Option<String>,
         /// Where the RTMP port is.
         rtmp: Option<SocketAddr>,
+        /// Where plain RTMP with a stream key is spoken with other machines: publishers dial a viewer there, players a
+        /// caster. A secret, for its key.
+        rtmp_url: Option<String>,
     },
     /// The hole port is bound (for the program alone: a router can be asked to forward it).
     HoleOpen {
@@ -60,6 +64,15 @@ pub enum Notice {
         elapsed: Duration,
         /// The cast goes on over it, from a relayed one.
         moves: bool,
+    },
+    /// A server that was dialled for the reverse way plays nothing; told when the reason changes.
+    DialFailed {
+        /// Which.
+        remote: SocketAddr,
+        /// Why.
+        why: String,
+        /// When it is dialled again.
+        again_in: Duration,
     },
     /// No direct link has formed so far, and the daemon is asked to relay one.
     SeekingRelay(Obstacle),
@@ -107,6 +120,8 @@ pub enum Notice {
     StartSource,
     /// The source should make a keyframe.
     KeyframeWanted,
+    /// What the links take of a source that encodes for them has changed.
+    Pace(Pace),
     /// The link is gone; the other side may come back.
     Lost {
         /// Why.
@@ -118,6 +133,13 @@ pub enum Notice {
     OfViewer {
         /// Which.
         viewer: usize,
+        /// What.
+        notice: Box<Self>,
+    },
+    /// About one of several casts, counted from 0; what is told of the first stands alone.
+    OfCast {
+        /// Which.
+        cast: usize,
         /// What.
         notice: Box<Self>,
     },
@@ -189,13 +211,20 @@ impl Notice {
         if let Self::OfViewer { viewer, notice } = self { (viewer, *notice) } else { (0, self) }
     }
 
+    /// Which cast it is about, counted from 0, and what it says.
+    #[must_use]
+    pub fn of_cast(self) -> (usize, Self) {
+        if let Self::OfCast { cast, notice } = self { (cast, *notice) } else { (0, self) }
+    }
+
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
         Some(match self {
-            Self::Ready { ticket, page, rtmp } => {
-                json!({"event": "ready", "ticket": ticket, "page": page, "rtmp": rtmp.map(|addr| addr.to_string())})
-            }
+            Self::Ready { ticket, page, rtmp, rtmp_url } => json!({
+                "event": "ready", "ticket": ticket, "page": page,
+                "rtmp": rtmp.map(|addr| addr.to_string()), "rtmp_url": rtmp_url,
+            }),
             Self::Rendezvous(event) => rendezvous_json(event)?,
             Self::Mapped(mappings) => json!({
                 "event": "mapped",
@@ -211,8 +240,11 @@ impl Notice {
             Self::Link { link, elapsed, moves } => json!({
                 "event": "link", "rung": link.rung.to_string(),
                 "local": link.local.to_string(), "remote": link.remote.to_string(),
-                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": true,
+                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": link.secure,
                 "moves": moves, "why": link.obstacle.map(|obstacle| obstacle.to_string()),
+            }),
+            Self::DialFailed { remote, why, again_in } => json!({
+                "event": "dial-failed", "remote": remote.to_string(), "why": why, "retry_ms": millis(*again_in),
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
@@ -238,12 +270,18 @@ impl Notice {
                 value["viewer"] = json!(viewer + 1);
                 value
             }
+            Self::OfCast { cast, notice } => {
+                let mut value = notice.to_json()?;
+                value["cast"] = json!(cast + 1);
+                value
+            }
             Self::ViewerOver { reason } => json!({"event": "viewer-end", "reason": reason}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
             Self::HoleOpen { .. }
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
+            | Self::Pace(_)
             | Self::KeyframeWanted
             | Self::Report(_) => return None,
         })
@@ -269,9 +307,19 @@ impl Notice {
                 let why = link.obstacle.map_or_else(String::new, |obstacle| {
                     format!("; through the daemon, which cannot read it, because {obstacle}; still trying for a direct link")
                 });
+                let protection = if link.secure {
+                    "encrypted end to end"
+                } else {
+                    "plain RTMP, not encrypted: whoever is on the way can watch it and change it"
+                };
                 format!(
-                    "{begin}linked ({}): {} → {}{after}{rtt}; encrypted end to end{why}",
+                    "{begin}linked ({}): {} → {}{after}{rtt}; {protection}{why}",
                     link.rung, link.local, link.remote,
+                )
+            }
+            Self::DialFailed { remote, why, .. } => {
+                format!(
+                    "nothing to play from {remote}: {why}; dialling on. Is the address the one that the caster shows?"
                 )
             }
             Self::SeekingRelay(obstacle) => {
@@ -280,7 +328,9 @@ impl Notice {
             Self::NoRelay { why } => {
                 format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
-            Self::Busy { remote } => format!("turned away a second caster at {remote}: one cast is running"),
+            Self::Busy { remote } => {
+                format!("turned away another caster at {remote}: all places are taken (--casts)")
+            }
             Self::FirstFrame { elapsed } => format!("first picture after {:.0} ms", millis(*elapsed)),
             Self::Publisher { remote, joined: true } => format!("{remote} publishes"),
             Self::Publisher { remote, joined: false } => format!("{remote} stopped publishing"),
@@ -291,6 +341,7 @@ impl Notice {
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
             Self::OfViewer { viewer, notice } => format!("viewer {}: {}", viewer + 1, notice.to_talk()?),
+            Self::OfCast { cast, notice } => format!("cast {}: {}", cast + 1, notice.to_talk()?),
             Self::ViewerOver { reason } => format!("no more to this one: {reason}"),
             Self::Report(report) => report.to_string(),
             Self::Ready { .. }
@@ -300,6 +351,7 @@ impl Notice {
             | Self::Unit(_)
             | Self::Stats(_)
             | Self::StartSource
+            | Self::Pace(_)
             | Self::KeyframeWanted
             | Self::End { .. } => return None,
         })

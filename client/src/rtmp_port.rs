@@ -1,8 +1,10 @@
 //! A local RTMP port: where a program of the user publishes to the caster, or plays from the viewer.
 //!
 //! At the caster ([`Mode::Publishers`]) one publisher at a time is let in, ffmpeg or OBS, and its units come out as
-//! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players;
-//! one that joins late is first given metadata, sequence headers and the group of pictures under way.
+//! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players of
+//! its stream; one that joins late is first given metadata, sequence headers and the group of pictures under way.
+//! Where there are several streams, a player chooses by the stream's name: `cast-2` for the second and so on, any
+//! other name for the first.
 //!
 //! The core knows nothing of the link and nothing of sockets; it is one room of an application (see
 //! [`punchcast::app`]) with the same verbs.
@@ -17,12 +19,24 @@
 //!
 //! A connection must finish its handshake within [`HANDSHAKE_TIME`] and publish or play within [`JOIN_TIME`]; there
 //! are at most [`MAX_CONNECTIONS`]. A publisher that is silent for [`PUBLISHER_SILENCE`] makes room for another. Keys are compared in constant time and never logged.
+//!
+//! A port with a key may be open to the world: until a connection has told the key it is a stranger before the
+//! [`Door`], which bounds how many there are and how often one source comes. What it is told is that it was refused.
+//!
+//! # Connections accepted elsewhere
+//!
+//! [`RtmpPort::without_listener`] serves connections that another room's listener took and that turned out to speak
+//! RTMP ([`RtmpPort::adopt`]): the viewer's hole port takes publishers so.
 
 mod player;
+mod types;
+
+pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
 use player::Player;
-use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
+use punchcast::link::Door;
 use punchcast::media::{Cache, Unit};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,93 +53,17 @@ pub const JOIN_TIME: Duration = Duration::from_secs(10);
 /// a live encoder sends many times a second, and fifteen seconds cover one that is changing scenes or swapping.
 pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
 
-/// Connections at once: far more than a user's players, far fewer than a process's descriptors.
+/// Connections at once, beside the strangers before the door of a port with a key: far more than a user's players, far
+/// fewer than a process's descriptors.
 pub const MAX_CONNECTIONS: usize = 32;
+
+/// Bytes that a connection may send before it has told a port's key: the handshake has 3 KiB, and the commands up to
+/// `publish` or `play` one more. What strangers make this side hold stays below it.
+pub const MAX_STRANGER_BYTES: usize = 32 * 1024;
 
 /// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
 /// so far: media is held back by then.
 pub const MAX_UNREAD_REPLIES: usize = 64 * 1024;
-
-/// What a port is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// One publisher at a time; nobody plays.
-    Publishers,
-    /// Any number of players; nobody publishes.
-    Players,
-}
-
-/// How a port is run.
-#[derive(Clone)]
-pub struct RtmpPortConfig {
-    /// What it is for.
-    pub mode: Mode,
-    /// The app that must be asked for; any if `None`.
-    pub app: Option<String>,
-    /// The key that must be known; any if `None`.
-    pub key: Option<String>,
-    /// Varies the handshake's filler, which need not be secret.
-    pub seed: u64,
-}
-
-impl RtmpPortConfig {
-    /// A port of `mode` for any app and key.
-    #[must_use]
-    pub const fn new(mode: Mode) -> Self {
-        Self { mode, app: None, key: None, seed: 0 }
-    }
-}
-
-/// What a port has for its application.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RtmpPortOutput {
-    /// For the network.
-    Net(NetOp),
-    /// Something happened.
-    Event(Event),
-}
-
-/// What a port tells.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// The port is open at this address.
-    Listening(SocketAddr),
-    /// The port cannot be opened; nothing will ever happen here.
-    ListenFailed {
-        /// The address that was asked for.
-        addr: SocketAddr,
-        /// Why.
-        error: NetError,
-    },
-    /// A publisher was let in.
-    PublisherJoined {
-        /// Its address.
-        remote: SocketAddr,
-        /// The app it asked for.
-        app: String,
-        /// Its key.
-        key: StreamKey,
-    },
-    /// The publisher's next unit.
-    Media(Unit),
-    /// The publisher has left.
-    PublisherLeft {
-        /// Its address.
-        remote: SocketAddr,
-    },
-    /// A player was let in.
-    PlayerJoined {
-        /// Its address.
-        remote: SocketAddr,
-    },
-    /// A player has left.
-    PlayerLeft {
-        /// Its address.
-        remote: SocketAddr,
-        /// Video units left out because it was slow.
-        dropped: u64,
-    },
-}
 
 /// A local RTMP port. See the [module](self).
 #[derive(Debug)]
@@ -133,14 +71,23 @@ pub struct RtmpPort {
     mode: Mode,
     app: Option<String>,
     key: Option<StreamKey>,
+    /// Bounds those who have not told the key; a port without one has no strangers.
+    door: Option<Door>,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
-    cache: Cache,
-    /// Of the streams that players see, one after another.
-    clock: Clock,
+    /// What players see, by place.
+    streams: Vec<Stream>,
     /// When to go on with players that were given only a part of what waits.
     resume: Option<Instant>,
     outputs: VecDeque<RtmpPortOutput>,
+}
+
+/// One of the streams for players: a cast, and what follows it in the same place.
+#[derive(Debug, Default)]
+struct Stream {
+    cache: Cache,
+    /// Of the casts, one after another.
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -148,6 +95,8 @@ struct Conn {
     session: ServerSession,
     remote: SocketAddr,
     role: Role,
+    /// It has a place at the door and has not told the key: the bytes that it has sent.
+    stranger: Option<usize>,
     /// The driver holds bytes for it.
     backlogged: bool,
     /// Bytes queued since it became so.
@@ -160,7 +109,8 @@ enum Role {
     Joining(Instant),
     /// Publishes, and was last heard at this moment.
     Publisher(Instant),
-    Player(Player),
+    /// Of the stream at that place.
+    Player(usize, Player),
 }
 
 impl RtmpPort {
@@ -168,18 +118,57 @@ impl RtmpPort {
     #[must_use]
     pub fn new(room: Room, addr: SocketAddr, config: RtmpPortConfig) -> Self {
         let listener = ListenerId { room, serial: 0 };
-        let listen = NetOp::Listen { listener, addr, reuse: false };
+        let mut port = Self::without_listener(config);
+        port.net(NetOp::Listen { listener, addr, reuse: false });
+        port
+    }
+
+    /// A port for connections that another room accepts.
+    #[must_use]
+    pub fn without_listener(config: RtmpPortConfig) -> Self {
         Self {
             mode: config.mode,
             app: config.app,
+            door: config.key.is_some().then(Door::new),
             key: config.key.map(StreamKey::new),
             seeds: config.seed,
             conns: BTreeMap::new(),
-            cache: Cache::new(),
-            clock: Clock::default(),
+            streams: std::iter::repeat_with(Stream::default).take(config.streams.max(1)).collect(),
             resume: None,
-            outputs: VecDeque::from([RtmpPortOutput::Net(listen)]),
+            outputs: VecDeque::new(),
         }
+    }
+
+    /// Takes over a connection from `remote` that another room accepted, and what it has sent so far. All its inputs
+    /// come here from then on.
+    pub fn adopt(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, bytes: &[u8]) {
+        self.accepted(now, conn, remote);
+        self.received(now, conn, bytes);
+    }
+
+    /// Who publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Option<ConnId> {
+        self.conns.iter().find(|(_, conn)| conn.is_publisher()).map(id_of)
+    }
+
+    /// Whether a player has taken all that there was for it.
+    #[must_use]
+    pub fn has_idle_player(&self) -> bool {
+        self.conns.values().any(|conn| conn.plays().is_some() && !conn.backlogged)
+    }
+
+    /// Sends the publisher away.
+    pub fn end_publisher(&mut self) {
+        if let Some(conn) = self.publisher() {
+            self.close(conn, Closing::Flush);
+        }
+    }
+
+    /// Whether the connection is one of this port's.
+    #[must_use]
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
     }
 
     /// Takes one network event of this room.
@@ -238,29 +227,34 @@ impl RtmpPort {
         punchcast::app::soonest(resume, join)
     }
 
-    /// Sends a unit to every player, and keeps what later ones will need of it.
-    pub fn publish(&mut self, now: Instant, unit: &Unit) {
-        let unit = &self.clock.place(unit.clone());
-        self.cache.push(unit);
+    /// Sends a unit of the stream at `place` to its players, and keeps what later ones will need of it.
+    pub fn publish(&mut self, now: Instant, place: usize, unit: &Unit) {
+        let Some(stream) = self.streams.get_mut(place) else { return };
+        let unit = &stream.clock.place(unit.clone());
+        stream.cache.push(unit);
         for conn in self.conns.values_mut() {
-            if let Role::Player(player) = &mut conn.role {
+            if let Role::Player(at, player) = &mut conn.role
+                && *at == place
+            {
                 player.push(now, unit);
             }
         }
         self.pump_all(now);
     }
 
-    /// Another stream follows for the same players; it goes on where the one before it ended.
-    pub fn next_stream(&mut self) {
-        self.clock.next_stream();
+    /// Another cast follows for the same players; it goes on where the one before it ended.
+    pub fn next_stream(&mut self, place: usize) {
+        if let Some(stream) = self.streams.get_mut(place) {
+            stream.clock.next_stream();
+        }
     }
 
-    /// The stream is over: players are told so and let go. What comes next is another stream.
-    pub fn end_stream(&mut self) {
-        self.cache = Cache::new();
-        self.clock = Clock::default();
+    /// The stream is over: its players are told so and let go. What comes next is another stream.
+    pub fn end_stream(&mut self, place: usize) {
+        let Some(stream) = self.streams.get_mut(place) else { return };
+        *stream = Stream::default();
         let players: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
+            self.conns.iter().filter(|(_, conn)| conn.plays() == Some(place)).map(id_of).collect();
         for id in players {
             if let Some(conn) = self.conns.get_mut(&id) {
                 conn.session.finish_play();
@@ -270,14 +264,19 @@ impl RtmpPort {
     }
 
     fn accepted(&mut self, now: Instant, id: ConnId, remote: SocketAddr) {
-        if self.conns.len() == MAX_CONNECTIONS {
+        let admitted = match &mut self.door {
+            Some(door) => door.admit(remote.ip(), now),
+            None => self.conns.len() < MAX_CONNECTIONS,
+        };
+        if !admitted {
             log::debug!("conn={id} one connection too many");
             self.net(NetOp::Close { conn: id, how: Closing::Abort });
             return;
         }
         self.seeds = self.seeds.wrapping_add(1);
         let session = ServerSession::new(self.seeds);
-        let conn = Conn { session, remote, role: Role::Joining(now), backlogged: false, unread: 0 };
+        let (role, stranger) = (Role::Joining(now), self.door.is_some().then_some(0));
+        let conn = Conn { session, remote, role, stranger, backlogged: false, unread: 0 };
         self.conns.insert(id, conn);
     }
 
@@ -285,6 +284,9 @@ impl RtmpPort {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Role::Publisher(heard) = &mut conn.role {
             *heard = now;
+        }
+        if let Some(sent) = &mut conn.stranger {
+            *sent = sent.saturating_add(bytes.len());
         }
         let result = conn.session.handle_input(bytes);
         // What the session has to say goes first.
@@ -302,6 +304,9 @@ impl RtmpPort {
         {
             log::debug!("conn={id} {error}");
             self.close(id, Closing::Flush);
+        } else if self.conns.get(&id).is_some_and(Conn::is_talkative_stranger) {
+            log::debug!("conn={id} sends much and tells no key");
+            self.close(id, Closing::Abort);
         }
     }
 
@@ -312,7 +317,7 @@ impl RtmpPort {
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
-                Ok(()) => self.let_player_in(now, id, stream),
+                Ok(()) => self.let_player_in(now, id, stream, &key),
                 Err(why) => self.refuse(id, stream, why),
             },
             ServerEvent::Media(unit) => self.event(Event::Media(unit)),
@@ -320,7 +325,7 @@ impl RtmpPort {
                 if let Some(conn) = self.conns.get_mut(&id) {
                     let role = std::mem::replace(&mut conn.role, Role::Joining(now));
                     let remote = conn.remote;
-                    self.left(role, remote);
+                    self.left(role, remote, true);
                 }
             }
         }
@@ -333,11 +338,20 @@ impl RtmpPort {
         if self.mode != what || !app_fits || !key_fits {
             return Err(Refusal::UnknownKey);
         }
-        let busy = what == Mode::Publishers && self.conns.values().any(Conn::is_publisher);
+        if what == Mode::Players && self.place_of(key).is_none() {
+            return Err(Refusal::UnknownKey);
+        }
+        let busy = match what {
+            Mode::Publishers => self.conns.values().any(Conn::is_publisher),
+            Mode::Players => {
+                self.conns.values().filter(|conn| conn.stranger.is_none()).count() >= MAX_CONNECTIONS
+            }
+        };
         if busy { Err(Refusal::Busy) } else { Ok(()) }
     }
 
     fn let_publisher_in(&mut self, now: Instant, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
+        self.leave_door(id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.role = Role::Publisher(now);
         let remote = conn.remote;
@@ -345,10 +359,22 @@ impl RtmpPort {
         self.event(Event::PublisherJoined { remote, app, key });
     }
 
-    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+    /// The place of the stream that a player names; `None` for one that cannot be.
+    fn place_of(&self, key: &StreamKey) -> Option<usize> {
+        if self.key.is_some() {
+            return Some(0);
+        }
+        let number = key.as_str().strip_prefix("cast-").and_then(|number| number.parse::<usize>().ok());
+        let place = number.unwrap_or(1).checked_sub(1)?;
+        (place < self.streams.len()).then_some(place)
+    }
+
+    fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId, key: &StreamKey) {
+        self.leave_door(id);
+        let place = self.place_of(key).unwrap_or(0);
+        let (Some(conn), Some(cast)) = (self.conns.get_mut(&id), self.streams.get(place)) else { return };
         conn.session.accept(stream);
-        conn.role = Role::Player(Player::new(now, &self.cache));
+        conn.role = Role::Player(place, Player::new(now, &cast.cache));
         let remote = conn.remote;
         self.event(Event::PlayerJoined { remote });
         self.pump(now, id);
@@ -363,7 +389,7 @@ impl RtmpPort {
 
     fn pump_all(&mut self, now: Instant) {
         let players: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.is_player()).map(id_of).collect();
+            self.conns.iter().filter(|(_, conn)| conn.plays().is_some()).map(id_of).collect();
         for id in players {
             self.pump(now, id);
         }
@@ -373,7 +399,7 @@ impl RtmpPort {
     /// driver could send what it was given comes back only after the outputs are drained.
     fn pump(&mut self, now: Instant, id: ConnId) {
         let mut burst = 0;
-        while let Some(Conn { session, role: Role::Player(player), backlogged: false, .. }) =
+        while let Some(Conn { session, role: Role::Player(_, player), backlogged: false, .. }) =
             self.conns.get_mut(&id)
         {
             if burst >= MAX_BURST {
@@ -417,17 +443,28 @@ impl RtmpPort {
         self.net(NetOp::Close { conn: id, how });
     }
 
-    fn gone(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.remove(&id) {
-            self.left(conn.role, conn.remote);
+    /// Gives back a stranger's place at the door: it has told the key, or goes.
+    fn leave_door(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id)
+            && conn.stranger.take().is_some()
+            && let Some(door) = &mut self.door
+        {
+            door.leave(conn.remote.ip());
         }
     }
 
-    fn left(&mut self, role: Role, remote: SocketAddr) {
+    fn gone(&mut self, id: ConnId) {
+        self.leave_door(id);
+        if let Some(conn) = self.conns.remove(&id) {
+            self.left(conn.role, conn.remote, false);
+        }
+    }
+
+    fn left(&mut self, role: Role, remote: SocketAddr, finished: bool) {
         match role {
             Role::Joining(_) => {}
-            Role::Publisher(_) => self.event(Event::PublisherLeft { remote }),
-            Role::Player(player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
+            Role::Publisher(_) => self.event(Event::PublisherLeft { remote, finished }),
+            Role::Player(_, player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
         }
     }
 
@@ -446,12 +483,20 @@ impl Conn {
             Role::Joining(since) if self.session.is_established() => Some(since + JOIN_TIME),
             Role::Joining(since) => Some(since + HANDSHAKE_TIME),
             Role::Publisher(heard) => Some(heard + PUBLISHER_SILENCE),
-            Role::Player(_) => None,
+            Role::Player(..) => None,
         }
     }
 
-    const fn is_player(&self) -> bool {
-        matches!(self.role, Role::Player(_))
+    fn is_talkative_stranger(&self) -> bool {
+        self.stranger.is_some_and(|sent| sent > MAX_STRANGER_BYTES)
+    }
+
+    /// Which stream it plays, if it plays one.
+    const fn plays(&self) -> Option<usize> {
+        match self.role {
+            Role::Player(place, _) => Some(place),
+            Role::Joining(_) | Role::Publisher(_) => None,
+        }
     }
 
     const fn is_publisher(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The viewer's application: shows a ticket, receives one cast at a time, hands its units to the sinks.
+//! The viewer's application: shows a ticket, receives the casts of those who have it, hands their units to the sinks.
 //!
 //! ```text
 //!  hole port, page and RTMP port bound ─▶ Ready{ticket} ─▶ … Linked ─▶ publish ─▶ Unit, Unit, … ─▶ Lost | Ended
@@ -6,34 +6,44 @@
 //!                                                            └────────────────────────────────────────┘
 //! ```
 //!
+//! Each cast has a *place* of its own, counted from 0: a tile of the page, a stream of the RTMP port, a file. What is
+//! told of a place but the first says which ([`Notice::OfCast`]). A caster that comes back gets its old place.
+//!
 //! The page and the RTMP port are rooms of this application; files and the snapshot belong to the program around it,
 //! which gets every unit as a [`Notice`].
 
-use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Report, Stats};
+mod casts;
+mod doors;
+mod plain;
+mod show;
+mod story;
+
+use crate::dial::{Dial, DialConfig};
+use crate::meeting::{self, Meeting};
+use crate::notice::{Notice, Report};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
+use crate::reachable::reachable;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use crate::stats::{Meter, Stamps};
-use crate::unread::Unread;
-use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, soonest};
+use doors::Doors;
+use plain::Plain;
+use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::id::ClientId;
-use punchcast::link::{Bye, EndReason};
-use punchcast::media::Unit;
+use punchcast::link::Bye;
 use punchcast::portmap::Mapping;
 use punchcast::punch::schedule::ATTEMPT_TIME;
 use punchcast::rendezvous::agent;
-use punchcast::rtmp::{self, ServerEvent, ServerSession, StreamId};
-use punchcast::ticket::{self, Ticket, ViewerIdentity};
+use punchcast::ticket::{self, ViewerIdentity};
+use show::Show;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+use story::Story;
 
 const PAGE: Room = Room(3);
 const RTMP: Room = Room(4);
 
-/// A running cast that was silent for this long gives way to another caster's. The same caster on a new link takes its
-/// place at once. Several pings fit in.
-const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
+/// Casts at once: a grid of three by three, about as many as can be looked at, and as browsers decode at once.
+pub const MOST_CASTS: usize = 9;
 
 /// What a viewer is made with.
 pub struct Config {
@@ -43,57 +53,28 @@ pub struct Config {
     pub server: Option<ticket::Server>,
     /// The meeting; its secrets are those of `identity`.
     pub meeting: meeting::Config,
+    /// The hole port; 0 takes a free one.
+    pub hole_port: u16,
+    /// Takes plain RTMP publishers at the hole port who tell this key.
+    pub plain_key: Option<String>,
+    /// Plays from a server that is dialled.
+    pub dial: Option<DialConfig>,
     /// Where to serve the page; the ticket is filled in here.
     pub page: Option<PageConfig>,
     /// Where to serve players.
     pub rtmp: Option<SocketAddr>,
+    /// Casts at once, 1 to [`MOST_CASTS`]; further casters are told that all places are taken.
+    pub casts: usize,
     /// Exit after the first cast.
     pub once: bool,
     /// Varies what need not be secret.
     pub seed: u64,
 }
 
-/// How long a cast that moves to another link is waited for on the old one, once the new one has pictures. The caster
-/// gives what waits there as long.
-const MOVE_TIME: Duration = Duration::from_secs(2);
-
-/// Bytes that may wait on the new link for the old one's end: two seconds of 128 Mbit/s.
-const MOVE_BYTES: usize = 32 << 20;
-
-/// The cast that is shown.
-struct Cast {
-    link: Link,
-    session: ServerSession,
-    stream: Option<StreamId>,
-    heard: Instant,
-    seen_first: bool,
-    began: Instant,
-    unread: Unread,
-    stamps: Stamps,
-}
-
-/// The link that the cast moves to: its units wait until all of the old link have come.
-struct Next {
-    cast: Cast,
-    units: VecDeque<Unit>,
-    bytes: usize,
-    /// When its first unit came.
-    since: Option<Instant>,
-}
-
 /// A caster that was introduced and has no link yet.
 struct Met {
     caster: ClientId,
     at: Instant,
-}
-
-/// What has been bound so far; the ticket is shown when nothing is missing.
-#[derive(Default)]
-struct Doors {
-    ticket: Option<Ticket>,
-    page: Option<SocketAddr>,
-    rtmp: Option<SocketAddr>,
-    told: bool,
 }
 
 /// See the [module](self).
@@ -105,15 +86,20 @@ pub struct Viewer {
     page: Option<Page>,
     port: Option<RtmpPort>,
     wants_rtmp: bool,
+    plain: Plain,
     doors: Doors,
-    cast: Option<Cast>,
-    next: Option<Next>,
+    /// The casts, by place.
+    shows: Vec<Show>,
+    /// How many there may be.
+    casts: usize,
     /// The caster that is being met.
     met: Option<Met>,
+    story: Story,
     own_ips: Vec<IpAddr>,
-    meter: Meter,
     once: bool,
     seed: u64,
+    /// Pictures of casts that are over.
+    frames: u64,
     report: Report,
     status: Status,
     outputs: VecDeque<Output<Notice>>,
@@ -132,22 +118,34 @@ impl Viewer {
             page: None,
             wants_rtmp: config.rtmp.is_some(),
             port: config.rtmp.map(|addr| {
-                let port =
-                    RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Players) };
+                let port = RtmpPortConfig {
+                    seed: config.seed,
+                    streams: config.casts.clamp(1, MOST_CASTS),
+                    ..RtmpPortConfig::new(rtmp_port::Mode::Players)
+                };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            plain: Plain::new(
+                config.plain_key,
+                config.dial.map(|dial| Dial::new(now, plain::DIAL, dial)),
+                config.seed,
+            ),
             doors: Doors::default(),
-            cast: None,
-            next: None,
+            shows: Vec::new(),
+            casts: config.casts.clamp(1, MOST_CASTS),
             met: None,
-            meter: Meter::new(now),
+            story: Story::default(),
+            frames: 0,
             once: config.once,
             seed: config.seed,
             report: Report::default(),
             status: Status { message: "waiting for a caster".into(), ..Status::default() },
             outputs: VecDeque::new(),
         };
-        viewer.meeting.start(now, 0);
+        if viewer.plain.takes_publishers() {
+            viewer.meeting.take_plain();
+        }
+        viewer.meeting.start(now, config.hole_port);
         viewer.settle(now);
         viewer
     }
@@ -169,6 +167,10 @@ impl Viewer {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(event),
                 }
+            } else if let live = self.is_live()
+                && let Some(output) = self.plain.poll_output(now, live)
+            {
+                self.plain_output(now, output);
             } else {
                 return;
             }
@@ -181,9 +183,14 @@ impl Viewer {
             meeting::Event::Failed(addr, error) => self.cannot_listen(addr, &error.to_string()),
             meeting::Event::Rendezvous(event) => self.rendezvous_event(now, event),
             meeting::Event::Trying { rung, local, remote } => {
+                self.story.trying(rung, remote.addr());
+                self.show_status(now);
                 self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
             }
             meeting::Event::Linked(link) => self.linked(now, link),
+            meeting::Event::Plain { conn, local, remote, bytes } => {
+                self.plain_came(now, conn, (local, remote), &bytes);
+            }
             meeting::Event::Stream(conn, bytes) => self.stream(now, conn, &bytes),
             meeting::Event::Rtt(conn, rtt) => {
                 if let Some(cast) = self.cast_on(conn) {
@@ -196,7 +203,7 @@ impl Viewer {
                     cast.stamps.note(timestamp, made);
                 }
             }
-            meeting::Event::KeyframeWanted(_) => {}
+            meeting::Event::KeyframeWanted(_) | meeting::Event::Room(_) => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss),
             meeting::Event::Backlogged(conn) => {
                 if let Some(cast) = self.cast_on(conn) {
@@ -209,13 +216,15 @@ impl Viewer {
                 }
             }
             meeting::Event::SeekingRelay(obstacle) => {
-                if self.cast.is_none() {
-                    self.status.message = format!("no direct link so far: {obstacle}; asking for a relay");
-                    self.show_status(now);
-                }
+                self.story.seeking_relay(obstacle);
+                self.show_status(now);
                 self.notice(Notice::SeekingRelay(obstacle));
             }
-            meeting::Event::NoRelay(why) => self.notice(Notice::NoRelay { why }),
+            meeting::Event::NoRelay(why) => {
+                self.story.no_relay(&why);
+                self.show_status(now);
+                self.notice(Notice::NoRelay { why });
+            }
             meeting::Event::NoLink(..) => {}
         }
     }
@@ -224,6 +233,7 @@ impl Viewer {
         if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
             self.notice(Notice::HoleOpen { port });
         }
+        self.doors.rtmp_url = addresses.first().and_then(|endpoint| self.plain.url(endpoint.addr()));
         let ticket = self.identity.ticket(self.server.clone(), addresses);
         if let Some(mut config) = self.page_config.take() {
             config.ticket_link = ticket.to_string();
@@ -245,7 +255,8 @@ impl Viewer {
             .doors
             .page
             .and_then(|local| self.page.as_ref().map(|page| page.link(reachable(local, &self.own_ips))));
-        let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp: self.doors.rtmp };
+        let (rtmp, rtmp_url) = (self.doors.rtmp, self.doors.rtmp_url.clone());
+        let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp, rtmp_url };
         self.notice(notice);
     }
 
@@ -266,13 +277,15 @@ impl Viewer {
             self.came_to_nothing(now);
         }
         if let agent::Event::Introduced { peer, .. } = &event {
-            if self.cast.is_none() {
-                self.met = Some(Met { caster: peer.client, at: now });
+            self.met = Some(Met { caster: peer.client, at: now });
+            if !self.is_live() {
                 self.status.phase = Phase::Connecting;
                 self.status.message = "a caster was introduced; making the link".into();
-                self.show_status(now);
             }
             self.notice(Notice::Peer { id: peer.client });
+        }
+        if self.story.rendezvous(&event) {
+            self.show_status(now);
         }
         self.notice(Notice::Rendezvous(event));
     }
@@ -280,237 +293,23 @@ impl Viewer {
     /// The caster that was introduced left, or its time is over. A link that comes later is another story.
     fn came_to_nothing(&mut self, now: Instant) {
         self.met = None;
-        self.status.phase = Phase::Waiting;
-        self.status.message =
-            "the caster that was introduced did not get through; waiting for a caster".into();
+        self.story.begin();
+        if !self.is_live() {
+            self.status.phase = Phase::Waiting;
+            self.status.message =
+                "the caster that was introduced did not get through; waiting for a caster".into();
+        }
         self.show_status(now);
-    }
-
-    /// The cast of a link, shown or about to be.
-    fn cast_on(&mut self, conn: ConnId) -> Option<&mut Cast> {
-        let next = self.next.as_mut().map(|next| &mut next.cast);
-        self.cast.iter_mut().chain(next).find(|cast| cast.link.conn == conn)
-    }
-
-    fn linked(&mut self, now: Instant, link: Link) {
-        let current = self.cast.as_ref();
-        let gives_way =
-            current.is_none_or(|cast| cast.link.run == link.run || cast.heard + GIVES_WAY_AFTER <= now);
-        if !gives_way {
-            self.meeting.end(now, link.conn, Bye::Busy);
-            self.notice(Notice::Busy { remote: link.remote.addr() });
-            return;
-        }
-        let moves = current.is_some_and(|cast| link.succeeds(&cast.link));
-        let began = self.met.take().map_or(now, |met| met.at);
-        self.seed = self.seed.wrapping_add(1);
-        let cast = Cast {
-            link,
-            session: ServerSession::new(self.seed),
-            stream: None,
-            heard: now,
-            seen_first: moves,
-            began,
-            unread: Unread::default(),
-            stamps: Stamps::default(),
-        };
-        if let Some(next) = self.next.take() {
-            self.meeting.end(now, next.cast.link.conn, Bye::NotChosen);
-        }
-        self.report.link = Some((link.rung, now - began));
-        if moves {
-            self.next = Some(Next { cast, units: VecDeque::new(), bytes: 0, since: None });
-        } else {
-            if let Some(old) = self.cast.take() {
-                self.meeting.end(now, old.link.conn, Bye::NotChosen);
-            }
-            self.cast = Some(cast);
-            self.meter.reset(now);
-            self.show_link(now, link);
-        }
-        self.notice(Notice::Link { link, elapsed: now - began, moves });
-    }
-
-    fn show_link(&mut self, now: Instant, link: Link) {
-        self.status = Status {
-            phase: Phase::Live,
-            rung: Some(link.rung),
-            local: Some(link.local.addr()),
-            remote: Some(link.remote.addr()),
-            frames: self.meter.total_frames(),
-            message: match link.obstacle {
-                Some(obstacle) => format!("through the daemon, which cannot read it: {obstacle}"),
-                None => format!("linked ({})", link.rung),
-            },
-            ..Status::default()
-        };
-        self.show_status(now);
-    }
-
-    fn lost(&mut self, now: Instant, conn: ConnId, loss: meeting::Loss) {
-        if self.next.as_ref().is_some_and(|next| next.cast.link.conn == conn) {
-            self.next = None;
-        } else if self.cast.as_ref().is_some_and(|cast| cast.link.conn == conn) {
-            if self.next.is_some() {
-                self.move_over(now);
-                return;
-            }
-            let finished = matches!(loss, meeting::Loss::Ended(EndReason::Bye(Bye::Finished)));
-            self.cast_over(now, finished, &loss.to_string());
-        }
-    }
-
-    /// The old link has given what it had: the cast goes on over the new one.
-    fn move_over(&mut self, now: Instant) {
-        let Some(next) = self.next.take() else { return };
-        if let Some(old) = self.cast.replace(next.cast) {
-            // No harm if it is gone.
-            self.meeting.end(now, old.link.conn, Bye::Moved);
-        }
-        for unit in next.units {
-            self.unit(now, unit);
-        }
-        if let Some(link) = self.cast.as_ref().map(|cast| cast.link) {
-            self.show_link(now, link);
-        }
-    }
-
-    fn stream(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        let Some(cast) = self.cast_on(conn) else { return };
-        cast.heard = now;
-        let result = cast.session.handle_input(bytes);
-        while let Some(cast) = self.cast_on(conn) {
-            match cast.session.poll_output() {
-                Some(rtmp::Output::Transmit(bytes)) => {
-                    if !cast.unread.count(bytes.len()) {
-                        self.broken(now, conn, "the caster asks and does not read");
-                        return;
-                    }
-                    self.meeting.send(now, conn, &bytes);
-                }
-                Some(rtmp::Output::Event(event)) => self.session_event(now, conn, event),
-                None => break,
-            }
-        }
-        if let Err(error) = result {
-            self.broken(now, conn, &format!("the caster's RTMP is broken: {error}"));
-        }
-    }
-
-    /// A link that cannot be gone on with.
-    fn broken(&mut self, now: Instant, conn: ConnId, why: &str) {
-        self.meeting.end(now, conn, Bye::Leaving);
-        if self.next.as_ref().is_some_and(|next| next.cast.link.conn == conn) {
-            self.next = None;
-        } else if self.next.is_some() {
-            self.move_over(now);
-        } else {
-            self.cast_over(now, false, why);
-        }
-    }
-
-    fn session_event(&mut self, now: Instant, conn: ConnId, event: ServerEvent) {
-        let moves = self.next.as_ref().is_some_and(|next| next.cast.link.conn == conn);
-        let Some(cast) = self.cast_on(conn) else { return };
-        match event {
-            ServerEvent::Publish { stream, .. } => {
-                cast.session.accept(stream);
-                cast.stream = Some(stream);
-                if moves {
-                    return;
-                }
-                if let Some(page) = &mut self.page {
-                    page.stream_started(now);
-                }
-                if let Some(port) = &mut self.port {
-                    port.next_stream();
-                }
-                self.notice(Notice::StreamStarted);
-            }
-            ServerEvent::Play { stream, .. } => cast.session.refuse(stream, rtmp::Refusal::UnknownKey),
-            ServerEvent::Media(unit) if moves => self.keep(now, unit),
-            ServerEvent::Media(unit) => self.unit(now, unit),
-            ServerEvent::PublishEnded(_) => {
-                cast.stream = None;
-                if !moves && self.next.is_some() {
-                    self.move_over(now);
-                }
-            }
-            ServerEvent::PlayEnded(_) => {}
-        }
-    }
-
-    /// Keeps a unit of the new link until the old one has given all.
-    fn keep(&mut self, now: Instant, unit: Unit) {
-        let Some(next) = &mut self.next else { return };
-        next.since.get_or_insert(now);
-        next.bytes += unit.payload.len();
-        next.units.push_back(unit);
-        if next.bytes > MOVE_BYTES {
-            self.move_over(now);
-        }
-    }
-
-    fn unit(&mut self, now: Instant, unit: Unit) {
-        self.meter.count(&unit);
-        if unit.is_picture()
-            && let Some(made) = self.cast.as_mut().and_then(|cast| cast.stamps.take(unit.timestamp))
-        {
-            self.meter.age(now.saturating_duration_since(made));
-        }
-        if let Some(cast) = self.cast.as_mut()
-            && !cast.seen_first
-            && unit.is_keyframe()
-        {
-            cast.seen_first = true;
-            let elapsed = now - cast.began;
-            self.notice(Notice::FirstFrame { elapsed });
-        }
-        if let Some(page) = &mut self.page {
-            page.publish(now, &unit);
-        }
-        if let Some(port) = &mut self.port {
-            port.publish(now, &unit);
-        }
-        self.notice(Notice::Unit(unit));
-    }
-
-    fn cast_over(&mut self, now: Instant, finished: bool, why: &str) {
-        let Some(cast) = self.cast.take() else { return };
-        self.tell_stats(now, Some(&cast));
-        if let Some(page) = &mut self.page {
-            page.stream_ended(now);
-        }
-        // Players stay through a lost link: the caster may come back.
-        if finished && let Some(port) = &mut self.port {
-            port.end_stream();
-        }
-        self.status = Status {
-            phase: if finished { Phase::Ended } else { Phase::Lost },
-            frames: self.status.frames,
-            message: if finished {
-                "the cast is over".into()
-            } else {
-                format!("the link was lost ({why}); waiting for the caster to come back")
-            },
-            ..Status::default()
-        };
-        self.show_status(now);
-        if finished {
-            self.notice(Notice::CastEnded);
-        } else {
-            self.notice(Notice::Lost { why: why.to_owned() });
-        }
-        if self.once {
-            self.leave(now, finished, if finished { "the cast is over".into() } else { why.to_owned() });
-        }
     }
 
     fn leave(&mut self, now: Instant, ok: bool, reason: String) {
         self.meeting.leave(now, Bye::Leaving);
+        self.plain.leave(now);
         self.settle(now);
         if self.once {
-            self.notice(Notice::Report(Report { frames: self.meter.total_frames(), ..self.report }));
+            let live = self.shows.iter().filter(|show| show.cast().is_some());
+            let frames = self.frames + live.map(|show| show.meter.total_frames()).sum::<u64>();
+            self.notice(Notice::Report(Report { frames, ..self.report }));
         }
         self.notice(Notice::End { ok, reason });
         self.outputs.push_back(Output::Exit);
@@ -523,9 +322,10 @@ impl Viewer {
                 self.tell_ready();
             }
             PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
-            PageEvent::KeyframeWanted => {
-                if let Some(cast) = &self.cast {
-                    self.meeting.want_keyframe(now, cast.link.conn);
+            PageEvent::KeyframeWanted { cast } => {
+                let conn = self.show_at(cast).and_then(|show| show.cast().map(|cast| cast.link.conn));
+                if let Some(conn) = conn {
+                    self.meeting.want_keyframe(now, conn);
                 }
             }
         }
@@ -548,21 +348,6 @@ impl Viewer {
         }
     }
 
-    fn tell_stats(&mut self, now: Instant, cast: Option<&Cast>) {
-        let Some(cast) = cast.or(self.cast.as_ref()) else { return };
-        let (rung, rtt) = (cast.link.rung, cast.link.rtt);
-        let counts = self.meter.take(now);
-        self.status.frames = counts.total_frames;
-        self.status.rtt_ms = rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
-        self.notice(Notice::Stats(Stats { counts, rung, rtt, dropped: 0 }));
-    }
-
-    fn show_status(&mut self, now: Instant) {
-        if let Some(page) = &mut self.page {
-            page.status(now, self.status.clone());
-        }
-    }
-
     fn net(&mut self, op: NetOp) {
         self.report.count(&op);
         self.outputs.push_back(Output::Net(op));
@@ -580,6 +365,7 @@ impl App for Viewer {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input.room() {
+            _ if self.plain.owns(&input) => self.plain.handle_input(now, input),
             Some(PAGE) => {
                 if let Some(page) = &mut self.page {
                     page.handle_input(now, input);
@@ -610,17 +396,11 @@ impl App for Viewer {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
-        let moves_at = self.next.as_ref().and_then(|next| next.since).map(|since| since + MOVE_TIME);
-        if moves_at.is_some_and(|at| at <= now) {
-            self.move_over(now);
-        }
+        self.plain.handle_timeout(now);
         if self.met.as_ref().is_some_and(|met| met.at + ATTEMPT_TIME <= now) {
             self.came_to_nothing(now);
         }
-        if self.cast.is_some() && self.meter.is_due(now) {
-            self.tell_stats(now, None);
-            self.show_status(now);
-        }
+        self.tick_shows(now);
         self.settle(now);
     }
 
@@ -629,31 +409,15 @@ impl App for Viewer {
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let stats = self.cast.as_ref().map(|_| (self.meter.due(), "statistics"));
-        [
+        let own = [
             self.meeting.poll_timeout(),
             self.met.as_ref().map(|met| (met.at + ATTEMPT_TIME, "an introduction that came to nothing")),
-            self.next
-                .as_ref()
-                .and_then(|next| next.since)
-                .map(|since| (since + MOVE_TIME, "the old link's end")),
             self.page.as_ref().and_then(Page::poll_timeout),
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
-        ]
-        .into_iter()
-        .fold(stats, soonest)
+            self.plain.poll_timeout(),
+        ];
+        self.shows.iter().map(Show::poll_timeout).chain(own).fold(None, soonest)
     }
-}
-
-/// Where a browser finds what listens at `local`: the unspecified address is nobody's, so this host's first one of its
-/// family stands for it.
-fn reachable(local: SocketAddr, own: &[IpAddr]) -> SocketAddr {
-    if !local.ip().is_unspecified() {
-        return local;
-    }
-    let loopback = if local.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { Ipv6Addr::LOCALHOST.into() };
-    let ip = own.iter().copied().find(|ip| ip.is_ipv4() == local.is_ipv4()).unwrap_or(loopback);
-    SocketAddr::new(ip, local.port())
 }
 
 #[cfg(test)]

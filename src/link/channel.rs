@@ -1,6 +1,7 @@
 //! One connection's secure channel: states, deadlines, records.
 
 use super::clock::PeerClock;
+use super::flow::{Flow, Receipts};
 use super::keys::{CasterSecrets, ViewerSecrets};
 use super::noise::{self, MESSAGE_LEN, Pending, Transport};
 use super::record::{
@@ -78,6 +79,10 @@ struct Open {
     /// Our clock's zero.
     epoch: Instant,
     theirs: PeerClock,
+    /// Of the stream that we send.
+    flow: Flow,
+    /// Of the stream that we receive.
+    receipts: Receipts,
 }
 
 /// So many in a second.
@@ -197,6 +202,7 @@ impl Channel {
                 Ok(())
             }
             (None, State::Open(open)) if now >= open.ping_at => open.ping(now, &mut self.outbox),
+            (None, State::Open(open)) => open.tell_receipt(now, &mut self.outbox),
             (None, _) => Ok(()),
         };
         if let Err(error) = sent {
@@ -214,7 +220,10 @@ impl Channel {
             State::Open(open) => {
                 let alive = (open.ping_at, "link: ping");
                 let silent = (open.heard + SILENCE, "link: silence");
-                let soonest = if silent.0 < alive.0 { silent } else { alive };
+                let mut soonest = if silent.0 < alive.0 { silent } else { alive };
+                if let Some(at) = open.receipts.poll_timeout(open.heard).filter(|at| *at < soonest.0) {
+                    soonest = (at, "link: receipt");
+                }
                 match open.stage {
                     Stage::Waiting { until } if until < soonest.0 => Some((until, "link: no nomination")),
                     Stage::Deciding | Stage::Waiting { .. } | Stage::Nominated => Some(soonest),
@@ -254,10 +263,13 @@ impl Channel {
     /// # Errors
     ///
     /// [`LinkError::NotOpen`] unless the link is nominated.
-    pub fn send_stream(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+    pub fn send_stream(&mut self, now: Instant, bytes: &[u8]) -> Result<(), LinkError> {
         let State::Open(open) = &mut self.state else { return Err(LinkError::NotOpen) };
         if open.stage != Stage::Nominated {
             return Err(LinkError::NotOpen);
+        }
+        if open.casts {
+            open.flow.sent(now, bytes.len());
         }
         let overhead = LENGTH_LEN + MIN_RECORD;
         self.outbox.reserve(bytes.len() + bytes.len().div_ceil(STREAM_CHUNK) * overhead);
@@ -265,6 +277,22 @@ impl Channel {
             open.transport.seal(&[STREAM], chunk, &mut self.outbox)?;
         }
         Ok(())
+    }
+
+    /// Whether the line takes more without a picture waiting in it; if not, [`Event::Room`] tells when. Advice for a caster's
+    /// media: what is sent all the same only waits.
+    #[must_use]
+    pub fn has_room(&mut self) -> bool {
+        match &mut self.state {
+            State::Open(open) => !open.casts || open.flow.has_room(),
+            State::Greeting { .. } | State::Calling { .. } | State::Proving { .. } | State::Ended => true,
+        }
+    }
+
+    /// Bytes a second that the line carried when it was full last; `None` while it never was.
+    #[must_use]
+    pub fn rate(&self) -> Option<u64> {
+        if let State::Open(open) = &self.state { open.flow.rate() } else { None }
     }
 
     /// Tells the viewer when the picture that is sent next was made: before its bytes go to [`Self::send_stream`].
@@ -442,6 +470,7 @@ impl Channel {
             Some(&STREAM) if len > 1 && open.stage == Stage::Nominated => {
                 let mut record = self.plain.split().freeze();
                 record.advance(1);
+                open.took(now, record.len(), &mut self.outbox)?;
                 self.events.push_back(Event::Stream(record));
             }
             _ => return Err(LinkError::Malformed),
@@ -465,6 +494,8 @@ impl Open {
             keyframes: Quota::new(now),
             epoch: now,
             theirs: PeerClock::default(),
+            flow: Flow::new(now),
+            receipts: Receipts::new(),
         }
     }
 
@@ -491,6 +522,22 @@ impl Open {
         self.send(Control::Pong(number, self.clock(now)), outbox)
     }
 
+    /// Counts stream bytes that came; a caster is told of them, now or when it is time.
+    fn took(&mut self, now: Instant, bytes: usize, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
+        if self.casts {
+            return Ok(());
+        }
+        self.receipts.took(bytes);
+        self.tell_receipt(now, outbox)
+    }
+
+    fn tell_receipt(&mut self, now: Instant, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
+        match self.receipts.due(now) {
+            Some(received) => self.send(Control::Received(received, self.clock(now)), outbox),
+            None => Ok(()),
+        }
+    }
+
     /// Our clock at `at`, in microseconds.
     fn clock(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
@@ -515,8 +562,17 @@ impl Open {
             (Control::Stamp(timestamp, clock), Stage::Nominated) if !self.casts => {
                 Ok(self.theirs.ours(clock).map(|made| Event::Stamp { timestamp, made }))
             }
+            (Control::Received(bytes, clock), Stage::Nominated) if self.casts => {
+                let had_room = self.flow.has_room();
+                if !self.flow.receipt(now, bytes, clock) {
+                    return Err(LinkError::Malformed);
+                }
+                Ok((!had_room && self.flow.has_room()).then_some(Event::Room))
+            }
             (Control::Nominate, Stage::Deciding | Stage::Nominated)
-            | (Control::WantKeyframe | Control::Stamp(..) | Control::Bye(_), _) => Err(LinkError::Malformed),
+            | (Control::WantKeyframe | Control::Stamp(..) | Control::Received(..) | Control::Bye(_), _) => {
+                Err(LinkError::Malformed)
+            }
         }
     }
 

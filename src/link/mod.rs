@@ -54,6 +54,7 @@
 mod channel;
 mod clock;
 mod door;
+mod flow;
 mod keys;
 mod noise;
 mod record;
@@ -94,6 +95,8 @@ pub enum Event {
     /// The time there and back, measured by the handshake first and then by each `Ping`. Includes what waits in
     /// the send queues of both ends.
     Rtt(Duration),
+    /// The line takes more again (told to a caster that was refused it by [`Channel::has_room`]).
+    Room,
     /// The viewer cannot go on without a keyframe (told to the caster only, [`KEYFRAMES_PER_SECOND`] times a second at most).
     KeyframeWanted,
     /// When the next picture of the stream was made (told to the viewer only). Not before the first answer to a ping.

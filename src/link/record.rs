@@ -8,7 +8,7 @@
 //!                 │ kind │ 0: control  1: at least 1 stream byte │
 //!                 └──────┴───────────────────────────────────────┘
 //!  control        01 Nominate · 02 Ping (u64) · 03 Pong (u64, u64) · 04 Bye (u8) · 05 WantKeyframe
-//!                 06 Stamp (u32, u64)
+//!                 06 Stamp (u32, u64) · 07 Received (u64, u64)
 //! ```
 
 use super::LinkError;
@@ -46,6 +46,7 @@ const PONG: u8 = 3;
 const BYE: u8 = 4;
 const WANT_KEYFRAME: u8 = 5;
 const STAMP: u8 = 6;
+const RECEIVED: u8 = 7;
 
 /// The longest control message with its kind.
 const CONTROL_LEN: usize = 18;
@@ -66,6 +67,8 @@ pub(super) enum Control {
     /// The next picture of the stream has this timestamp (milliseconds), and was made when the sender's clock showed
     /// so many microseconds.
     Stamp(u32, u64),
+    /// The viewer had so many stream bytes in all when its clock showed so many microseconds.
+    Received(u64, u64),
 }
 
 impl Control {
@@ -77,9 +80,10 @@ impl Control {
         match (tag, rest) {
             (NOMINATE, []) => Ok(Self::Nominate),
             (PING, _) => Ok(Self::Ping(number(rest)?)),
-            (PONG, rest) => {
+            (PONG | RECEIVED, rest) => {
                 let (first, clock) = rest.split_at_checked(8).ok_or(LinkError::Malformed)?;
-                Ok(Self::Pong(number(first)?, number(clock)?))
+                let (first, clock) = (number(first)?, number(clock)?);
+                Ok(if tag == PONG { Self::Pong(first, clock) } else { Self::Received(first, clock) })
             }
             (WANT_KEYFRAME, []) => Ok(Self::WantKeyframe),
             (STAMP, rest) => {
@@ -101,10 +105,10 @@ impl Control {
                 plain[2..10].copy_from_slice(&number.to_be_bytes());
                 (PING, 10)
             }
-            Self::Pong(number, clock) => {
+            Self::Pong(number, clock) | Self::Received(number, clock) => {
                 plain[2..10].copy_from_slice(&number.to_be_bytes());
                 plain[10..].copy_from_slice(&clock.to_be_bytes());
-                (PONG, 18)
+                (if matches!(self, Self::Pong(..)) { PONG } else { RECEIVED }, 18)
             }
             Self::Bye(bye) => {
                 plain[2] = bye.code();
@@ -188,6 +192,7 @@ mod tests {
             Control::Pong(u64::MAX, 3),
             Control::WantKeyframe,
             Control::Stamp(u32::MAX, 9),
+            Control::Received(1 << 40, 9),
         ];
         let byes = (0..=u8::MAX).map(|code| Control::Bye(Bye::from_code(code)));
         for message in messages.into_iter().chain(byes) {
@@ -201,7 +206,7 @@ mod tests {
     #[test]
     fn unknown_and_overlong_control_messages_are_refused() {
         for bytes in
-            [&[][..], &[0], &[7], &[255, 1], &[1, 0], &[2; 10], &[3; 16], &[4, 0, 0], &[5, 0], &[6; 14]]
+            [&[][..], &[0], &[7], &[8], &[255, 1], &[1, 0], &[2; 10], &[3; 16], &[4, 0, 0], &[5, 0], &[6; 14]]
         {
             assert_eq!(Control::parse(bytes), Err(LinkError::Malformed), "{bytes:?}");
         }

@@ -121,11 +121,11 @@ fn a_link_is_made_and_carries_both_streams_in_any_split() {
         pair.caster_events.clear();
         pair.caster.nominate().unwrap();
         let picture: Vec<u8> = (0..100_000_u32).map(|n| (n * 7) as u8).collect();
-        pair.caster.send_stream(&picture).unwrap();
+        pair.caster.send_stream(pair.now, &picture).unwrap();
         pair.settle(piece);
         assert_eq!(pair.viewer_events[0], Event::Nominated);
         assert!(stream(&pair.viewer_events) == picture, "split into {piece}");
-        pair.viewer.send_stream(b"answer").unwrap();
+        pair.viewer.send_stream(pair.now, b"answer").unwrap();
         pair.settle(piece);
         assert_eq!(stream(&pair.caster_events), b"answer");
         pair.caster.end(Bye::Finished);
@@ -151,8 +151,8 @@ fn only_the_caster_nominates_and_only_then_the_stream_flows() {
     assert_eq!(pair.caster.nominate(), Err(LinkError::NotOpen));
     pair.settle(usize::MAX);
     assert_eq!(pair.viewer.nominate(), Err(LinkError::NotOpen));
-    assert_eq!(pair.viewer.send_stream(b"x"), Err(LinkError::NotOpen));
-    assert_eq!(pair.caster.send_stream(b"x"), Err(LinkError::NotOpen));
+    assert_eq!(pair.viewer.send_stream(pair.now, b"x"), Err(LinkError::NotOpen));
+    assert_eq!(pair.caster.send_stream(pair.now, b"x"), Err(LinkError::NotOpen));
     pair.caster.nominate().unwrap();
     pair.caster.nominate().unwrap();
     pair.settle(usize::MAX);
@@ -165,8 +165,8 @@ fn rekeying_is_crossed_in_both_directions() {
     let mut pair = Pair::nominated();
     for round in 0..REKEY_EVERY / 256 + 2 {
         for n in 0..256_u64 {
-            pair.caster.send_stream(&(round * 256 + n).to_be_bytes()).unwrap();
-            pair.viewer.send_stream(&[n as u8]).unwrap();
+            pair.caster.send_stream(pair.now, &(round * 256 + n).to_be_bytes()).unwrap();
+            pair.viewer.send_stream(pair.now, &[n as u8]).unwrap();
         }
         pair.settle(usize::MAX);
         let expected: Vec<u8> = (0..256).flat_map(|n| (round * 256 + n).to_be_bytes()).collect();
@@ -275,7 +275,7 @@ fn a_stamp_arrives_in_the_viewers_time_and_a_wish_for_a_keyframe_at_the_caster()
     let made = pair.now;
     pair.now += Duration::from_millis(70);
     pair.caster.stamp(33, made).unwrap();
-    pair.caster.send_stream(b"picture").unwrap();
+    pair.caster.send_stream(pair.now, b"picture").unwrap();
     for _ in 0..10 {
         pair.viewer.want_keyframe().unwrap();
     }

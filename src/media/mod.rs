@@ -7,4 +7,4 @@ pub mod pace;
 mod unit;
 
 pub use cache::{Cache, MAX_GROUP_BYTES, MAX_GROUP_MS, MAX_GROUP_UNITS};
-pub use unit::{Kind, Unit};
+pub use unit::{Content, Kind, Packet, Unit};

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long video may wait. Longer shows as lag; shorter drops on every hiccup of Wi-Fi.
-pub const MAX_WAIT: Duration = Duration::from_millis(250);
+pub const MAX_WAIT: Duration = Duration::from_millis(120);
 
 /// How long sound may wait: four times as long as pictures, as a gap in it is worse than some lag. What is older would
 /// be played after its picture has long gone.

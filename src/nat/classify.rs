@@ -206,10 +206,12 @@ fn sequence(ports: &[u16]) -> Allocation {
     if near.len() + forgiven < strides.len() {
         return Allocation::Random;
     }
-    // Other traffic takes ports in between, so a stride is a multiple of the step; and two mappings made at one time may
-    // be seen in the wrong order, so the direction is that of all strides together.
+    // Other traffic takes ports in between, so a stride is a multiple of the step. Mappings may be seen in the wrong order:
+    // two that were made at one time, or one whose first SYN was lost, which then is one long leap back; so the
+    // direction is that of most strides. Where they balance it is upwards, as nearly all NATs count.
     let step = near.iter().fold(0, |step, stride| gcd(step, stride.abs()));
-    let forwards = near.iter().sum::<i32>() >= 0;
+    let upwards = near.iter().filter(|stride| **stride > 0).count();
+    let forwards = upwards * 2 >= near.len();
     Allocation::Sequential { step: if forwards { step } else { -step } }
 }
 

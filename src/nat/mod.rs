@@ -33,7 +33,7 @@ mod predict;
 pub use classify::{Allocation, Mapping, Missing, Verdict, classify};
 pub use filtering::Filtering;
 pub use observe::{Family, Observation, SeenBy, is_own};
-pub use predict::{MAX_WINDOW, next_ports};
+pub use predict::{MAX_WINDOW, next_ports, onward_ports};
 
 #[cfg(test)]
 mod tests;

@@ -33,10 +33,24 @@ pub fn next_ports(verdict: &Verdict, observed: &[Observation], local_port: u16, 
     ports
 }
 
-/// The ports that follow the last mapping.
+/// The ports that follow the last mapping of a NAT that counts, in their order and nothing else: `count` of them, each so
+/// many `strides` from the one before. Empty where it does not count.
+#[must_use]
+pub fn onward_ports(verdict: &Verdict, observed: &[Observation], strides: u8, count: usize) -> Vec<u16> {
+    let made = mappings(observed, verdict.family);
+    let Allocation::Sequential { step } = verdict.allocation else { return Vec::new() };
+    let Some(last) = last_port(&made, step) else { return Vec::new() };
+    let places = (0..).map(|place| 1 + place * i32::from(strides));
+    places.take(count.min(MAX_WINDOW)).map(|place| after(last, step.saturating_mul(place))).collect()
+}
+
+/// The ports that follow the last mapping, and those between the mappings that were seen.
 fn following(made: &[&Observation], step: i32, window: usize) -> Vec<u16> {
     let Some(last) = last_port(made, step) else { return Vec::new() };
-    let sequence = (1..).map(|count| after(last, step.saturating_mul(count)));
+    let onward = (1..).map(|count| after(last, step.saturating_mul(count)));
+    // One of each, as long as there are two kinds.
+    let mut passed = passed_over(made, step, last).into_iter();
+    let sequence = onward.flat_map(|port| std::iter::once(port).chain(passed.next()));
     let mut beside = between(step).map(|far| after(last, far));
     let mut ports: Vec<u16> = Vec::with_capacity(window);
     for port in sequence.take(PORTS.unsigned_abs() as usize) {
@@ -52,6 +66,23 @@ fn following(made: &[&Observation], step: i32, window: usize) -> Vec<u16> {
     }
     ports
 }
+
+/// What the sequence gave to somebody else while samples were made, the latest first. A peer is often dialled before the
+/// last sample is: its mapping lies there.
+fn passed_over(made: &[&Observation], step: i32, last: u16) -> Vec<u16> {
+    let seen = |port: u16| made.iter().any(|seen| seen.endpoint.port() == port);
+    // So many steps back the farthest mapping lies that is of this sequence.
+    let steps_back = |seen: &&Observation| {
+        let back = distance(seen.endpoint.port(), last);
+        (back % step == 0).then_some(back / step).filter(|steps| (1..=PASSED).contains(steps))
+    };
+    let farthest = made.iter().filter_map(steps_back).max().unwrap_or(0);
+    (1..farthest).map(|count| after(last, -step * count)).filter(|port| !seen(*port)).collect()
+}
+
+/// How many steps back the ports between samples are named. All samples of a host and its first dials fit, with as many
+/// mappings of others.
+const PASSED: i32 = 32;
 
 /// What lies between the multiples of `step`, most likely first: those of a half, a third and so on of it, as far as
 /// the next few mappings go, in case other traffic took a port each time that the step was measured.

@@ -159,6 +159,25 @@ fn the_next_ports_are_named_most_likely_first() {
 }
 
 #[test]
+fn ports_that_others_took_between_samples_are_named_among_the_next() {
+    let observed = made(&[(1, 5000), (2, 5001), (3, 5004), (4, 5006)]);
+    let verdict = classify(&observed, Family::V4);
+    let ports = next_ports(&verdict, &observed, HOLE, 8);
+    assert!([5002, 5003, 5005, 5007, 5008].iter().all(|port| ports.contains(port)), "{ports:?}");
+    assert!(!ports.contains(&5001), "that one is ours: {ports:?}");
+    assert_eq!(onward_ports(&verdict, &observed, 1, 3), [5007, 5008, 5009]);
+    assert_eq!(onward_ports(&verdict, &observed, 2, 3), [5007, 5009, 5011]);
+}
+
+#[test]
+fn one_mapping_that_is_seen_late_does_not_turn_the_direction() {
+    let observed = made(&[(1, 5002), (2, 5004), (3, 5006), (4, 5000)]);
+    let verdict = classify(&observed, Family::V4);
+    assert_eq!(verdict.allocation, Sequential { step: 2 });
+    assert!(next_ports(&verdict, &observed, HOLE, 4).contains(&5008));
+}
+
+#[test]
 fn a_stable_mapping_is_the_one_that_is_known() {
     let observed =
         [seen(Assist, HOLE, 9000), seen(Main, HOLE, 9000), seen(Assist, 701, 9001), seen(Assist, 702, 9002)];

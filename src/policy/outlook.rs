@@ -156,9 +156,7 @@ fn behind_nats(own: &Verdict, filtering: Filtering, peer: PeerKind) -> Guess {
     match (own.allocation, peer_moves) {
         (Allocation::Unknown | Allocation::Sequential { step: 0 }, _) => Guess::Unknown,
         (_, false) => Guess::One,
-        (Allocation::Preserving | Allocation::Sequential { .. }, true) if peer == PeerKind::Sequential => {
-            Guess::Both
-        }
+        (Allocation::Sequential { .. }, true) if peer == PeerKind::Sequential => Guess::Both,
         (Allocation::Preserving | Allocation::Sequential { .. } | Allocation::Random, true) => {
             Guess::Hopeless
         }
@@ -214,7 +212,7 @@ mod tests {
             (Apdm, IN_SEQUENCE, NONE, [SURE_PUNCH; 3]),
             (Apdm, IN_SEQUENCE, BY_ADDRESS, [GUESSED, BOTH_GUESS, impossible]),
             (Apdm, IN_SEQUENCE, STRICT, [GUESSED, BOTH_GUESS, impossible]),
-            (Apdm, Allocation::Preserving, STRICT, [GUESSED, BOTH_GUESS, impossible]),
+            (Apdm, Allocation::Preserving, STRICT, [GUESSED, impossible, impossible]),
             (Apdm, Allocation::Random, NONE, [SURE_PUNCH; 3]),
             (Apdm, Allocation::Random, STRICT, [GUESSED, impossible, impossible]),
             (Apdm, Allocation::Unknown, STRICT, [unknown; 3]),

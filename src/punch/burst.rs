@@ -11,9 +11,10 @@
 //!
 //! Both are capped in number and pace, so no router's table is flooded, and neither is ever repeated blindly.
 
+use super::port::Port;
 use super::types::Attempt;
 use crate::app::{ConnId, ConnIds, NetError, NetOp};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,10 @@ pub const ALLOWANCE: usize = 2 * SWEEP_BUDGET;
 
 /// How long a NAT keeps a session that came to nothing (nf_conntrack: 120 s).
 pub const ALLOWANCE_TIME: Duration = Duration::from_secs(120);
+
+/// Hits of one sweep that are kept. Over a long way a dozen come before the first has proven itself; at the peer's door they
+/// would displace each other. The one that sweeps chooses, so that both keep the same.
+const HITS: usize = 2;
 
 /// The least time that a connect of a sweep is given.
 const LEAST_TIME: Duration = Duration::from_millis(200);
@@ -94,22 +99,45 @@ pub enum Aim {
         ports: Vec<u16>,
         /// How often all of them are tried. More than once only for a few ports.
         rounds: u8,
+        /// Whether each SYN takes a port of our own sequence, too, so that the order counts and stays what it was.
+        in_step: bool,
     },
     /// From [`FAN`] fresh ports to the peer.
     Fan {
         /// The peer's endpoint.
         to: SocketAddr,
     },
+    /// Nothing more than what was seen: the peer sweeps for the mapping that our SYN to it made, which therefore has to
+    /// stay the same one.
+    Hold,
 }
 
 impl Aim {
     /// The peer's address; a sweep's has no port.
-    pub(super) const fn toward(&self) -> SocketAddr {
+    const fn toward(&self) -> Option<SocketAddr> {
         match self {
-            Self::Sweep { ip, .. } => SocketAddr::new(*ip, 0),
-            Self::Fan { to } => *to,
+            Self::Sweep { ip, .. } => Some(SocketAddr::new(*ip, 0)),
+            Self::Fan { to } => Some(*to),
+            Self::Hold => None,
         }
     }
+
+    /// Whether the peer comes to us: our own SYNs only open our NAT.
+    pub(super) const fn awaits_peer(&self) -> bool {
+        match self {
+            Self::Sweep { .. } => false,
+            Self::Fan { .. } | Self::Hold => true,
+        }
+    }
+}
+
+/// A connect of a burst that led to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hit {
+    /// It may become the link.
+    Good,
+    /// There are enough.
+    Surplus,
 }
 
 pub(super) struct Burst {
@@ -122,6 +150,10 @@ pub(super) struct Burst {
     order: VecDeque<(ConnId, Instant)>,
     rounds_left: u8,
     renewals_left: usize,
+    /// SYNs sent.
+    spent: usize,
+    /// Connections that formed and last.
+    hits: Vec<ConnId>,
     next_at: Instant,
 }
 
@@ -130,6 +162,7 @@ impl Burst {
         let rounds_left = match aim {
             Aim::Sweep { rounds, .. } => rounds,
             Aim::Fan { .. } => 1,
+            Aim::Hold => 0,
         };
         let mut burst = Self {
             attempt,
@@ -139,6 +172,8 @@ impl Burst {
             order: VecDeque::new(),
             rounds_left,
             renewals_left: RENEWALS,
+            spent: 0,
+            hits: Vec::new(),
             next_at: begin,
         };
         burst.load();
@@ -147,6 +182,33 @@ impl Burst {
 
     pub(super) const fn aim(&self) -> &Aim {
         &self.aim
+    }
+
+    /// The address of the hole port that it starts from, given those that are bound.
+    pub(super) fn from(&self, port: &Port) -> Option<SocketAddr> {
+        port.local_for(self.aim.toward()?)
+    }
+
+    /// Takes a better aim at the same peer. What is under way goes on: one of those connects may have been answered.
+    /// `false` if it is not that.
+    pub(super) fn redirect(&mut self, aim: &Aim) -> bool {
+        let (Aim::Sweep { ip, in_step, .. }, Aim::Sweep { ip: new_ip, ports, in_step: new_in_step, .. }) =
+            (&self.aim, aim)
+        else {
+            return false;
+        };
+        if ip != new_ip || in_step != new_in_step {
+            return false;
+        }
+        if *in_step {
+            return true;
+        }
+        let open: BTreeSet<SocketAddr> = self.open.values().copied().collect();
+        let wanted = ports.iter().map(|port| SocketAddr::new(*new_ip, *port));
+        let left = SWEEP_BUDGET.saturating_sub(self.spent);
+        self.ahead = wanted.filter(|to| !open.contains(to)).take(left).collect();
+        self.aim = aim.clone();
+        true
     }
 
     fn load(&mut self) {
@@ -159,6 +221,7 @@ impl Burst {
                 self.ahead.extend(ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(*ip, *port)));
             }
             Aim::Fan { to } => self.ahead.extend(std::iter::repeat_n(*to, FAN)),
+            Aim::Hold => {}
         }
     }
 
@@ -199,12 +262,13 @@ impl Burst {
             self.order.push_back((conn, now));
             let from = Some(ground.from);
             ask(match self.aim {
-                Aim::Sweep { .. } => NetOp::Connect { conn, from, to },
+                Aim::Sweep { .. } | Aim::Hold => NetOp::Connect { conn, from, to },
                 Aim::Fan { .. } => NetOp::Knock { conn, from: None, to, hops: 1 },
             });
             sent += 1;
+            self.spent += 1;
         }
-        self.next_at = now + if self.ahead.is_empty() { ROUND } else { TICK };
+        self.next_at = now + if self.ahead.is_empty() { ROUND.max(patience) } else { TICK };
         sent
     }
 
@@ -229,9 +293,20 @@ impl Burst {
         self.open.is_empty() && self.poll_timeout().is_none()
     }
 
-    /// Whether `conn` is of this burst; if so it is not any more.
-    pub(super) fn formed(&mut self, conn: ConnId) -> bool {
-        self.open.remove(&conn).is_some()
+    /// What a connection of this burst is; `None` if `conn` is none. The owner has it from here on.
+    pub(super) fn formed(&mut self, conn: ConnId) -> Option<Hit> {
+        self.open.remove(&conn)?;
+        let sweeps = matches!(self.aim, Aim::Sweep { .. });
+        if sweeps && self.hits.len() >= HITS {
+            return Some(Hit::Surplus);
+        }
+        self.hits.push(conn);
+        Some(Hit::Good)
+    }
+
+    /// A connection ended: another may take its place.
+    pub(super) fn released(&mut self, conn: ConnId) {
+        self.hits.retain(|hit| *hit != conn);
     }
 
     /// Whether `conn` was of this burst.
@@ -246,11 +321,21 @@ impl Burst {
         true
     }
 
+    /// Whether a connection from `remote` is this burst's doing, though none of its sockets made it: the peer's SYN came
+    /// by the way that ours had opened, after we gave up waiting.
+    pub(super) fn opened_way_for(&self, remote: SocketAddr) -> bool {
+        match &self.aim {
+            Aim::Sweep { ip, ports, .. } => remote.ip() == *ip && ports.contains(&remote.port()),
+            Aim::Fan { .. } | Aim::Hold => false,
+        }
+    }
+
     /// The connects under way.
     pub(super) fn open(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.open.keys().copied()
     }
 }
 
-/// The pause between two rounds of a small sweep: longer than most ways there and back.
+/// The least pause between two rounds of a small sweep. The next round's sockets take the place of this one's, so it is longer
+/// where answers take longer.
 const ROUND: Duration = Duration::from_millis(300);

@@ -1,9 +1,9 @@
 //! One local port that listens and connects at once.
 
-use super::burst::{Aim, Allowance, Burst, Ground};
+use super::burst::{Aim, Allowance, Burst, Ground, Hit};
 use super::lane::{Effort, Lane, State, first_dial};
 use super::port::{Port, Step};
-use super::schedule::{ATTEMPT_TIME, Reach, SYN_BUDGET};
+use super::schedule::{ATTEMPT_TIME, Duty, Reach, SYN_BUDGET};
 use super::types::{Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room};
 use crate::endpoint::{Endpoint, Reach as Place};
@@ -103,16 +103,26 @@ impl Hole {
         self.event(Event::Trying { attempt, target });
     }
 
-    /// Adds a burst to an attempt that was started, a little after observed endpoints are dialled: they may do.
+    /// Adds a burst to an attempt that was started, a little after observed endpoints are dialled: they may do. An aim that
+    /// leaves the work to the peer makes us the holder.
     pub fn burst(&mut self, now: Instant, attempt: Attempt, aim: Aim) {
-        let again = self.bursts.iter().any(|burst| burst.attempt == attempt && *burst.aim() == aim);
-        if !again {
-            self.end_bursts(|burst| burst.attempt == attempt || burst.is_spent());
-        }
         let Some(effort) = self.effort(attempt) else { return };
+        if aim.awaits_peer() {
+            effort.approach.duty = Duty::Holder;
+        }
         let Approach { begin_in, rtt, .. } = effort.approach;
-        let begin = now + begin_in + BURST_AFTER.max(rtt.unwrap_or_default());
-        if again || self.bursts.len() >= MAX_BURSTS {
+        let begin = now.max(effort.start + begin_in + BURST_AFTER.max(rtt.unwrap_or_default()));
+        if aim.awaits_peer() {
+            self.lanes.iter_mut().filter(|lane| lane.attempt == attempt).for_each(Lane::hold);
+        }
+        let of_attempt = |burst: &&mut Burst| burst.attempt == attempt;
+        if let Some(burst) = self.bursts.iter_mut().find(of_attempt)
+            && (*burst.aim() == aim || burst.redirect(&aim))
+        {
+            return;
+        }
+        self.end_bursts(|burst| burst.attempt == attempt || burst.is_spent());
+        if aim == Aim::Hold || self.bursts.len() >= MAX_BURSTS {
             return;
         }
         log::info!("attempt={} {}", attempt.0, describe(&aim));
@@ -156,6 +166,7 @@ impl Hole {
 
     /// Tells that the owner closed `conn`, or that it ended: its endpoint may be dialled again.
     pub fn released(&mut self, now: Instant, conn: ConnId) {
+        self.bursts.iter_mut().for_each(|burst| burst.released(conn));
         for lane in &mut self.lanes {
             if matches!(lane.state, State::Connected { conn: ours } if ours == conn) {
                 let start =
@@ -218,7 +229,7 @@ impl Hole {
 
     fn advance_bursts(&mut self, now: Instant) {
         for burst in &mut self.bursts {
-            let Some(from) = self.port.local_for(burst.aim().toward()) else { continue };
+            let Some(from) = burst.from(&self.port) else { continue };
             let effort = self.efforts.iter_mut().find(|effort| effort.attempt == burst.attempt);
             let rtt = effort.as_ref().and_then(|effort| effort.approach.rtt);
             let outputs = &mut self.outputs;
@@ -245,7 +256,7 @@ impl Hole {
             State::Waiting { .. } | State::Connected { .. } => None,
         });
         let bursts = self.bursts.iter().filter_map(|burst| {
-            self.port.local_for(burst.aim().toward())?;
+            burst.from(&self.port)?;
             burst.poll_timeout().map(|at| (at, "the next SYNs of a burst"))
         });
         let ends = self.efforts.iter().map(|effort| (effort.start + ATTEMPT_TIME, "the end of a punch"));
@@ -293,7 +304,12 @@ impl Hole {
 
     fn formed(&mut self, conn: ConnId, local: SocketAddr, remote: SocketAddr, dialled: bool) {
         let (local, remote) = (Endpoint::new(local), Endpoint::new(remote));
-        let of_burst = self.bursts.iter_mut().find_map(|burst| burst.formed(conn).then_some(burst.attempt));
+        let hit = self.bursts.iter_mut().find_map(|burst| Some((burst.attempt, burst.formed(conn)?)));
+        if matches!(hit, Some((_, Hit::Surplus))) {
+            // By FIN: an RST could close mappings of the others.
+            return self.net(NetOp::Close { conn, how: Closing::Flush });
+        }
+        let of_burst = hit.map(|(attempt, _)| attempt);
         let at = |lane: &&Lane| lane.target.endpoint == remote;
         // Two attempts may name one endpoint; the one whose socket this is goes first.
         let lane =
@@ -301,7 +317,10 @@ impl Hole {
         let (attempt, origin) = match (of_burst, lane) {
             (Some(attempt), _) => (Some(attempt), Some(Origin::Predicted)),
             (None, Some(lane)) => (Some(lane.attempt), Some(lane.target.origin)),
-            (None, None) => (None, None),
+            (None, None) => {
+                let opener = self.bursts.iter().find(|burst| burst.opened_way_for(remote.addr()));
+                (opener.map(|burst| burst.attempt), opener.map(|_| Origin::Predicted))
+            }
         };
         // A fan's socket has another local port: the lane to the same endpoint goes on.
         if of_burst.is_none() {
@@ -341,5 +360,6 @@ fn describe(aim: &Aim) -> String {
     match aim {
         Aim::Sweep { ports, rounds, .. } => format!("sweeping {} ports, {rounds} times at most", ports.len()),
         Aim::Fan { .. } => format!("opening {} ports towards one", super::burst::FAN),
+        Aim::Hold => "waiting for the peer's sweep".to_owned(),
     }
 }

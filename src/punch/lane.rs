@@ -73,11 +73,20 @@ impl Lane {
         let first = first_dial(now, approach, target);
         match &mut self.state {
             State::Waiting { until, .. } => *until = first.min(*until),
-            State::Dialling { renew_at, .. } if target.origin == Origin::Observed => {
+            State::Dialling { since, renew_at, .. } if target.origin == Origin::Observed => {
                 let patience = schedule::patience(approach.duty, approach.rtt, 0);
-                *renew_at = renew_at.or(patience.map(|patience| first + patience));
+                // The kernel repeats this SYN by itself, and that may be answered.
+                let before_kernel = |at: &Instant| *at < *since + schedule::RETRANSMITTED;
+                *renew_at = renew_at.or(patience.map(|patience| first + patience).filter(before_kernel));
             }
             State::Dialling { .. } | State::Connected { .. } => {}
+        }
+    }
+
+    /// Leaves a connect under way as it is.
+    pub(super) const fn hold(&mut self) {
+        if let State::Dialling { renew_at, .. } = &mut self.state {
+            *renew_at = None;
         }
     }
 

@@ -46,7 +46,7 @@ pub const ATTEMPT_TIME: Duration = Duration::from_secs(30);
 
 /// A knock that is refused sooner than this was refused itself; later, it was the kernel's retransmission, which comes after
 /// a second.
-const RETRANSMITTED: Duration = Duration::from_millis(900);
+pub(super) const RETRANSMITTED: Duration = Duration::from_millis(900);
 
 /// Routers a knock passes at most. Home NAT, provider's NAT and what stands between them are fewer.
 const MAX_HOPS: u8 = 8;
@@ -115,11 +115,12 @@ fn after_refusal(start: Instant, now: Instant, failure: Failure, dials: u32) -> 
 }
 
 /// How long a connect into silence is left alone; `None` for ever. `rtt` is the longest that the way there and back can
-/// take, if known.
+/// take, if known. Where that is long, the kernel repeats the SYN before a fresh one is due: it may be answered already, and a fresh
+/// one would spoil that.
 #[must_use]
 pub fn patience(duty: Duty, rtt: Option<Duration>, fresh: u32) -> Option<Duration> {
     let wait = FRESH.max(rtt.unwrap_or_default() * 2);
-    (duty == Duty::Dialler && fresh < FRESH_SYNS).then_some(wait)
+    (duty == Duty::Dialler && fresh < FRESH_SYNS && wait < RETRANSMITTED).then_some(wait)
 }
 
 /// When to dial again an endpoint that no NAT stands before.

@@ -226,7 +226,11 @@ fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
     let mut bench = Bench::new(Duty::Dialler);
     bench.start(A, &[]);
     let ports = (1024..=u16::MAX).collect();
-    bench.hole.burst(bench.now, A, Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports, rounds: 1 });
+    bench.hole.burst(
+        bench.now,
+        A,
+        Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports, rounds: 1, in_step: false },
+    );
     bench.drain();
     while bench.dials().len() < SWEEP_BUDGET {
         let before = bench.dials().len();
@@ -242,6 +246,99 @@ fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
     assert_eq!((open.attempt, open.origin), (Some(A), Some(Origin::Predicted)));
     bench.wait_for_timeout();
     assert_eq!(bench.now - bench.start, ATTEMPT_TIME, "no port is tried twice");
+}
+
+#[test]
+fn a_better_aim_leaves_what_is_under_way_alone() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &[]);
+    let aim = |ports: std::ops::Range<u16>| Aim::Sweep {
+        ip: addr("203.0.113.5:9").ip(),
+        ports: ports.collect(),
+        rounds: 1,
+        in_step: false,
+    };
+    bench.hole.burst(bench.now, A, aim(5000..5020));
+    bench.wait_for_timeout();
+    assert_eq!(bench.dials().len(), 20);
+    bench.hole.burst(bench.now, A, aim(5010..5030));
+    bench.wait_for_timeout();
+    assert_eq!(bench.dials().len(), 30, "what is open is not dialled again");
+    assert!(!bench.ops.iter().any(|op| matches!(op, NetOp::Close { .. } | NetOp::GiveUp { .. })));
+}
+
+#[test]
+fn of_many_hits_of_a_sweep_two_are_kept() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &[]);
+    let ip = addr("203.0.113.5:9").ip();
+    bench.hole.burst(
+        bench.now,
+        A,
+        Aim::Sweep { ip, ports: (5000..5010).collect(), rounds: 1, in_step: false },
+    );
+    bench.wait_for_timeout();
+    let dials = bench.dials();
+    let hit = |bench: &mut Bench, at: usize| {
+        let (conn, remote) = dials[at];
+        bench.input(Input::Connected { conn, local: addr("192.168.1.2:700"), remote });
+    };
+    (0..3).for_each(|at| hit(&mut bench, at));
+    let opened = |bench: &Bench| bench.events.iter().filter(|event| matches!(event, Event::Open(_))).count();
+    assert_eq!(opened(&bench), 2);
+    assert_eq!(bench.ops.last(), Some(&NetOp::Close { conn: dials[2].0, how: Closing::Flush }));
+    bench.hole.released(bench.now, dials[0].0);
+    hit(&mut bench, 3);
+    assert_eq!(opened(&bench), 3, "another one takes its place");
+}
+
+#[test]
+fn a_round_lasts_as_long_as_an_answer_takes() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.approach.rtt = Some(Duration::from_millis(800));
+    bench.start(A, &[]);
+    let aim =
+        Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports: vec![5000, 5001], rounds: 2, in_step: false };
+    bench.hole.burst(bench.now, A, aim);
+    bench.wait_for_timeout();
+    let first = bench.now;
+    assert_eq!(bench.dials().len(), 2);
+    bench.wait_for_timeout();
+    assert_eq!((bench.now - first, bench.dials().len()), (Duration::from_millis(1200), 4));
+}
+
+#[test]
+fn a_dialler_that_is_swept_holds_its_mapping() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &["203.0.113.5:9"]);
+    bench.hole.burst(bench.now, A, Aim::Hold);
+    bench.fail(NetError::Refused);
+    bench.wait_for_timeout();
+    assert_eq!(last_hops(&bench), Some(1));
+}
+
+#[test]
+fn a_caller_from_a_swept_port_is_a_hit() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &[]);
+    let remote = addr("203.0.113.5:5001");
+    let aim = Aim::Sweep { ip: remote.ip(), ports: vec![5000, 5001], rounds: 1, in_step: false };
+    bench.hole.burst(bench.now, A, aim);
+    let conn = ConnId { room: ROOM, serial: ConnId::ACCEPTED };
+    let listener = ListenerId { room: ROOM, serial: 4 };
+    bench.input(Input::Accepted { listener, conn, local: addr("192.168.1.2:700"), remote });
+    let Some(Event::Open(open)) = bench.events.last() else { panic!() };
+    assert_eq!((open.attempt, open.origin), (Some(A), Some(Origin::Predicted)));
+}
+
+#[test]
+fn over_a_long_way_no_fresh_syn_spoils_the_answer_to_the_kernels_own() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.approach.rtt = Some(Duration::from_millis(550));
+    bench.start(A, &["203.0.113.5:9"]);
+    bench.wait_for_timeout();
+    assert_eq!(bench.now - bench.start, ATTEMPT_TIME);
+    assert_eq!(bench.dials().len(), 1);
 }
 
 #[test]

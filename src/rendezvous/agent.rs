@@ -505,7 +505,9 @@ impl Agent {
     fn main_message(&mut self, message: FromMain, now: Instant) {
         match message {
             FromMain::Welcome { client, observed, heartbeat_secs, alternate, relay } => {
-                self.sampler.set_alternate(alternate.map(Endpoint::addr));
+                let alternate = alternate.map(Endpoint::addr);
+                self.sampler.set_alternate(now, alternate, &self.config.servers, &mut self.conns);
+                self.drain_sampler();
                 let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
                 let beat = Beat { every, next: now + every, answered: true };
                 self.welcome(client, observed, beat, relay);

@@ -23,6 +23,8 @@ pub enum Error {
     ChunkSize(u32),
     /// A protocol control or user control message shorter than its fields.
     ControlTooShort(u8),
+    /// An aggregate of more units than a server would gather.
+    TooManyUnits,
     /// A command longer than [`super::message::MAX_COMMAND`].
     CommandTooLong(usize),
     /// A command that is not AMF0.
@@ -61,6 +63,7 @@ impl fmt::Display for Error {
             Self::HeaderInsideMessage(id) => write!(f, "new header inside a message on chunk stream {id}"),
             Self::ChunkSize(size) => write!(f, "chunk size {size} is not valid"),
             Self::ControlTooShort(kind) => write!(f, "control message of type {kind} is too short"),
+            Self::TooManyUnits => f.write_str("too many units in an aggregate"),
             Self::CommandTooLong(length) => write!(f, "command of {length} bytes exceeds the limit"),
             Self::Amf(error) => write!(f, "bad command: {error}"),
             Self::UnexpectedCommand(name) => write!(f, "unexpected command {name}"),

@@ -41,20 +41,23 @@
 //! # Hostile peers
 //!
 //! No input panics, allocates from a number that it merely claims, or costs more than linear time. The bounds are
-//! the constants of [`chunk`], [`amf0`] and the sessions; `buffered_bytes` tells what a session holds.
+//! the constants of [`chunk`], [`amf0`] and the sessions; `buffered_bytes` tells what a session holds, and
+//! [`MAX_BUFFERED`] what it may hold.
 
 pub mod amf0;
 pub mod chunk;
 mod error;
 pub mod handshake;
 pub mod message;
+mod ping;
 mod session;
 mod url;
 
 pub use error::Error;
 pub use message::Message;
+pub use ping::{PingClock, PingEvent};
 pub use session::{
-    ClientEvent, ClientSession, Output, PlayConfig, PublishConfig, Refusal, ServerEvent, ServerSession,
-    StreamId, StreamKey,
+    ClientEvent, ClientSession, MAX_BUFFERED, MAX_INPUT, MAX_PENDING, Output, PlayConfig, PublishConfig,
+    Refusal, ServerEvent, ServerSession, StreamId, StreamKey,
 };
 pub use url::{ParseUrlError, RtmpUrl};

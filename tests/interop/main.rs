@@ -12,6 +12,7 @@ mod home;
 mod obs;
 mod play;
 mod publish;
+mod roles;
 mod tool;
 mod x11;
 

@@ -4,7 +4,7 @@
 use crate::packet::{Body, FULL_LIFE, Packet};
 use crate::tcp::{Effects, Happening, Owner, State, Tcb};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -71,6 +71,10 @@ struct Listener {
 pub(crate) struct Kernel {
     addrs: Vec<IpAddr>,
     sockets: BTreeMap<Pair, Tcb>,
+    /// The deadlines of sockets, for the soonest is asked for at each step of the world.
+    deadlines: BTreeSet<(Duration, Pair)>,
+    /// The same by socket.
+    deadline_of: BTreeMap<Pair, Duration>,
     listeners: BTreeMap<ListenerId, Listener>,
     /// The application's connections; while a connect is under way and after.
     conns: BTreeMap<ConnId, Pair>,
@@ -87,6 +91,8 @@ impl Kernel {
         Self {
             addrs,
             sockets: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            deadline_of: BTreeMap::new(),
             listeners: BTreeMap::new(),
             conns: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -109,13 +115,44 @@ impl Kernel {
         ip.is_loopback() || self.addrs.contains(&ip)
     }
 
+    /// The port of the first listener.
+    pub(crate) fn listening(&self) -> Option<u16> {
+        self.listeners.values().next().map(|listener| listener.local.port())
+    }
+
     /// How many connections the application holds, those under way included.
     pub(crate) fn conn_count(&self) -> usize {
         self.conns.len()
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.sockets.values().filter_map(Tcb::deadline).min()
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Notes the deadline of the socket that changed, came or went.
+    fn note_deadline(&mut self, pair: Pair) {
+        let at = self.sockets.get(&pair).and_then(Tcb::deadline);
+        let before = match at {
+            Some(at) => self.deadline_of.insert(pair, at),
+            None => self.deadline_of.remove(&pair),
+        };
+        if before != at {
+            if let Some(before) = before {
+                self.deadlines.remove(&(before, pair));
+            }
+            self.deadlines.extend(at.map(|at| (at, pair)));
+        }
+    }
+
+    /// Drops the embryos of some listeners.
+    fn drop_embryos(&mut self, of: impl Fn(ListenerId) -> bool) {
+        let dropped = |tcb: &Tcb| matches!(tcb.owner, Owner::Embryo(listener) if of(listener));
+        let pairs: Vec<Pair> =
+            self.sockets.iter().filter(|(_, tcb)| dropped(tcb)).map(|(pair, _)| *pair).collect();
+        for pair in pairs {
+            self.sockets.remove(&pair);
+            self.note_deadline(pair);
+        }
     }
 
     /// Carries out what the application asks for.
@@ -127,7 +164,7 @@ impl Kernel {
             },
             NetOp::StopListening { listener } => {
                 self.listeners.remove(&listener);
-                self.sockets.retain(|_, tcb| tcb.owner != Owner::Embryo(listener));
+                self.drop_embryos(|of| of == listener);
             }
             NetOp::Connect { conn, from, to } => {
                 assert!(!self.conns.contains_key(&conn), "connection {conn} is opened twice");
@@ -201,12 +238,8 @@ impl Kernel {
 
     /// Time passed to [`Self::deadline`].
     pub(crate) fn timeout(&mut self, now: Duration) {
-        let due: Vec<Pair> = self
-            .sockets
-            .iter()
-            .filter(|(_, tcb)| tcb.deadline().is_some_and(|at| at <= now))
-            .map(|(pair, _)| *pair)
-            .collect();
+        let due: Vec<Pair> =
+            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, pair)| *pair).collect();
         for pair in due {
             self.with_socket(now, pair, Tcb::timeout);
         }
@@ -215,7 +248,7 @@ impl Kernel {
     /// The process ended: its sockets close as the kernel closes them, its listeners go.
     pub(crate) fn close_all(&mut self, now: Duration) {
         self.listeners.clear();
-        self.sockets.retain(|_, tcb| !matches!(tcb.owner, Owner::Embryo(_)));
+        self.drop_embryos(|_| true);
         for pair in std::mem::take(&mut self.conns).into_values() {
             self.with_socket(now, pair, |tcb, now, fx| {
                 if tcb.state() == State::SynSent { tcb.abort(fx) } else { tcb.close(now, fx) }
@@ -337,6 +370,7 @@ impl Kernel {
         for happening in fx.happened {
             self.happened(now, pair, happening);
         }
+        self.note_deadline(pair);
     }
 
     fn happened(&mut self, now: Duration, pair: Pair, happening: Happening) {

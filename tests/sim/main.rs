@@ -6,13 +6,17 @@
 //! from nothing else, which pairs can link; [`matrix`] holds applications against it, [`meet`]'s toys first.
 //! [`replay`] tells how a failure is run again.
 
+mod cells;
+mod grid;
 mod hosted;
 mod kernel;
+mod ledger;
 mod matrix;
 mod meet;
 mod net;
 mod oracle;
 mod packet;
+mod picture;
 mod product;
 mod relayed;
 mod replay;

@@ -54,15 +54,30 @@ pub(crate) fn check(seed: u64, pair: &Pair, contest: Contest) {
     let (mut world, cast) = lay(seed, pair);
     let outcome = contest(&mut world, cast);
     let agrees = match (verdict, outcome) {
-        // A guess may hit where it may hit; it never has to.
-        (_, Outcome::Linked(Some(Rung::Predicted))) => guessable(pair),
-        (Verdict::Direct(best), Outcome::Linked(Some(rung))) => is_fair_name(pair, best, rung),
+        (_, Outcome::Linked(Some(rung))) => is_fair(pair, verdict, rung),
         (Verdict::Direct(_), Outcome::Linked(None))
         | (Verdict::Never, Outcome::NotLinked)
         | (Verdict::Timing(_), _) => true,
-        (Verdict::Direct(_), Outcome::NotLinked) | (Verdict::Never, Outcome::Linked(_)) => false,
+        (Verdict::Direct(_), Outcome::NotLinked) | (Verdict::Never, Outcome::Linked(None)) => false,
     };
     assert!(agrees, "the oracle says {verdict:?}, the outcome is {outcome:?}, for {}", describe(pair));
+}
+
+/// Whether the oracle allows a link on that rung: for certain, by good timing, or by a guess. A guess may hit where it may
+/// hit; it never has to.
+pub(crate) fn is_fair(pair: &Pair, verdict: Verdict, rung: Rung) -> bool {
+    let untranslated = |walls: &[Wall]| walls.iter().all(|wall| !wall.translates);
+    match verdict {
+        Verdict::Direct(best) | Verdict::Timing(best) if is_fair_name(pair, best, rung) => true,
+        Verdict::Direct(_) | Verdict::Timing(_) | Verdict::Never if guessable(pair) => match rung {
+            Rung::Predicted => true,
+            // Named after the side that has a public address.
+            Rung::Reverse => untranslated(&pair.caster),
+            Rung::Public => untranslated(&pair.viewer),
+            Rung::Lan | Rung::PortMapped | Rung::Punched | Rung::Relayed => false,
+        },
+        Verdict::Direct(_) | Verdict::Timing(_) | Verdict::Never => false,
+    }
 }
 
 /// Whether `rung` is a name for a link that the oracle allows. Applications name a link by addresses, so a host that

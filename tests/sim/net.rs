@@ -8,6 +8,7 @@
 //!                                  └── wall ── place ── host
 //! ```
 
+use crate::ledger::Ledger;
 use crate::packet::Packet;
 use crate::spec::{Link, Wall};
 use crate::wall::{LiveWall, Verdict};
@@ -53,8 +54,12 @@ pub(crate) struct Net {
     queue: BTreeMap<(Duration, u64), (Stop, Packet)>,
     serial: u64,
     rng: fastrand::Rng,
+    /// The SYNs that left hosts.
+    pub(crate) ledger: Ledger,
     /// The last things that happened, for the report of a failure.
     pub(crate) trace: VecDeque<String>,
+    /// Whether they are noted: words take longer than what they tell of.
+    pub(crate) traced: bool,
 }
 
 #[derive(Debug, Default)]
@@ -148,7 +153,9 @@ impl Net {
             queue: BTreeMap::new(),
             serial: 0,
             rng,
+            ledger: Ledger::default(),
             trace: VecDeque::new(),
+            traced: true,
         }
     }
 
@@ -181,6 +188,14 @@ impl Net {
         let number = u16::try_from(host.0 + 1).expect("a world is small");
         let ip = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number));
         self.register(self.hosts[host.0].place, ip, Member::Host(host));
+        ip
+    }
+
+    /// Gives a host one more IPv4 address of its place.
+    pub(crate) fn add_v4(&mut self, host: HostId) -> IpAddr {
+        let place = self.hosts[host.0].place;
+        let ip = self.fresh_addr(place);
+        self.register(place, ip, Member::Host(host));
         ip
     }
 
@@ -218,6 +233,7 @@ impl Net {
     /// A packet leaves a host for another.
     pub(crate) fn send(&mut self, now: Duration, host: HostId, packet: Packet) {
         self.note(now, "sent", &packet);
+        self.ledger.note(now, host, &packet);
         let node = &mut self.hosts[host.0];
         if !node.online {
             return self.note(now, "dropped: offline", &packet);
@@ -235,7 +251,7 @@ impl Net {
 
     /// When the next packet moves.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.queue.keys().next().map(|(at, _)| *at)
+        self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Moves the next packet by one stop; returns it if it has come to a host.
@@ -255,6 +271,9 @@ impl Net {
 
     /// A line in the trace.
     pub(crate) fn note(&mut self, now: Duration, what: &str, of: &dyn std::fmt::Display) {
+        if !self.traced {
+            return;
+        }
         if self.trace.len() == TRACE {
             self.trace.pop_front();
         }

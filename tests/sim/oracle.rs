@@ -56,7 +56,7 @@ pub(crate) fn allows(pair: &Pair, rung: Rung) -> bool {
 }
 
 /// Whether the endpoint of one side can be guessed though nobody has seen it: its mapping depends on the destination,
-/// and not both sides draw their ports at random (two endpoints in 2^32 do not meet).
+/// and not both sides draw their ports at random (two endpoints in 2^32 do not meet) behind filters that ask for the port.
 pub(crate) fn guessable(pair: &Pair) -> bool {
     let dependent = |wall: &&Wall| wall.translates && wall.mapping != Dependence::Independent;
     let walls = |own: &'_ [Wall]| own.iter().chain(&pair.shared).copied().collect::<Vec<_>>();
@@ -64,7 +64,9 @@ pub(crate) fn guessable(pair: &Pair) -> bool {
     let draws =
         |walls: &[Wall]| walls.iter().filter(dependent).any(|wall| wall.allocation == Allocation::Random);
     let depends = |walls: &[Wall]| walls.iter().any(|wall| dependent(&wall));
-    (depends(&caster) || depends(&viewer)) && !(draws(&caster) && draws(&viewer))
+    let strict = |walls: &[Wall]| walls.iter().any(|wall| wall.filtering == Dependence::AddressAndPort);
+    let hopeless = draws(&caster) && draws(&viewer) && strict(&caster) && strict(&viewer);
+    (depends(&caster) || depends(&viewer)) && !hopeless
 }
 
 /// By the hosts' own addresses. They are told only to those whom the daemon sees behind one address, which takes a

@@ -16,6 +16,7 @@ use punchcast_client::notice::Notice;
 use punchcast_client::source::SourceEvent;
 use punchcast_client::viewer::{self, Viewer};
 use punchcastd::Daemon;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Whether there is a daemon.
@@ -35,7 +36,22 @@ fn server(world: &World, cast: Cast) -> agent::Server {
     agent::Server { main: at(punchcastd::Config::MAIN_PORT), assist: at(punchcastd::Config::ASSIST_PORT) }
 }
 
-fn start_daemon(world: &mut World, cast: Cast) {
+/// Starts a daemon with a second address, and a relay or none.
+pub(crate) fn start_daemon_with_alternate(world: &mut World, cast: Cast, relay: bool) {
+    let seed = randomness(world, 1).u64(..);
+    let alternate = SocketAddr::new(world.add_v4(cast.daemon), punchcastd::Config::ASSIST_PORT);
+    let agent::Server { main, assist } = server(world, cast);
+    let config = punchcastd::Config {
+        main,
+        assist,
+        alternate: Some(alternate),
+        relay,
+        ..punchcastd::Config::default()
+    };
+    world.start(cast.daemon, Daemon::new(config, seed));
+}
+
+pub(crate) fn start_daemon(world: &mut World, cast: Cast) {
     let seed = randomness(world, 1).u64(..);
     world.start(cast.daemon, Daemon::new(punchcastd::Config::default(), seed));
 }
@@ -65,11 +81,15 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
         run: rng.u64(..),
     };
     let config = viewer::Config {
+        hole_port: 0,
+        plain_key: None,
+        dial: None,
         identity,
         server: (with == With::Daemon).then_some(named),
         meeting,
         page: None,
         rtmp: None,
+        casts: 4,
         once: false,
         seed: rng.u64(..),
     };
@@ -101,6 +121,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
     };
     let config = caster::Config {
         meetings: vec![meeting],
+        serve: None,
         rtmp: None,
         share: None,
         duration: None,

@@ -6,13 +6,17 @@ use std::env;
 
 /// Runs `case` once for each seed: the `usual` first ones, unless the environment says otherwise.
 pub(crate) fn sweep(case: &str, usual: u64, mut run: impl FnMut(u64)) {
-    let seeds = match (number("PUNCHCAST_SIM_SEED"), number("PUNCHCAST_SIM_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, count) => 0..count.unwrap_or(usual),
-    };
-    for seed in seeds {
+    for seed in seeds(usual) {
         let _report = Report { case, seed };
         run(seed);
+    }
+}
+
+/// The `usual` first seeds, unless the environment says otherwise.
+pub(crate) fn seeds(usual: u64) -> std::ops::Range<u64> {
+    match (number("PUNCHCAST_SIM_SEED"), number("PUNCHCAST_SIM_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(usual),
     }
 }
 

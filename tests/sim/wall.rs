@@ -10,8 +10,8 @@
 
 use crate::packet::{Body, Packet, Segment};
 use crate::spec::{Allocation, Dependence, Refusal, Wall};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// What becomes of a packet at a wall.
@@ -33,6 +33,8 @@ pub(crate) struct LiveWall {
     outside: Vec<IpAddr>,
     /// By inside and remote endpoint.
     sessions: BTreeMap<(SocketAddr, SocketAddr), Session>,
+    /// The external and remote endpoints of the same.
+    spoken_to: BTreeSet<(SocketAddr, SocketAddr)>,
     /// External endpoint and inside owner of each mapping.
     mappings: BTreeMap<MappingKey, SocketAddr>,
     owners: BTreeMap<SocketAddr, SocketAddr>,
@@ -74,6 +76,7 @@ impl LiveWall {
             spec,
             outside,
             sessions: BTreeMap::new(),
+            spoken_to: BTreeSet::new(),
             mappings: BTreeMap::new(),
             owners: BTreeMap::new(),
             next_port: rng.u16(FIRST_PORT..50_000),
@@ -100,6 +103,7 @@ impl LiveWall {
     /// Loses all its state, as a restart does.
     pub(crate) fn forget(&mut self) {
         self.sessions.clear();
+        self.spoken_to.clear();
         self.mappings.clear();
         self.owners.clear();
     }
@@ -133,7 +137,7 @@ impl LiveWall {
             };
             let expires = now + self.spec.transitory_lifetime;
             let session = Session { external, state: State::SynSent, inside_isn: None, expires };
-            self.sessions.insert(key, session);
+            self.insert(key, session);
         }
         let session = self.sessions.get_mut(&key).expect("the session exists or was made above");
         let external = session.external;
@@ -186,7 +190,7 @@ impl LiveWall {
                 }
                 let expires = now + self.spec.transitory_lifetime;
                 let session = Session { external, state: State::SynReceived, inside_isn: None, expires };
-                self.sessions.insert(key, session);
+                self.insert(key, session);
             }
         }
         packet.dst = inside;
@@ -204,10 +208,7 @@ impl LiveWall {
                         State::SynSent | State::SynReceived | State::Closing => self.spec.transitory_lifetime,
                     };
             }
-            Track::End => {
-                self.sessions.remove(&key);
-                self.drop_unused_mappings();
-            }
+            Track::End => self.remove(key),
             Track::Invalid(_) => {}
         }
     }
@@ -215,8 +216,7 @@ impl LiveWall {
     /// Whether the filter lets a stranger's first segment to `external` in. Only endpoints that the inside end
     /// of this very mapping spoke to count.
     fn admits(&self, external: SocketAddr, remote: SocketAddr) -> bool {
-        let mut spoken_to =
-            self.sessions.iter().filter(|(_, s)| s.external == external).map(|((_, r), _)| *r);
+        let mut spoken_to = self.remotes(external);
         match self.spec.filtering {
             Dependence::Independent => true,
             Dependence::Address => spoken_to.any(|r| r.ip() == remote.ip()),
@@ -277,15 +277,34 @@ impl LiveWall {
             return;
         }
         self.next_sweep = now + SWEEP;
-        self.sessions.retain(|_, session| session.expires > now);
-        self.drop_unused_mappings();
+        let expired =
+            |(key, session): (&(SocketAddr, SocketAddr), &Session)| (session.expires <= now).then_some(*key);
+        for key in self.sessions.iter().filter_map(expired).collect::<Vec<_>>() {
+            self.remove(key);
+        }
     }
 
-    fn drop_unused_mappings(&mut self) {
-        let sessions = &self.sessions;
-        let used = |external: &SocketAddr| sessions.values().any(|s| s.external == *external);
-        self.mappings.retain(|_, external| used(external));
-        self.owners.retain(|external, _| used(external));
+    /// Whom the inside end of a mapping has spoken to.
+    fn remotes(&self, external: SocketAddr) -> impl Iterator<Item = SocketAddr> + '_ {
+        let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let of_mapping = self.spoken_to.range((external, from)..).take_while(move |(of, _)| *of == external);
+        of_mapping.map(|(_, remote)| *remote)
+    }
+
+    fn insert(&mut self, key: (SocketAddr, SocketAddr), session: Session) {
+        self.spoken_to.insert((session.external, key.1));
+        self.sessions.insert(key, session);
+    }
+
+    /// Removes a session, and with the last one of a mapping the mapping.
+    fn remove(&mut self, key: (SocketAddr, SocketAddr)) {
+        let Some(Session { external, .. }) = self.sessions.remove(&key) else { return };
+        self.spoken_to.remove(&(external, key.1));
+        if self.remotes(external).next().is_none() && self.owners.remove(&external).is_some() {
+            let of_inside = self.mappings.range((key.0, None, None)..).take_while(|(of, _)| of.0 == key.0);
+            let gone = of_inside.filter(|(_, to)| **to == external).map(|(of, _)| *of).next();
+            self.mappings.remove(&gone.expect("each external endpoint has its mapping"));
+        }
     }
 }
 

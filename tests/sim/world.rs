@@ -95,6 +95,13 @@ impl World {
         ip
     }
 
+    /// Gives a host one more IPv4 address.
+    pub(crate) fn add_v4(&mut self, host: HostId) -> IpAddr {
+        let ip = self.net.add_v4(host);
+        self.hosts[host.0].kernel.add_addr(ip);
+        ip
+    }
+
     /// Loss (0 to 1) and jitter on every link.
     pub(crate) fn weather(&mut self, loss: f64, jitter: Duration) {
         for link in self.net.links() {
@@ -111,6 +118,11 @@ impl World {
     /// A host's IPv4 endpoint with `port`.
     pub(crate) fn endpoint(&self, host: HostId, port: u16) -> SocketAddr {
         SocketAddr::new(self.addrs(host)[0], port)
+    }
+
+    /// The port that the host's application listens on, if there is one.
+    pub(crate) fn hole(&self, host: HostId) -> Option<u16> {
+        self.hosts[host.0].kernel.listening()
     }
 
     /// How many connections the host's application holds.
@@ -297,7 +309,7 @@ impl World {
     }
 
     fn carry_out(&mut self, host: HostId, op: NetOp) {
-        if !matches!(op, NetOp::Send { .. }) {
+        if self.net.traced && !matches!(op, NetOp::Send { .. }) {
             self.net.note(self.now, "asked", &format!("host {}: {op:?}", host.0));
         }
         self.hosts[host.0].kernel.op(self.now, op);

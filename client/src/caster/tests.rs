@@ -39,11 +39,15 @@ impl Bed {
         let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
         let ticket = identity.ticket(None, vec![addr(VIEWER_ADDR).into()]);
         let viewer = viewer::Config {
+            hole_port: 0,
+            plain_key: None,
+            dial: None,
             meeting: meeting_of(meeting::Secrets::Viewer(identity.viewer_secrets()), VIEWER_ADDR, None),
             identity,
             server: None,
             page: None,
             rtmp: None,
+            casts: 4,
             once: true,
             seed: 1,
         };
@@ -54,8 +58,14 @@ impl Bed {
             token: PageToken::new([7; 16]),
             encoding: Encoding::default(),
         };
-        let caster =
-            Config { meetings: vec![meeting], rtmp: None, share: Some(share), duration: None, seed: 2 };
+        let caster = Config {
+            meetings: vec![meeting],
+            serve: None,
+            rtmp: None,
+            share: Some(share),
+            duration: None,
+            seed: 2,
+        };
         let ours = ConnId { room: meeting::HOLE, serial: 0 };
         let theirs = ConnId { room: meeting::HOLE, serial: ConnId::ACCEPTED };
         let mut bed = Self {

@@ -5,9 +5,13 @@ mod cast;
 mod check;
 mod mapping;
 mod output;
+mod picture;
+mod plain;
 mod server;
 mod sinks;
+mod terminal;
 mod view;
+mod words;
 
 pub use output::talk;
 

@@ -2,56 +2,100 @@
 
 use super::output::talk;
 use super::{DONE, Failure, NO_LINK};
-use crate::sink::{Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo};
+use crate::sink::{LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo};
 use punchcast::media::Unit;
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the viewer writes to.
 pub(super) struct Sinks {
-    record: Option<Recorder>,
-    /// The recording takes no more, which was said.
-    full: bool,
+    /// Where the first cast is recorded; the others beside it, except where that is standard output.
+    path: Option<PathBuf>,
+    /// By the cast's place.
+    records: BTreeMap<usize, Record>,
+    /// Pipes and players of the first cast.
+    live: Vec<LivePipe>,
     snapshot: Option<Snapshot>,
+}
+
+/// The recording of one cast.
+struct Record {
+    /// `None` where the file could not be made, which was said.
+    recorder: Option<Recorder>,
+    /// It takes no more, which was said.
+    full: bool,
 }
 
 impl Sinks {
     /// Opens what was asked for.
-    pub(super) fn open(record: Option<&Path>, snapshot: Option<&Path>) -> Result<Self, Failure> {
-        let record = record.map(|path| {
-            Recorder::create(path)
-                .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", path.display())))
-        });
-        Ok(Self { record: record.transpose()?, full: false, snapshot: snapshot.map(Snapshot::new) })
+    pub(super) fn open(
+        record: Option<&Path>,
+        snapshot: Option<&Path>,
+        live: &[LiveTarget],
+    ) -> Result<Self, Failure> {
+        let mut records = BTreeMap::new();
+        if let Some(path) = record {
+            let recorder = Recorder::create(path)
+                .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", path.display())))?;
+            records.insert(0, Record { recorder: Some(recorder), full: false });
+        }
+        let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
+        let live = live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
+        let live =
+            live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
+        Ok(Self { path, records, live, snapshot: snapshot.map(Snapshot::new) })
     }
 
-    pub(super) fn write(&mut self, unit: &Unit) {
-        if let Some(record) = &mut self.record
-            && !record.write(unit)
-            && !std::mem::replace(&mut self.full, true)
+    pub(super) fn write(&mut self, cast: usize, unit: &Unit) {
+        if let Some(record) = self.record(cast)
+            && let Some(recorder) = &mut record.recorder
+            && !recorder.write(unit)
+            && !std::mem::replace(&mut record.full, true)
         {
             talk(
                 "the recording ends here: its file takes no more (why comes at the end); the picture goes on",
             );
         }
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.write(unit);
+        if cast == 0 {
+            self.live.iter_mut().for_each(|pipe| pipe.write(unit));
+            if let Some(snapshot) = &mut self.snapshot {
+                snapshot.write(unit);
+            }
         }
     }
 
-    pub(super) fn stream_started(&mut self) {
-        if let Some(record) = &mut self.record {
-            record.next_stream();
+    pub(super) fn stream_started(&mut self, cast: usize) {
+        if let Some(Record { recorder: Some(recorder), .. }) = self.record(cast) {
+            recorder.next_stream();
         }
+        if cast == 0 {
+            self.live.iter_mut().for_each(LivePipe::next_stream);
+        }
+    }
+
+    /// The recording of a cast; that of a further one begins with its first unit.
+    fn record(&mut self, cast: usize) -> Option<&mut Record> {
+        if let Some(path) = &self.path
+            && !self.records.contains_key(&cast)
+        {
+            let path = beside(path, cast);
+            let recorder = Recorder::create(&path)
+                .inspect_err(|error| talk(&format!("{} cannot be written: {error}", path.display())));
+            self.records.insert(cast, Record { recorder: recorder.ok(), full: false });
+        }
+        self.records.get_mut(&cast)
     }
 
     /// Finishes every file, whatever became of the others, says what there is to say, and gives the exit code that
     /// this comes to. `once`: a cast was to be had, so none is a failure.
     pub(super) fn finish(self, once: bool) -> i32 {
-        let record = self.record.map(|record| recording_words(&record.finish()));
+        self.live.into_iter().for_each(LivePipe::finish);
+        let recorders = self.records.into_values().filter_map(|record| record.recorder);
+        let records: Vec<_> = recorders.map(|recorder| recording_words(&recorder.finish())).collect();
         let snapshot = self.snapshot.map(|snapshot| snapshot_words(&snapshot.finish(), once));
         let mut code = DONE;
-        for (words, its_code) in [record, snapshot].into_iter().flatten() {
+        for (words, its_code) in records.into_iter().chain(snapshot) {
             if let Some(words) = words {
                 talk(&words);
             }
@@ -59,6 +103,17 @@ impl Sinks {
         }
         code
     }
+}
+
+/// The file of a further cast: `FILE-2.flv` is the second's beside `FILE.flv`.
+fn beside(path: &Path, cast: usize) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{}", cast + 1));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 /// What to say of a recording, if anything, and its exit code.
@@ -109,6 +164,12 @@ mod tests {
         assert_eq!(recording_words(&Err(io::Error::other("full"))).1, NO_LINK);
     }
 
+    #[test]
+    fn further_casts_are_recorded_beside_the_first() {
+        assert_eq!(beside(Path::new("a/cast.flv"), 1), Path::new("a/cast-2.flv"));
+        assert_eq!(beside(Path::new("cast"), 8), Path::new("cast-9"));
+    }
+
     /// A disk that takes nothing.
     struct Full;
 
@@ -124,12 +185,13 @@ mod tests {
 
     #[test]
     fn every_file_is_finished_whatever_became_of_the_others() {
-        let record = Some(Recorder::to_stream(Full).expect("a thread can be had"));
+        let recorder = Some(Recorder::to_stream(Full).expect("a thread can be had"));
         let path = Path::new("/nowhere/snapshot.png");
-        let mut sinks = Sinks { record, full: false, snapshot: Some(Snapshot::new(path)) };
+        let records = BTreeMap::from([(0, Record { recorder, full: false })]);
+        let mut sinks = Sinks { path: None, records, live: Vec::new(), snapshot: Some(Snapshot::new(path)) };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
-        while !sinks.full {
-            sinks.write(&keyframe);
+        while !sinks.records[&0].full {
+            sinks.write(0, &keyframe);
             std::thread::yield_now();
         }
         assert_eq!(sinks.finish(false), NO_LINK);

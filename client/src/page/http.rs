@@ -287,6 +287,17 @@ pub(crate) fn switch_protocols(accept: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The head of a response whose body ends with the connection (RFC 9112 §6.3, item 8).
+pub(super) fn endless(content_type: &str) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\nContent-Type: {content_type}\r\n", Status::Ok.line());
+    for (name, value) in SECURITY_FIELDS {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    head.into_bytes()
+}
+
 /// What every response carries. The page loads nothing but its own files, so the policy begins at nothing;
 /// `media-src blob:` is Media Source Extensions' object URL. The ticket is on the page, so no cache keeps it, no
 /// other site frames, opens or embeds it, and no link tells its address.

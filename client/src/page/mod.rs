@@ -1,7 +1,7 @@
 //! The viewer's page: a small web site on the viewer's own machine that shows the ticket, then the live picture.
 //!
 //! The room decides who may see the page (`guard`), what each browser is sent, and when to ask for a key frame. It refuses to know where the media comes from and how its
-//! link was made: it is told units ([`Page::publish`]) and a [`Status`] to show.
+//! link was made: it is told units ([`Page::publish`]), each of the cast at some place, and a [`Status`] to show.
 //!
 //! # Life of a connection
 //!
@@ -13,10 +13,13 @@
 //!      └──────────────────────▶ closed ◀──────────────────────┘
 //! ```
 //!
-//! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `catch-up`) and binary
-//! messages of media (`packet`); it sends the one word `keyframe` when its decoder had to skip.
+//! Over the WebSocket the page's script gets text messages in JSON (`status`, `start`, `end`, `gone`, `catch-up`,
+//! `left-out`) and binary messages of media (`packet`); it sends `keyframe` and a place when a decoder had to skip.
 
 mod conn;
+mod flv;
+#[cfg(test)]
+mod flv_tests;
 pub(crate) mod guard;
 pub(crate) mod http;
 mod packet;
@@ -29,9 +32,9 @@ mod tests;
 
 pub use guard::PageToken;
 pub use qr::terminal_qr;
-pub use status::{Phase, Status};
+pub use status::{CastStatus, Phase, Status, Step, StepState};
 
-use conn::{Conn, Stage, Turn};
+use conn::{Conn, Joined, Stage, Turn};
 use packet::{PacketKind, Reading};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::Prefix;
@@ -103,8 +106,11 @@ pub enum PageEvent {
         /// Why.
         error: NetError,
     },
-    /// A browser cannot go on without a key frame; at most two a second.
-    KeyframeWanted,
+    /// A browser cannot go on without a key frame; at most two a second for each cast.
+    KeyframeWanted {
+        /// The cast's place.
+        cast: usize,
+    },
 }
 
 /// The room of the viewer's page. See the [module](self).
@@ -112,11 +118,18 @@ pub enum PageEvent {
 pub struct Page {
     site: Site,
     conns: BTreeMap<ConnId, Conn>,
+    /// The casts, by place.
+    casts: BTreeMap<usize, Cast>,
+    status: Pace,
+    outputs: VecDeque<PageOutput>,
+}
+
+/// What the page knows of one cast.
+#[derive(Debug, Default)]
+struct Cast {
     cache: Cache,
     streaming: bool,
     keyframe: Pace,
-    status: Pace,
-    outputs: VecDeque<PageOutput>,
 }
 
 /// Something done at most so often.
@@ -152,9 +165,7 @@ impl Page {
         Self {
             site: Site::new(config.ticket_link, config.token, config.seed),
             conns: BTreeMap::new(),
-            cache: Cache::new(),
-            streaming: false,
-            keyframe: Pace::default(),
+            casts: BTreeMap::new(),
             status: Pace::default(),
             outputs: VecDeque::from([PageOutput::Net(listen)]),
         }
@@ -212,37 +223,43 @@ impl Page {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let conns = self.conns.values().map(Conn::deadline).min_by_key(|(at, _)| *at);
-        let keyframe = self.keyframe.due.map(|at| (at, "page: key frame"));
+        let keyframe = self.casts.values().filter_map(|cast| cast.keyframe.due).min();
+        let keyframe = keyframe.map(|at| (at, "page: key frame"));
         let status = self.status.due.map(|at| (at, "page: status"));
         let beat = self.status_overdue().filter(|_| self.watchers() > 0).map(|at| (at, "page: sign of life"));
         soonest(soonest(conns, keyframe), soonest(status, beat))
     }
 
-    /// Takes one unit of the live stream and sends it to every browser that keeps up.
-    pub fn publish(&mut self, now: Instant, unit: &Unit) {
+    /// Takes one unit of the cast at `place` and sends it to every browser that keeps up.
+    pub fn publish(&mut self, now: Instant, place: usize, unit: &Unit) {
         let foreign = match packet::read(unit) {
             Reading::Packet(packet) => (packet.kind == PacketKind::VideoConfig).then_some(false),
             Reading::ForeignVideo => Some(true),
-            Reading::Nothing => return,
+            // Not for the page's script; a player may know what to do with it.
+            Reading::Nothing => None,
         };
-        if foreign.is_some_and(|foreign| self.site.set_foreign_video(foreign)) {
+        if foreign.is_some_and(|foreign| self.site.set_foreign_video(place, foreign)) {
             self.status.ask(now, STATUS_EVERY);
         }
-        self.cache.push(unit);
-        self.spread(now, unit);
+        self.casts.entry(place).or_default().cache.push(unit);
+        self.spread(now, place, unit);
         self.pace(now);
     }
 
-    /// A stream begins: what came before is forgotten.
-    pub fn stream_started(&mut self, now: Instant) {
-        self.streaming = true;
-        self.restart(now, START);
+    /// A stream begins at `place`: what came before is forgotten.
+    pub fn stream_started(&mut self, now: Instant, place: usize) {
+        self.restart(now, place, true, Control::Start);
     }
 
     /// The stream is over: browsers keep its last picture and wait for the next.
-    pub fn stream_ended(&mut self, now: Instant) {
-        self.streaming = false;
-        self.restart(now, END);
+    pub fn stream_ended(&mut self, now: Instant, place: usize) {
+        self.restart(now, place, false, Control::End);
+    }
+
+    /// The cast will not come back: its place is empty.
+    pub fn cast_gone(&mut self, now: Instant, place: usize) {
+        self.restart(now, place, false, Control::Gone);
+        self.casts.remove(&place);
     }
 
     /// Takes a new status to show. A change of phase is told at once, numbers at a readable pace.
@@ -278,20 +295,40 @@ impl Page {
 
     fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Stage::Socket(_) = conn.stage {
-            self.turn(now, id, |conn| conn.receive_message(now, bytes));
-            return;
+        match conn.stage {
+            Stage::Http { .. } => {}
+            Stage::Socket(_) => {
+                self.turn(now, id, |conn| conn.receive_message(now, bytes));
+                return;
+            }
+            // A player that goes on asking is not answered.
+            Stage::Flv(_) => return,
         }
         let mut joined = None;
         let site = &self.site;
         let turn = conn.receive_head(now, bytes, site, &mut joined);
         self.carry_out(now, id, turn);
-        if let Some((switch, early)) = joined {
-            self.join(now, id, switch);
-            if !early.is_empty() {
-                self.turn(now, id, |conn| conn.receive_message(now, &early));
+        match joined {
+            Some(Joined::Socket { switch, early }) => {
+                self.join(now, id, switch);
+                if !early.is_empty() {
+                    self.turn(now, id, |conn| conn.receive_message(now, &early));
+                }
             }
+            Some(Joined::Flv { head, place }) => self.join_flv(now, id, head, place),
+            None => {}
         }
+    }
+
+    /// Makes a connection a response without end.
+    fn join_flv(&mut self, now: Instant, id: ConnId, mut head: Vec<u8>, place: usize) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let cast = self.casts.get(&place);
+        let mut response = flv::Response::new(now, place, cast.map(|cast| &cast.cache));
+        head.extend(response.take());
+        conn.stage = Stage::Flv(Box::new(response));
+        self.net(NetOp::Send { conn: id, bytes: head });
+        self.want_keyframe(now, place);
     }
 
     /// Makes a connection a WebSocket and sends what its page needs to show a picture at once.
@@ -299,53 +336,69 @@ impl Page {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let mut socket = Socket::new(now);
         socket.text(&self.site.status_json());
-        if self.streaming {
-            socket.text(START);
-        }
-        let replay: Vec<Unit> = self.cache.replay().collect();
-        let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
-        socket.text(&format!(r#"{{"type":"catch-up","packets":{shown}}}"#));
-        for unit in &replay {
-            socket.unit(unit);
+        let mut hungry = Vec::new();
+        for (&place, cast) in &self.casts {
+            if cast.streaming {
+                socket.text(&Control::Start.json(place));
+            }
+            let replay: Vec<Unit> = cast.cache.replay().collect();
+            let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
+            socket.text(&format!(r#"{{"type":"catch-up","cast":{place},"packets":{shown}}}"#));
+            for unit in &replay {
+                socket.unit(place, unit);
+            }
+            if cast.streaming && (!cast.cache.has_keyframe() || shown > LONG_REPLAY) {
+                hungry.push(place);
+            }
         }
         switch.extend(socket.take_outbound());
         conn.stage = Stage::Socket(Box::new(socket));
         self.net(NetOp::Send { conn: id, bytes: switch });
-        if self.streaming && (!self.cache.has_keyframe() || shown > LONG_REPLAY) {
-            self.want_keyframe(now);
+        for place in hungry {
+            self.want_keyframe(now, place);
         }
         if self.status.last.is_none() {
             self.status.last = Some(now);
         }
     }
 
-    fn spread(&mut self, now: Instant, unit: &Unit) {
+    fn spread(&mut self, now: Instant, place: usize, unit: &Unit) {
         let mut starved = false;
         for (id, conn) in &mut self.conns {
-            let Stage::Socket(socket) = &mut conn.stage else { continue };
-            let dropped = socket.queue.dropped();
-            socket.queue.push(now, unit.clone());
-            starved |= socket.queue.dropped() > dropped;
+            let Some(queue) = conn.queue(place) else { continue };
+            let dropped = queue.dropped();
+            queue.push(now, unit.clone());
+            starved |= queue.dropped() > dropped;
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }
         }
+        let Some(cast) = self.casts.get_mut(&place) else { return };
         if starved {
-            self.keyframe.ask(now, KEYFRAME_EVERY);
+            cast.keyframe.ask(now, KEYFRAME_EVERY);
         } else if unit.is_keyframe() {
-            self.keyframe.due = None;
+            cast.keyframe.due = None;
         }
     }
 
-    fn restart(&mut self, now: Instant, control: &'static str) {
-        self.cache = Cache::new();
-        self.keyframe.due = None;
-        if self.site.set_foreign_video(false) {
+    fn restart(&mut self, now: Instant, place: usize, streaming: bool, control: Control) {
+        let cast = self.casts.entry(place).or_default();
+        cast.cache = Cache::new();
+        cast.streaming = streaming;
+        cast.keyframe.due = None;
+        if self.site.set_foreign_video(place, false) {
             self.status.ask(now, Duration::ZERO);
         }
+        if control == Control::Gone {
+            self.end_flv(place);
+        }
         for (id, conn) in &mut self.conns {
-            let Stage::Socket(socket) = &mut conn.stage else { continue };
-            socket.restart(control);
+            match &mut conn.stage {
+                Stage::Http { .. } => continue,
+                Stage::Socket(socket) => socket.lane(place).restart(control),
+                Stage::Flv(response) if response.place == place => response.restart(),
+                Stage::Flv(_) => continue,
+            }
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }
@@ -353,9 +406,23 @@ impl Page {
         self.pace(now);
     }
 
+    /// The cast will not come back: its players see the end of the file.
+    fn end_flv(&mut self, place: usize) {
+        let is_its = |conn: &Conn| matches!(&conn.stage, Stage::Flv(response) if response.place == place);
+        let over: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| is_its(conn)).map(|(id, _)| *id).collect();
+        for id in over {
+            self.conns.remove(&id);
+            self.net(NetOp::Close { conn: id, how: Closing::Flush });
+        }
+    }
+
     fn set_backlogged(&mut self, now: Instant, id: ConnId, backlogged: bool) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.backlogged = backlogged;
+        if let Stage::Flv(response) = &mut conn.stage {
+            response.until = now + flv::STALL_TIME;
+        }
         let bytes = conn.flush(&self.site);
         // Who does not read is not listened to either, or its requests would pile up answers in the driver.
         self.net(NetOp::Read { conn: id, on: !backlogged });
@@ -380,21 +447,26 @@ impl Page {
             self.conns.remove(&id);
             self.net(NetOp::Close { conn: id, how });
         }
-        match turn.wish {
-            Some(Wish::Keyframe) if self.streaming => self.want_keyframe(now),
-            Some(Wish::Keyframe) | None => {}
+        for Wish::Keyframe { cast } in turn.wishes {
+            if self.casts.get(&cast).is_some_and(|cast| cast.streaming) {
+                self.want_keyframe(now, cast);
+            }
         }
     }
 
-    fn want_keyframe(&mut self, now: Instant) {
-        self.keyframe.ask(now, KEYFRAME_EVERY);
+    fn want_keyframe(&mut self, now: Instant, place: usize) {
+        if let Some(cast) = self.casts.get_mut(&place) {
+            cast.keyframe.ask(now, KEYFRAME_EVERY);
+        }
         self.pace(now);
     }
 
     /// Does what is due of the things that have a pace.
     fn pace(&mut self, now: Instant) {
-        if self.keyframe.take(now) {
-            self.event(PageEvent::KeyframeWanted);
+        for (&place, cast) in &mut self.casts {
+            if cast.keyframe.take(now) {
+                self.outputs.push_back(PageOutput::Event(PageEvent::KeyframeWanted { cast: place }));
+            }
         }
         if !self.status.take(now) {
             return;
@@ -421,5 +493,25 @@ impl Page {
     }
 }
 
-const START: &str = r#"{"type":"start"}"#;
-const END: &str = r#"{"type":"end"}"#;
+/// What becomes of the stream at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Control {
+    /// It begins.
+    Start,
+    /// It is over; its last picture stays.
+    End,
+    /// It is over, and its place is empty.
+    Gone,
+}
+
+impl Control {
+    /// The message that tells the page's script.
+    fn json(self, place: usize) -> String {
+        let what = match self {
+            Self::Start => "start",
+            Self::End => "end",
+            Self::Gone => "gone",
+        };
+        format!(r#"{{"type":"{what}","cast":{place}}}"#)
+    }
+}

@@ -3,7 +3,7 @@
 //! ```text
 //!  0        1        2                 4                          8                          12
 //!  +--------+--------+-----------------+--------------------------+--------------------------+---------
-//!  |  kind  | flags  |   reserved (0)  |  decode timestamp, ms    |  composition offset, ms  | payload
+//!  |  kind  | flags  |  cast's place   |  decode timestamp, ms    |  composition offset, ms  | payload
 //!  |   u8   |   u8   |       u16       |  u32, modulo 2^32        |  i32                     |
 //!  +--------+--------+-----------------+--------------------------+--------------------------+---------
 //! ```
@@ -45,12 +45,12 @@ pub(super) struct Packet<'a> {
 }
 
 impl Packet<'_> {
-    /// The whole message, header included.
-    pub(super) fn encode(&self) -> Bytes {
+    /// The whole message of the cast at `place`, header included.
+    pub(super) fn encode(&self, place: usize) -> Bytes {
         let mut bytes = BytesMut::with_capacity(HEADER + self.payload.len());
         bytes.put_u8(self.kind as u8);
         bytes.put_u8(u8::from(self.key));
-        bytes.put_u16(0);
+        bytes.put_u16(u16::try_from(place).unwrap_or(u16::MAX));
         bytes.put_u32(self.timestamp);
         bytes.put_i32(self.offset);
         bytes.put_slice(self.payload);
@@ -148,7 +148,7 @@ mod tests {
 
     fn read_packet(kind: Kind, payload: &[u8]) -> (PacketKind, bool, Bytes) {
         match read(&unit(kind, payload)) {
-            Reading::Packet(packet) => (packet.kind, packet.key, packet.encode()),
+            Reading::Packet(packet) => (packet.kind, packet.key, packet.encode(0)),
             other @ (Reading::ForeignVideo | Reading::Nothing) => panic!("{other:?}"),
         }
     }
@@ -192,7 +192,7 @@ mod tests {
                         let body = [first, second, 0, 0, 0];
                         let short = unit(kind, &body[..length]);
                         if let Reading::Packet(packet) = read(&short) {
-                            assert!(packet.encode().len() > HEADER, "an empty payload from {body:?}");
+                            assert!(packet.encode(0).len() > HEADER, "an empty payload from {body:?}");
                         }
                     }
                 }

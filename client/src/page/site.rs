@@ -1,10 +1,12 @@
 //! What the page serves: its few files, made once, and the answer to each request.
 
+use super::flv;
 use super::guard::{self, PageToken};
 use super::http::{Request, Response, Status as Code, Upgrade};
 use super::qr;
 use super::status::{Phase, Status};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tungstenite::handshake::derive_accept_key;
 
@@ -15,7 +17,8 @@ pub(super) struct Site {
     token: Option<PageToken>,
     qr: Option<String>,
     run: String,
-    foreign_video: bool,
+    /// The places of casts whose pictures the page cannot show.
+    foreign_video: BTreeSet<usize>,
     status: Status,
 }
 
@@ -29,6 +32,11 @@ pub(super) enum Answer {
         /// The handshake's proof (RFC 6455 §4.2.2).
         accept: String,
     },
+    /// Send the cast at this place as FLV, without end.
+    Flv {
+        /// Counted from 0.
+        place: usize,
+    },
 }
 
 /// The status message as the page's script reads it.
@@ -38,7 +46,7 @@ struct StatusMessage<'a> {
     /// Tells one run of the program from the next, so that a page left open loads the newer page.
     run: &'a str,
     ticket: &'a str,
-    foreign_video: bool,
+    foreign_video: &'a BTreeSet<usize>,
     #[serde(flatten)]
     status: &'a Status,
 }
@@ -47,7 +55,7 @@ impl Site {
     pub(super) fn new(ticket: String, token: Option<PageToken>, seed: u64) -> Self {
         let qr = qr::svg(&ticket);
         let run = format!("{seed:016x}");
-        Self { ticket, token, qr, run, foreign_video: false, status: Status::default() }
+        Self { ticket, token, qr, run, foreign_video: BTreeSet::new(), status: Status::default() }
     }
 
     /// The link that opens the page at `local`.
@@ -60,7 +68,7 @@ impl Site {
         }
     }
 
-    /// Where the cast stands.
+    /// Where the viewer stands.
     pub(super) fn phase(&self) -> Phase {
         self.status.phase
     }
@@ -72,15 +80,15 @@ impl Site {
         differs
     }
 
-    /// Notes whether the stream's picture is one that the page cannot show; returns whether that is news.
-    pub(super) fn set_foreign_video(&mut self, foreign: bool) -> bool {
-        std::mem::replace(&mut self.foreign_video, foreign) != foreign
+    /// Notes whether the picture of the cast at `place` is one that the page cannot show; returns whether that is news.
+    pub(super) fn set_foreign_video(&mut self, place: usize, foreign: bool) -> bool {
+        if foreign { self.foreign_video.insert(place) } else { self.foreign_video.remove(&place) }
     }
 
     /// The status as the message that the page's script reads.
     pub(super) fn status_json(&self) -> String {
         let Self { ticket, run, foreign_video, status, .. } = self;
-        let message = StatusMessage { r#type: "status", run, ticket, foreign_video: *foreign_video, status };
+        let message = StatusMessage { r#type: "status", run, ticket, foreign_video, status };
         // Strings, numbers and options always serialise; a page without a status would still show its picture.
         serde_json::to_string(&message).unwrap_or_default()
     }
@@ -99,6 +107,11 @@ impl Site {
                     "This is a WebSocket (RFC 6455).",
                 )),
             };
+        }
+        if !request.head_only
+            && let Some(place) = flv::place_of(&request.path)
+        {
+            return Answer::Flv { place };
         }
         let mut response = self.file(&request.path);
         response.cookie = guard::set_cookie(request, local, self.token.as_ref());
@@ -120,12 +133,15 @@ impl Site {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files that never change, by path.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
     ("/app.js", SCRIPT, include_str!("assets/app.js")),
     ("/picture.js", SCRIPT, include_str!("assets/picture.js")),
     ("/sound.js", SCRIPT, include_str!("assets/sound.js")),
+    ("/tile.js", SCRIPT, include_str!("assets/tile.js")),
+    ("/plot.js", SCRIPT, include_str!("assets/plot.js")),
     ("/mse.js", SCRIPT, include_str!("assets/mse.js")),
+    ("/fmp4.js", SCRIPT, include_str!("assets/fmp4.js")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];

@@ -1,14 +1,16 @@
 //! One browser's WebSocket: tungstenite over bytes in memory, so that it stays a core.
 
+use super::Control;
 use super::packet::{self, Reading};
 use punchcast::media::Unit;
 use punchcast::media::pace::Queue;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, WebSocket};
 
-/// The longest message that a page sends: one word.
+/// The longest message that a page sends: a word and a number.
 const MAX_MESSAGE: usize = 1024;
 
 /// How often a quiet browser is pinged.
@@ -21,26 +23,50 @@ pub(super) const MAX_SILENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     /// A key frame: its decoder had to skip.
-    Keyframe,
+    Keyframe {
+        /// Of the cast at this place.
+        cast: usize,
+    },
 }
 
 /// What became of received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// What the page asks for, if anything.
-    Open(Option<Wish>),
+    /// What the page asks for.
+    Open(Vec<Wish>),
     /// The conversation is over; send what is left and close.
     Over,
+}
+
+/// What waits of one cast.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Media.
+    pub(super) queue: Queue,
+    /// The stream's beginning or end, still to be told before the queue.
+    owes_control: Option<Control>,
+    /// Pictures left out that the page has been told of.
+    told_dropped: u64,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { queue: Queue::new(), owes_control: None, told_dropped: 0 }
+    }
+
+    /// Forgets the media that waits: the stream begins or ends.
+    pub(super) fn restart(&mut self, control: Control) {
+        self.queue.clear();
+        self.owes_control = Some(control);
+    }
 }
 
 /// The WebSocket of one browser.
 #[derive(Debug)]
 pub(super) struct Socket {
     ws: WebSocket<Pipe>,
-    /// Media that waits while the connection is backed up.
-    pub(super) queue: Queue,
-    /// The stream's beginning or end, still to be told before the queue.
-    pub(super) owes_control: Option<&'static str>,
+    /// What waits while the connection is backed up, by the cast's place.
+    lanes: BTreeMap<usize, Lane>,
     /// The status changed while the connection was backed up.
     pub(super) owes_status: bool,
     heard: Instant,
@@ -56,23 +82,53 @@ impl Socket {
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
         let ws = WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config));
-        Self { ws, queue: Queue::new(), owes_control: None, owes_status: false, heard: now, pinged: now }
+        Self { ws, lanes: BTreeMap::new(), owes_status: false, heard: now, pinged: now }
+    }
+
+    /// What waits of the cast at `place`.
+    pub(super) fn lane(&mut self, place: usize) -> &mut Lane {
+        self.lanes.entry(place).or_insert_with(Lane::new)
+    }
+
+    /// Writes all that waits. `status` makes the message that may be owed.
+    pub(super) fn flush(&mut self, status: impl FnOnce() -> String) {
+        let owes_status = std::mem::take(&mut self.owes_status);
+        if owes_status {
+            self.text(&status());
+        }
+        let mut lanes = std::mem::take(&mut self.lanes);
+        for (&place, lane) in &mut lanes {
+            if let Some(control) = lane.owes_control.take() {
+                self.text(&control.json(place));
+            }
+            while let Some(unit) = lane.queue.pop() {
+                self.unit(place, &unit);
+            }
+            let dropped = lane.queue.dropped();
+            if owes_status && dropped > lane.told_dropped {
+                lane.told_dropped = dropped;
+                self.text(&format!(r#"{{"type":"left-out","cast":{place},"pictures":{dropped}}}"#));
+            }
+        }
+        self.lanes = lanes;
     }
 
     /// Takes received bytes, in any split.
     pub(super) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Received {
         self.heard = now;
         self.ws.get_mut().inbound.extend_from_slice(bytes);
-        let mut wish = None;
+        let mut wishes = Vec::new();
         loop {
             match self.ws.read() {
-                Ok(Message::Text(text)) if text.as_str() == "keyframe" => wish = Some(Wish::Keyframe),
-                Ok(Message::Text(_) | Message::Binary(_)) => {}
+                Ok(Message::Text(text)) => {
+                    wishes.extend(wish(text.as_str()).filter(|wish| !wishes.contains(wish)))
+                }
+                Ok(Message::Binary(_)) => {}
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                 // The answer to a close is written by the next read, which then tells that all is said.
                 Ok(Message::Close(_)) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Received::Open(wish);
+                    return Received::Open(wishes);
                 }
                 Err(Error::ConnectionClosed) => return Received::Over,
                 Err(error) => {
@@ -89,20 +145,14 @@ impl Socket {
     }
 
     /// Writes a unit, if it is one that the page shows; returns whether it is.
-    pub(super) fn unit(&mut self, unit: &Unit) -> bool {
+    pub(super) fn unit(&mut self, place: usize, unit: &Unit) -> bool {
         match packet::read(unit) {
             Reading::Packet(packet) => {
-                self.write(Message::Binary(packet.encode()));
+                self.write(Message::Binary(packet.encode(place)));
                 true
             }
             Reading::ForeignVideo | Reading::Nothing => false,
         }
-    }
-
-    /// Forgets the media that waits: the stream begins or ends, as `control` tells the page.
-    pub(super) fn restart(&mut self, control: &'static str) {
-        self.queue.clear();
-        self.owes_control = Some(control);
     }
 
     /// Takes the passing of time; returns whether the browser still counts as there.
@@ -140,6 +190,12 @@ impl Socket {
             log::trace!("page: WebSocket write after close: {error}");
         }
     }
+}
+
+/// What a message of the page asks for: `keyframe` and a place.
+fn wish(text: &str) -> Option<Wish> {
+    let cast = text.strip_prefix("keyframe ")?.parse().ok()?;
+    Some(Wish::Keyframe { cast })
 }
 
 /// A stream in memory. Reading past what has arrived would block.

@@ -10,26 +10,26 @@ use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
 
 const ROOM: Room = Room(3);
-const LOOPBACK: &str = "127.0.0.1:8080";
-const NETWORK: &str = "192.168.1.5:8080";
+pub(super) const LOOPBACK: &str = "127.0.0.1:8080";
+pub(super) const NETWORK: &str = "192.168.1.5:8080";
 
 /// A page, and what came out of it.
-struct Bed {
-    page: Page,
-    now: Instant,
+pub(super) struct Bed {
+    pub(super) page: Page,
+    pub(super) now: Instant,
     sent: BTreeMap<ConnId, Vec<u8>>,
-    closed: BTreeMap<ConnId, Closing>,
+    pub(super) closed: BTreeMap<ConnId, Closing>,
     reading: BTreeMap<ConnId, bool>,
     events: Vec<PageEvent>,
     accepted: u32,
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_token(None)
     }
 
-    fn with_token(token: Option<PageToken>) -> Self {
+    pub(super) fn with_token(token: Option<PageToken>) -> Self {
         let addr = "127.0.0.1:0".parse().unwrap();
         let config = PageConfig { addr, ticket_link: "punchcast://x/y#z".to_owned(), token, seed: 7 };
         let mut bed = Self {
@@ -46,7 +46,7 @@ impl Bed {
         bed
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(output) = self.page.poll_output() {
             match output {
                 PageOutput::Net(NetOp::Send { conn, bytes }) => {
@@ -74,7 +74,7 @@ impl Bed {
         }
     }
 
-    fn accept(&mut self, local: &str) -> ConnId {
+    pub(super) fn accept(&mut self, local: &str) -> ConnId {
         self.accept_from("127.0.0.1:50000", local)
     }
 
@@ -88,34 +88,34 @@ impl Bed {
         conn
     }
 
-    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub(super) fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
         self.page.handle_input(self.now, Input::Received { conn, bytes });
         self.drain();
     }
 
-    fn backlog(&mut self, conn: ConnId, on: bool) {
+    pub(super) fn backlog(&mut self, conn: ConnId, on: bool) {
         let input = if on { Input::Backlogged { conn } } else { Input::Drained { conn } };
         self.page.handle_input(self.now, input);
         self.drain();
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.page.handle_timeout(self.now);
         self.drain();
     }
 
-    fn publish(&mut self, unit: &Unit) {
-        self.page.publish(self.now, unit);
+    pub(super) fn publish(&mut self, unit: &Unit) {
+        self.page.publish(self.now, 0, unit);
         self.drain();
     }
 
-    fn taken(&mut self, conn: ConnId) -> Vec<u8> {
+    pub(super) fn taken(&mut self, conn: ConnId) -> Vec<u8> {
         self.sent.remove(&conn).unwrap_or_default()
     }
 
     /// Sends a request on a new connection; its connection and response.
-    fn ask(&mut self, local: &str, request: &str) -> (ConnId, String) {
+    pub(super) fn ask(&mut self, local: &str, request: &str) -> (ConnId, String) {
         let conn = self.accept(local);
         self.receive(conn, request.as_bytes());
         (conn, String::from_utf8(self.taken(conn)).unwrap())
@@ -179,7 +179,7 @@ fn media(frames: &[Frame]) -> Vec<(u8, u8)> {
     frames.iter().filter(|(opcode, _)| *opcode == 2).map(|(_, payload)| (payload[0], payload[1])).collect()
 }
 
-fn video(head: [u8; 2], timestamp: u32) -> Unit {
+pub(super) fn video(head: [u8; 2], timestamp: u32) -> Unit {
     let payload = Bytes::from(vec![head[0], head[1], 0, 0, 0, 1, 0x42, 0, 0x1f, 0xff]);
     Unit { kind: Kind::Video, timestamp, payload }
 }
@@ -188,7 +188,7 @@ const CONFIG: [u8; 2] = [0x17, 0];
 const KEY: [u8; 2] = [0x17, 1];
 const DELTA: [u8; 2] = [0x27, 1];
 
-fn get(path: &str, host: &str) -> String {
+pub(super) fn get(path: &str, host: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }
 
@@ -351,7 +351,7 @@ fn beyond_loopback_the_link_lets_in_and_its_cookie_keeps_in() {
 #[test]
 fn who_joins_is_brought_up_to_the_present_first() {
     let mut bed = Bed::new();
-    bed.page.stream_started(bed.now);
+    bed.page.stream_started(bed.now, 0);
     for (head, timestamp) in [(CONFIG, 0), (KEY, 0), (DELTA, 33), (KEY, 66), (DELTA, 99)] {
         bed.publish(&video(head, timestamp));
     }
@@ -362,8 +362,8 @@ fn who_joins_is_brought_up_to_the_present_first() {
     });
     let (conn, first) = bed.join();
     assert!(text(&first[0]).contains(r#""type":"status""#));
-    assert_eq!(text(&first[1]), r#"{"type":"start"}"#);
-    assert_eq!(text(&first[2]), r#"{"type":"catch-up","packets":3}"#);
+    assert_eq!(text(&first[1]), r#"{"type":"start","cast":0}"#);
+    assert_eq!(text(&first[2]), r#"{"type":"catch-up","cast":0,"packets":3}"#);
     assert_eq!(media(&first), [(1, 0), (2, 1), (2, 0)]);
     assert_eq!(bed.page.watchers(), 1);
     assert_eq!(bed.events, [], "the group under way is fresh enough");
@@ -371,25 +371,25 @@ fn who_joins_is_brought_up_to_the_present_first() {
     let live = bed.messages(conn);
     assert_eq!(media(&live), [(2, 0)]);
     assert_eq!(live[0].1[4..8], 132u32.to_be_bytes());
-    bed.page.stream_ended(bed.now);
+    bed.page.stream_ended(bed.now, 0);
     bed.drain();
-    assert_eq!(text(&bed.messages(conn)[0]), r#"{"type":"end"}"#);
+    assert_eq!(text(&bed.messages(conn)[0]), r#"{"type":"end","cast":0}"#);
 }
 
 #[test]
 fn a_key_frame_is_asked_for_when_a_browser_has_none() {
     let mut bed = Bed::new();
-    bed.page.stream_started(bed.now);
+    bed.page.stream_started(bed.now, 0);
     bed.publish(&video(CONFIG, 0));
     let (conn, _) = bed.join();
-    assert_eq!(bed.events, [PageEvent::KeyframeWanted]);
+    assert_eq!(bed.events, [PageEvent::KeyframeWanted { cast: 0 }]);
     for _ in 0..10 {
-        bed.receive(conn, &masked(1, b"keyframe"));
+        bed.receive(conn, &masked(1, b"keyframe 0"));
     }
     assert_eq!(bed.events.len(), 1, "and not too often");
     bed.pass(KEYFRAME_EVERY);
     assert_eq!(bed.events.len(), 2);
-    bed.receive(conn, &masked(1, b"keyframe"));
+    bed.receive(conn, &masked(1, b"keyframe 0"));
     bed.publish(&video(KEY, 500));
     bed.pass(KEYFRAME_EVERY);
     assert_eq!(bed.events.len(), 2, "it came by itself");
@@ -401,7 +401,7 @@ fn a_key_frame_is_asked_for_when_a_browser_has_none() {
 #[test]
 fn a_browser_that_falls_behind_goes_on_at_the_next_key_frame() {
     let mut bed = Bed::new();
-    bed.page.stream_started(bed.now);
+    bed.page.stream_started(bed.now, 0);
     bed.publish(&video(CONFIG, 0));
     bed.publish(&video(KEY, 0));
     let (slow, _) = bed.join();
@@ -417,15 +417,15 @@ fn a_browser_that_falls_behind_goes_on_at_the_next_key_frame() {
     }
     assert_eq!(bed.messages(slow), []);
     assert_eq!(media(&bed.messages(quick)).len(), 21);
-    assert_eq!(bed.events, [PageEvent::KeyframeWanted]);
+    assert_eq!(bed.events, [PageEvent::KeyframeWanted { cast: 0 }]);
     bed.publish(&video(KEY, 525));
     bed.publish(&video(DELTA, 550));
-    bed.page.status(bed.now, Status { frames: 9, phase: Phase::Live, ..Status::default() });
+    bed.page.status(bed.now, Status { message: "9".into(), phase: Phase::Live, ..Status::default() });
     bed.drain();
     bed.backlog(slow, false);
     assert_eq!(bed.reading.get(&slow), Some(&true));
     let late = bed.messages(slow);
-    assert!(text(&late[0]).contains(r#""frames":9"#), "the newest status");
+    assert!(text(&late[0]).contains(r#""message":"9""#), "the newest status");
     assert_eq!(media(&late), [(1, 0), (2, 1), (2, 0)], "the configuration, then from the key frame on");
 }
 
@@ -437,14 +437,15 @@ fn a_status_is_told_at_a_readable_pace_and_a_phase_at_once() {
     bed.drain();
     assert!(text(&bed.messages(conn)[0]).contains(r#""phase":"live""#));
     for frames in 1..50 {
-        bed.page.status(bed.now, Status { phase: Phase::Live, frames, ..Status::default() });
+        bed.page
+            .status(bed.now, Status { phase: Phase::Live, message: frames.to_string(), ..Status::default() });
         bed.drain();
     }
     assert_eq!(bed.messages(conn), []);
     bed.pass(STATUS_EVERY);
     let told = bed.messages(conn);
     assert_eq!(told.len(), 1);
-    assert!(text(&told[0]).contains(r#""frames":49"#));
+    assert!(text(&told[0]).contains(r#""message":"49""#));
     bed.pass(STATUS_AT_LEAST_EVERY);
     assert_eq!(bed.messages(conn).len(), 1, "a sign of life");
 }
@@ -458,7 +459,7 @@ fn a_picture_in_another_codec_is_named() {
     bed.publish(&foreign);
     bed.pass(STATUS_EVERY);
     let told = bed.messages(conn);
-    assert!(text(told.last().unwrap()).contains(r#""foreign_video":true"#), "{told:?}");
+    assert!(text(told.last().unwrap()).contains(r#""foreign_video":[0]"#), "{told:?}");
     assert_eq!(media(&told), []);
 }
 
@@ -504,13 +505,14 @@ fn a_silent_browser_is_pinged_then_given_up() {
 #[test]
 fn ten_thousand_mutations_break_nothing_and_cost_little() {
     let mut conversation = UPGRADE.as_bytes().to_vec();
-    for frame in [masked(1, b"keyframe"), masked(9, b"ping"), masked(2, b"\0\0"), masked(8, &[0x03, 0xe8])] {
+    for frame in [masked(1, b"keyframe 0"), masked(9, b"ping"), masked(2, b"\0\0"), masked(8, &[0x03, 0xe8])]
+    {
         conversation.extend(frame);
     }
     let page = get("/", LOOPBACK).into_bytes();
     let mut random = fastrand::Rng::with_seed(0x9a6e);
     let mut bed = Bed::new();
-    bed.page.stream_started(bed.now);
+    bed.page.stream_started(bed.now, 0);
     bed.publish(&video(CONFIG, 0));
     bed.publish(&video(KEY, 0));
     let mut upgraded = 0;

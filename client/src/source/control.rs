@@ -1,4 +1,7 @@
 //! The handle on a source's thread, and the only clock that sources read.
+//!
+//! What the link can carry reaches a source by two wishes: a *hold*, while it takes nothing, and a *bitrate*. A source
+//! that encodes follows both before it captures, so that no picture is encoded that cannot be sent.
 
 #![allow(clippy::disallowed_methods, reason = "a source is at the program's edge: it paces what it emits")]
 
@@ -19,6 +22,8 @@ struct Shared {
 struct State {
     stopped: bool,
     keyframe: bool,
+    held: bool,
+    bitrate: Option<u32>,
 }
 
 impl Control {
@@ -51,6 +56,38 @@ impl Control {
         std::mem::take(&mut self.state().keyframe)
     }
 
+    /// While held, a source neither captures nor encodes: the link takes nothing. On release it encodes the newest
+    /// picture at once. A source that does not encode (a file) cannot follow.
+    pub fn set_hold(&self, hold: bool) {
+        self.state().held = hold;
+        self.0.changed.notify_all();
+    }
+
+    /// Asks an encoding source to aim at so many bits per second, or at its configured rate if that is less. It may
+    /// follow late and in steps ([`VideoEncoder::follow`](super::encoder::VideoEncoder::follow)).
+    pub fn set_bitrate(&self, bits_per_second: u32) {
+        self.state().bitrate = Some(bits_per_second);
+    }
+
+    /// The bitrate that was last asked for, bits per second.
+    pub(super) fn bitrate(&self) -> Option<u32> {
+        self.state().bitrate
+    }
+
+    /// Whether the source is held.
+    pub(super) fn held(&self) -> bool {
+        self.state().held
+    }
+
+    /// Waits for the end of a hold; `false` when the source was stopped.
+    pub(super) fn wait_for_release(&self) -> bool {
+        let mut state = self.state();
+        while state.held && !state.stopped {
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.stopped
+    }
+
     /// Waits for `deadline`; `false` when the source was stopped, whether or not the deadline has passed.
     pub(super) fn wait_until(&self, deadline: Instant) -> bool {
         let mut state = self.state();
@@ -65,7 +102,7 @@ impl Control {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is two flags: a thread that panicked cannot have left it half changed.
+        // The state is plain values: a thread that panicked cannot have left it half changed.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,6 +130,18 @@ mod tests {
         assert!(!control.wait_until(now() + Duration::from_secs(3600)));
         assert!(!control.wait_until(now()), "a stopped source does not go on though its time has come");
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_hold_ends_by_its_release_or_by_a_stop() {
+        for stop in [false, true] {
+            let control = Control::new();
+            control.set_hold(true);
+            let other = control.clone();
+            let thread = std::thread::spawn(move || if stop { other.stop() } else { other.set_hold(false) });
+            assert_eq!(control.wait_for_release(), !stop);
+            thread.join().unwrap();
+        }
     }
 
     #[test]

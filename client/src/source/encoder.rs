@@ -8,6 +8,20 @@ use openh264::encoder::{
 use openh264::formats::YUVSource;
 use punchcast::media::avc::{self, NalKind, Stamp};
 use punchcast::media::{Unit, avc::Config};
+use std::time::{Duration, Instant};
+
+/// The bitrates that are aimed at, bits per second: below, no picture is legible; above, H.264's levels end.
+pub const BITRATES: std::ops::RangeInclusive<u32> = 100_000..=100_000_000;
+
+/// What the pictures are like, which is what the encoder spends its time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text and areas of one colour, moved as a whole: a fraction of the bits of [`Content::Camera`], and 1.6 times the
+    /// work where nothing can be skipped.
+    Screen,
+    /// Anything, by the cheapest search.
+    Camera,
+}
 
 /// How to encode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +30,8 @@ pub struct VideoConfig {
     pub fps: u32,
     /// Bits per second to aim at.
     pub bitrate: u32,
+    /// What the pictures are like.
+    pub content: Content,
 }
 
 /// What became of a picture.
@@ -34,8 +50,16 @@ pub enum Encoded {
 /// The encoder inserts a keyframe by itself only where the whole scene changes.
 pub struct VideoEncoder {
     encoder: Encoder,
+    video: VideoConfig,
+    /// The most that [`VideoEncoder::follow`] aims at.
+    ceiling: u32,
     config: Option<Config>,
+    followed: Option<Instant>,
 }
+
+/// How soon the bitrate may change again. Each change costs a keyframe, as the encoder's rate cannot be changed in
+/// mid-stream, and several within a round trip would only add to the queue that they are to shorten.
+pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 impl VideoEncoder {
     /// An encoder for pictures of any size up to 3840x2160.
@@ -43,26 +67,45 @@ impl VideoEncoder {
     /// # Errors
     /// What openh264 says, for the user.
     pub fn new(video: VideoConfig) -> Result<Self, String> {
-        let config = EncoderConfig::new()
-            .usage_type(UsageType::ScreenContentRealTime)
-            .rate_control_mode(RateControlMode::Bitrate)
-            .bitrate(BitRate::from_bps(video.bitrate))
-            .max_frame_rate(FrameRate::from_hz(video.fps as f32))
-            .complexity(Complexity::Low)
-            // Without it openh264 does not keep to a bitrate, and says so on stderr.
-            .skip_frames(true)
-            // What screen content mode turns off and on by itself, with a complaint each.
-            .adaptive_quantization(false)
-            .background_detection(false)
-            .scene_change_detect(true)
-            .intra_frame_period(IntraFramePeriod::auto())
-            .sps_pps_strategy(SpsPpsStrategy::ConstantId)
-            // One thread: the program's other threads carry the picture, and have to run beside this one.
-            .num_threads(1)
-            .vui(VuiConfig::bt601());
-        let encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
-            .map_err(|error| error.to_string())?;
-        Ok(Self { encoder, config: None })
+        Ok(Self { encoder: make(video)?, video, ceiling: video.bitrate, config: None, followed: None })
+    }
+
+    /// How it encodes.
+    #[must_use]
+    pub const fn video(&self) -> VideoConfig {
+        self.video
+    }
+
+    /// Begins anew, the bitrate as it is, for other content or another frame rate, or because pictures get another
+    /// size: the next picture is a keyframe, and has a sequence header if the parameter sets changed.
+    ///
+    /// # Errors
+    /// What openh264 says, for the user.
+    pub fn remake(&mut self, fps: u32, content: Content) -> Result<(), String> {
+        self.video = VideoConfig { fps, content, ..self.video };
+        self.encoder = make(self.video)?;
+        Ok(())
+    }
+
+    /// Aims at `bitrate` bits per second, or the rate that it was made with if that is less. As this costs a keyframe,
+    /// changes below a fifth are left out, and those that come within [`FOLLOW_INTERVAL`] of another wait for a later
+    /// call. Whether it changed now: then the next picture is a keyframe.
+    ///
+    /// # Errors
+    /// What openh264 says, for the user.
+    pub fn follow(&mut self, bitrate: u32, now: Instant) -> Result<bool, String> {
+        let wanted = bitrate.clamp(*BITRATES.start(), self.ceiling);
+        let early = self.followed.is_some_and(|last| now.saturating_duration_since(last) < FOLLOW_INTERVAL);
+        let step = u64::from(wanted.abs_diff(self.video.bitrate));
+        // To the ceiling by any step: else what it lost would never quite come back.
+        let small = step * 5 < u64::from(self.video.bitrate) && wanted != self.ceiling;
+        if early || small || step == 0 {
+            return Ok(false);
+        }
+        self.followed = Some(now);
+        self.video.bitrate = wanted;
+        self.encoder = make(self.video)?;
+        Ok(true)
     }
 
     /// Encodes one picture, as a keyframe if that is asked for or it is the first, and gives its units to `emit`: a
@@ -120,5 +163,52 @@ impl VideoEncoder {
         }
         let wanted = emit(avc::picture(timestamp, idr, &nals));
         Ok(if wanted { Encoded::Emitted } else { Encoded::Unwanted })
+    }
+}
+
+fn make(video: VideoConfig) -> Result<Encoder, String> {
+    let config = EncoderConfig::new()
+        .usage_type(match video.content {
+            Content::Screen => UsageType::ScreenContentRealTime,
+            Content::Camera => UsageType::CameraVideoRealTime,
+        })
+        .rate_control_mode(RateControlMode::Bitrate)
+        .bitrate(BitRate::from_bps(video.bitrate))
+        .max_frame_rate(FrameRate::from_hz(video.fps as f32))
+        .complexity(Complexity::Low)
+        // Without it openh264 does not keep to a bitrate, and says so on stderr.
+        .skip_frames(true)
+        // What screen content mode turns off and on by itself, with a complaint each.
+        .adaptive_quantization(false)
+        .background_detection(false)
+        .scene_change_detect(true)
+        .intra_frame_period(IntraFramePeriod::auto())
+        .sps_pps_strategy(SpsPpsStrategy::ConstantId)
+        // One thread: the program's other threads carry the picture, and have to run beside this one.
+        .num_threads(1)
+        .vui(VuiConfig::bt601());
+    Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bitrate_follows_in_steps_that_are_worth_a_keyframe() {
+        let begun = crate::source::control::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let video = VideoConfig { fps: 30, bitrate: 2_000_000, content: Content::Camera };
+        let mut encoder = VideoEncoder::new(video).unwrap();
+        assert_eq!(encoder.follow(1_700_000, at(0)), Ok(false), "a sixth");
+        assert_eq!(encoder.follow(1_000_000, at(0)), Ok(true), "a half");
+        assert_eq!(encoder.follow(500_000, at(499)), Ok(false), "too soon");
+        assert_eq!(encoder.follow(500_000, at(500)), Ok(true));
+        assert_eq!(encoder.follow(0, at(2000)), Ok(true));
+        assert_eq!(encoder.video().bitrate, 100_000, "never below what makes a picture");
+        assert_eq!(encoder.follow(1_800_000, at(3000)), Ok(true));
+        assert_eq!(encoder.follow(9_000_000, at(4000)), Ok(true), "back to the ceiling, however near");
+        assert_eq!(encoder.video(), video, "and never above it");
+        assert_eq!(encoder.follow(9_000_000, at(5000)), Ok(false));
     }
 }

@@ -1,4 +1,4 @@
-//! Where a cast's units come from: a test picture drawn and encoded here, or an FLV file.
+//! Where a cast's units come from: this machine's screen or a test picture, encoded here, or an FLV file.
 //!
 //! A source runs on a thread of its own, paces itself, and hands each [`Unit`] to the `emit` that its starter gave;
 //! `emit` returns `false` to end it. A [`Control`] stops a source at once and asks it for a keyframe. The first
@@ -12,11 +12,13 @@ mod font;
 pub mod metadata;
 pub mod pattern;
 pub mod picture;
+pub mod screen;
 
 pub use control::Control;
 pub use flv::{FlvInput, spawn_flv};
 pub use pattern::{PatternCast, PatternConfig, PatternReport, spawn_pattern};
 use punchcast::media::{Unit, avc};
+pub use screen::{Screen, ScreenConfig};
 
 /// What a source tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,11 +15,14 @@
 //! [`Pattern`] draws, [`PatternCast`] encodes, and [`spawn_pattern`] paces and emits. Frame `n` is due at `n / fps` after the
 //! start and has timestamp `n * 1000 / fps`. A late frame is emitted late and none is left out, so frame numbers
 //! have no gap, until the encoder is behind by [`MAX_LAG`]: then frames are skipped before they are drawn, since a
-//! caster that falls ever further behind is of no use.
+//! caster that falls ever further behind is of no use. While the source is held, frames are left out too.
+//!
+//! With [`PatternConfig::noise`], the bars are covered by noise that is new in every frame: no encoder can foretell it,
+//! so the stream fills its bitrate, whatever that is.
 
 use super::SourceEvent;
 use super::control::{Control, now, wall_clock};
-use super::encoder::{Encoded, VideoConfig, VideoEncoder};
+use super::encoder::{BITRATES, Content, Encoded, VideoConfig, VideoEncoder};
 use super::font;
 use super::metadata::VideoMetadata;
 use super::picture::{Colour, Luma, Picture, Rect};
@@ -29,7 +32,7 @@ use punchcast::media::avc::Stamp;
 use std::fmt::Write as _;
 use std::io;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How far behind its time a frame may be and still be made. Shorter stalls (a busy machine) are caught up without a
 /// gap, as a frame takes far less time to make than to show; longer ones mean that it does not.
@@ -48,6 +51,8 @@ pub struct PatternConfig {
     pub bitrate: u32,
     /// Time between keyframes, by timestamps. A viewer that joins late waits at most this long.
     pub keyframe_interval: Duration,
+    /// Noise over the bars.
+    pub noise: bool,
 }
 
 impl Default for PatternConfig {
@@ -58,6 +63,7 @@ impl Default for PatternConfig {
             fps: 30,
             bitrate: 2_000_000,
             keyframe_interval: Duration::from_secs(2),
+            noise: false,
         }
     }
 }
@@ -78,7 +84,7 @@ impl PatternConfig {
         if !(1..=120).contains(&self.fps) {
             return Err(format!("a test picture cannot have {} frames per second (1 to 120)", self.fps));
         }
-        if !(100_000..=100_000_000).contains(&self.bitrate) {
+        if !BITRATES.contains(&self.bitrate) {
             return Err(format!(
                 "a test picture cannot have {} bits per second (100k to 100M)",
                 self.bitrate
@@ -93,7 +99,7 @@ impl PatternConfig {
 pub struct PatternReport {
     /// Frames that were emitted.
     pub frames: u64,
-    /// Frames that were left out because the encoder was behind, or its bitrate spent.
+    /// Frames that were left out because the encoder was behind, its bitrate spent, or the source held.
     pub skipped: u64,
 }
 
@@ -130,15 +136,28 @@ fn run(
     let start = now();
     let mut frame = 0;
     while control.wait_until(start + frame_time(frame, fps)) {
+        let held = control.held();
+        if held && !control.wait_for_release() {
+            break;
+        }
         let elapsed = now().saturating_duration_since(start);
+        if held {
+            // The newest picture, at once.
+            let current = frame_at(elapsed, fps);
+            report.skipped += current - frame;
+            frame = current;
+        }
         if elapsed > frame_time(frame, fps) + MAX_LAG {
-            let current = (elapsed.as_nanos() * u128::from(fps) / NANOS) as u64;
+            let current = frame_at(elapsed, fps);
             log::warn!("the encoder is behind: {} frames skipped", current - frame);
             report.skipped += current - frame;
             frame = current;
         }
         if control.take_keyframe_request() {
             cast.request_keyframe();
+        }
+        if let Some(bitrate) = control.bitrate() {
+            cast.follow(bitrate, now())?;
         }
         match cast.encode(frame, wall_clock(), |unit| emit(SourceEvent::Unit(unit)))? {
             Encoded::Emitted => report.frames += 1,
@@ -168,11 +187,14 @@ impl PatternCast {
     /// What is wrong with `config`, or what the encoder says, for the user.
     pub fn new(config: PatternConfig) -> Result<Self, String> {
         config.check()?;
-        let PatternConfig { width, height, fps, bitrate, .. } = config;
+        let PatternConfig { width, height, fps, bitrate, noise, .. } = config;
+        let pattern = Pattern::new(width as usize, height as usize, fps);
+        // Screen content mode searches noise for what was moved, in vain and for long.
+        let content = if noise { Content::Camera } else { Content::Screen };
         Ok(Self {
             config,
-            pattern: Pattern::new(width as usize, height as usize, fps),
-            encoder: VideoEncoder::new(VideoConfig { fps, bitrate })?,
+            pattern: if noise { pattern.with_noise() } else { pattern },
+            encoder: VideoEncoder::new(VideoConfig { fps, bitrate, content })?,
             keyframe: true,
             next_keyframe: 0,
         })
@@ -188,6 +210,15 @@ impl PatternCast {
     /// Makes the next frame a keyframe.
     pub const fn request_keyframe(&mut self) {
         self.keyframe = true;
+    }
+
+    /// Aims at `bitrate` bits per second, as [`VideoEncoder::follow`] does.
+    ///
+    /// # Errors
+    /// What the encoder says, for the user.
+    pub fn follow(&mut self, bitrate: u32, now: Instant) -> Result<(), String> {
+        self.keyframe |= self.encoder.follow(bitrate, now)?;
+        Ok(())
     }
 
     /// Draws and encodes frame `frame`, captured at `wall_clock` since the Unix epoch, and gives its units to `emit`.
@@ -221,6 +252,11 @@ fn frame_time(frame: u64, fps: u32) -> Duration {
     Duration::from_nanos((u128::from(frame) * NANOS / u128::from(fps)) as u64)
 }
 
+/// The frame that was due last, so long after the start.
+fn frame_at(elapsed: Duration, fps: u32) -> u64 {
+    (elapsed.as_nanos() * u128::from(fps) / NANOS) as u64
+}
+
 const NANOS: u128 = 1_000_000_000;
 
 /// Draws the test picture; each frame changes only what differs from the one before.
@@ -228,11 +264,13 @@ const NANOS: u128 = 1_000_000_000;
 pub struct Pattern {
     picture: Picture,
     fps: u32,
+    bars: Rect,
     clock: TextLine,
     number: TextLine,
     second: Rect,
     track: Rect,
     swinging: Rect,
+    noise: Option<Noise>,
     text: String,
 }
 
@@ -255,7 +293,8 @@ impl Pattern {
         let caption_x = (width - margin).saturating_sub(TextLine::width(caption.len(), small));
         TextLine::new(caption_x, top(4.0), small).set(&mut picture, &caption);
 
-        draw_bars(&mut picture, Rect::new(margin, top(12.0), inner, top(28.0)));
+        let bars = Rect::new(margin, top(12.0), inner, top(28.0));
+        draw_bars(&mut picture, bars);
         draw_greys(&mut picture, Rect::new(margin, top(41.0), inner, top(3.0)));
 
         let large = (across(11.0) / font::HEIGHT).max(1);
@@ -270,7 +309,14 @@ impl Pattern {
         let side = across(8.0).max(4);
         let track = Rect::new(margin, top(77.0), inner, side);
         let swinging = Rect::new(margin, top(77.0), side, side);
-        Self { picture, fps, clock, number, second, track, swinging, text: String::new() }
+        Self { picture, fps, bars, clock, number, second, track, swinging, noise: None, text: String::new() }
+    }
+
+    /// The same, its bars covered by noise.
+    #[must_use]
+    pub fn with_noise(mut self) -> Self {
+        self.noise = Some(Noise::new(self.bars));
+        self
     }
 
     /// The picture for frame `frame`, captured at `wall_clock` since the Unix epoch.
@@ -297,6 +343,9 @@ impl Pattern {
         self.picture.fill(passed, ACCENT);
 
         self.swing(frame);
+        if let Some(noise) = &self.noise {
+            noise.draw(&mut self.picture, frame);
+        }
         &self.picture
     }
 
@@ -336,6 +385,33 @@ fn draw_greys(picture: &mut Picture, area: Rect) {
         picture.fill(step, Colour::rgb(level, level, level));
     }
 }
+
+/// Luma that cannot be foretold, at the cost of a copy: each row is a piece of one long row of noise, from a place
+/// drawn by lot.
+#[derive(Debug)]
+struct Noise {
+    area: Rect,
+    row: Vec<u8>,
+}
+
+impl Noise {
+    fn new(area: Rect) -> Self {
+        let mut random = fastrand::Rng::with_seed(0);
+        Self { area, row: (0..area.w + NOISE_PLACES).map(|_| random.u8(112..=144)).collect() }
+    }
+
+    fn draw(&self, picture: &mut Picture, frame: u64) {
+        // The frame's number alone decides, so that a frame can be drawn again.
+        let mut random = fastrand::Rng::with_seed(frame);
+        for line in picture.luma_rows(self.area) {
+            let place = random.usize(..NOISE_PLACES);
+            line.copy_from_slice(&self.row[place..place + line.len()]);
+        }
+    }
+}
+
+/// Places where a row of noise may begin: far more than any encoder searches.
+const NOISE_PLACES: usize = 1 << 16;
 
 /// A line of text of which only the characters that change are drawn.
 #[derive(Clone, Debug)]
@@ -425,6 +501,28 @@ mod tests {
                     [width * height, width * height / 4, width * height / 4]
                 );
             }
+        }
+    }
+
+    #[test]
+    fn noise_is_new_in_every_frame_and_only_over_the_bars() {
+        let mut noisy = Pattern::new(320, 180, 30).with_noise();
+        let mut plain = Pattern::new(320, 180, 30);
+        let wall = Duration::from_secs(1_700_000_000);
+        let bars = plain.bars;
+        let mut last = Vec::new();
+        for frame in 0..30 {
+            let luma = noisy.luma(frame, wall).to_vec();
+            for (row, (noisy, plain)) in luma.chunks(320).zip(plain.luma(frame, wall).chunks(320)).enumerate()
+            {
+                if (bars.y..bars.y + bars.h).contains(&row) {
+                    assert!(noisy != plain);
+                } else {
+                    assert!(noisy == plain, "row {row}");
+                }
+            }
+            assert!(luma != last);
+            last = luma;
         }
     }
 

@@ -82,6 +82,18 @@ impl Picture {
         fill_plane(&mut self.v, self.width / 2, halved, colour.v);
     }
 
+    /// The luma of what of `rect` lies within the picture, a row after another.
+    pub(super) fn luma_rows(&mut self, rect: Rect) -> impl Iterator<Item = &mut [u8]> {
+        let (left, right) = (rect.x.min(self.width), rect.x.saturating_add(rect.w).min(self.width));
+        let rows = self.y.chunks_exact_mut(self.width).skip(rect.y).take(rect.h);
+        rows.map(move |line| &mut line[left..right])
+    }
+
+    /// The planes of luma, blue and red difference, each row right after the one before.
+    pub(super) fn planes_mut(&mut self) -> [&mut [u8]; 3] {
+        [&mut self.y, &mut self.u, &mut self.v]
+    }
+
     /// Draws one character, its cell's upper left corner at (`x`, `y`), in luma alone: it takes the tint of what it
     /// stands on. The cell is [`font::ADVANCE`] by [`font::HEIGHT`] times `scale` pixels.
     pub(super) fn character(&mut self, x: usize, y: usize, scale: usize, character: char, luma: Luma) {

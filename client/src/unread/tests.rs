@@ -115,7 +115,7 @@ impl<A: App<Notice = Notice>> Scene<A> {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        self.channel.send_stream(bytes).unwrap();
+        self.channel.send_stream(self.now, bytes).unwrap();
         while let Some(output) = self.channel.poll_output() {
             let link::Output::Transmit(bytes) = output else { continue };
             let conn = self.conn();
@@ -153,8 +153,19 @@ fn a_caster_that_asks_and_does_not_read_is_ended() {
     let (now, identity) = (start(), identity());
     let secrets = identity.ticket(None, Vec::new()).caster_secrets();
     let meeting = config(Secrets::Viewer(identity.viewer_secrets()), Vec::new());
-    let config =
-        viewer::Config { identity, server: None, meeting, page: None, rtmp: None, once: false, seed: 1 };
+    let config = viewer::Config {
+        hole_port: 0,
+        plain_key: None,
+        dial: None,
+        identity,
+        server: None,
+        meeting,
+        page: None,
+        rtmp: None,
+        casts: 4,
+        once: false,
+        seed: 1,
+    };
     let channel = Channel::caster(now, &secrets, Facts::default());
     let mut scene = Scene::new(now, Viewer::new(now, config), channel);
     let conn = ConnId { room: HOLE, serial: ConnId::ACCEPTED };
@@ -167,7 +178,7 @@ fn a_caster_that_asks_and_does_not_read_is_ended() {
     let mut session = ClientSession::publisher(PublishConfig::new(url).unwrap());
     loop {
         match session.poll_output() {
-            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(&bytes).unwrap(),
+            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(scene.now, &bytes).unwrap(),
             Some(rtmp::Output::Event(ClientEvent::Publishing)) => break,
             Some(rtmp::Output::Event(_)) => {}
             None => {
@@ -188,7 +199,14 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let (now, identity) = (start(), identity());
     let ticket = identity.ticket(None, vec![Endpoint::new(addr(THEIRS))]);
     let meeting = config(Secrets::Caster(ticket.caster_secrets()), ticket.addresses);
-    let config = caster::Config { meetings: vec![meeting], rtmp: None, share: None, duration: None, seed: 1 };
+    let config = caster::Config {
+        meetings: vec![meeting],
+        serve: None,
+        rtmp: None,
+        share: None,
+        duration: None,
+        seed: 1,
+    };
     let channel = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     let mut scene = Scene::new(now, Caster::new(now, config), channel);
     let conn = scene.conn();
@@ -196,7 +214,7 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let mut session = ServerSession::new(2);
     loop {
         match session.poll_output() {
-            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(&bytes).unwrap(),
+            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(scene.now, &bytes).unwrap(),
             Some(rtmp::Output::Event(ServerEvent::Publish { stream, .. })) => {
                 session.accept(stream);
                 break;

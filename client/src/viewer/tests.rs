@@ -1,11 +1,15 @@
 //! A viewer without a network.
 
+use super::show::{GIVES_WAY_AFTER, KEEP_ENDED, KEEP_LOST};
 use super::*;
-use punchcast::app::ListenerId;
+use crate::meeting::{Link, Loss};
+use punchcast::app::{ConnId, ListenerId};
 use punchcast::endpoint::Endpoint;
 use punchcast::id::SessionId;
+use punchcast::link::EndReason;
 use punchcast::policy::Rung;
 use punchcast::wire::message::Peer;
+use std::time::Duration;
 
 const CASTER: ClientId = ClientId(7);
 
@@ -26,7 +30,19 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
         run: 7,
     };
     let page = page.map(|at| PageConfig { addr: addr(at), ticket_link: String::new(), token: None, seed: 0 });
-    let config = Config { identity, server: None, meeting, page, rtmp: None, once: false, seed: 0 };
+    let config = Config {
+        identity,
+        server: None,
+        meeting,
+        hole_port: 0,
+        plain_key: None,
+        dial: None,
+        page,
+        rtmp: None,
+        casts: 4,
+        once: false,
+        seed: 0,
+    };
     (now, Viewer::new(now, config))
 }
 
@@ -45,11 +61,31 @@ fn introduce(viewer: &mut Viewer, now: Instant) {
     );
 }
 
+/// A link of some run of a caster.
+fn link_of(serial: u32, run: u64, remote: &str) -> Link {
+    let conn = ConnId { room: meeting::HOLE, serial };
+    let (local, remote) = (Endpoint::new(addr("192.168.1.3:800")), Endpoint::new(addr(remote)));
+    Link { conn, rung: Rung::Lan, local, remote, rtt: None, run, obstacle: None, secure: true }
+}
+
+/// What the viewer tells, each with the cast that it is about.
+fn told(viewer: &mut Viewer) -> Vec<(usize, Notice)> {
+    let notices = std::iter::from_fn(|| viewer.poll_output()).filter_map(|output| match output {
+        Output::Notice(notice) => Some(notice.of_cast()),
+        Output::Net(_) | Output::Exit => None,
+    });
+    notices.collect()
+}
+
+/// The places of the casts that are told to be linked.
+fn places(viewer: &mut Viewer) -> Vec<usize> {
+    let linked = |(place, notice): &(usize, Notice)| matches!(notice, Notice::Link { .. }).then_some(*place);
+    told(viewer).iter().filter_map(linked).collect()
+}
+
 /// A link forms; what the viewer says of the time that it took.
 fn link(viewer: &mut Viewer, now: Instant) -> Duration {
-    let conn = ConnId { room: meeting::HOLE, serial: 1 };
-    let (local, remote) = (Endpoint::new(addr("192.168.1.3:800")), Endpoint::new(addr("192.168.1.2:700")));
-    viewer.linked(now, Link { conn, rung: Rung::Lan, local, remote, rtt: None, run: 7, obstacle: None });
+    viewer.linked(now, link_of(1, 7, "192.168.1.2:700"));
     let elapsed = std::iter::from_fn(|| viewer.poll_output()).find_map(|output| match output {
         Output::Notice(Notice::Link { elapsed, .. }) => Some(elapsed),
         Output::Notice(_) | Output::Net(_) | Output::Exit => None,
@@ -109,4 +145,71 @@ fn the_link_of_a_page_everywhere_names_an_address_of_this_host() {
         assert_eq!(page.as_deref(), Some(expected));
     }
     assert_eq!(reachable(addr("0.0.0.0:1"), &[]), addr("127.0.0.1:1"));
+}
+
+#[test]
+fn each_caster_has_its_place_until_none_is_left() {
+    let (now, mut viewer) = viewer(None);
+    for caster in 0..4 {
+        viewer.linked(now, link_of(caster, caster.into(), &format!("192.168.1.{}:700", 10 + caster)));
+    }
+    assert_eq!(places(&mut viewer), [0, 1, 2, 3]);
+    viewer.linked(now, link_of(9, 9, "192.168.1.9:700"));
+    let notices = told(&mut viewer);
+    assert!(notices.iter().any(|(_, notice)| matches!(notice, Notice::Busy { .. })), "{notices:?}");
+    assert_eq!(viewer.shows.len(), 4);
+}
+
+#[test]
+fn a_caster_that_comes_back_has_its_old_place() {
+    let (now, mut viewer) = viewer(None);
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.linked(now, link_of(2, 2, "192.168.1.11:700"));
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 1 }, Loss::Ended(EndReason::Silent));
+    assert_eq!(places(&mut viewer), [0, 1]);
+    assert_eq!(viewer.status.phase, Phase::Live, "the other one goes on");
+    assert_eq!(viewer.status.casts[0].phase, Phase::Lost);
+
+    viewer.linked(now, link_of(3, 3, "192.168.1.12:700"));
+    assert_eq!(places(&mut viewer), [2], "a stranger leaves a lost cast its place");
+    viewer.linked(now, link_of(4, 1, "10.9.8.7:700"));
+    assert_eq!(places(&mut viewer), [0]);
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 2 }, Loss::Cut(None));
+    viewer.linked(now, link_of(5, 5, "192.168.1.11:701"));
+    assert_eq!(places(&mut viewer), [1], "the same host: the caster was started anew");
+}
+
+#[test]
+fn the_only_cast_is_followed_by_whoever_comes() {
+    let (now, mut viewer) = viewer(None);
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 1 }, Loss::Ended(EndReason::Silent));
+    viewer.linked(now, link_of(2, 2, "10.9.8.7:700"));
+    assert_eq!(places(&mut viewer), [0, 0]);
+}
+
+#[test]
+fn a_viewer_of_one_cast_lets_another_in_only_when_the_first_is_silent() {
+    let (now, mut viewer) = viewer(None);
+    viewer.casts = 1;
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.linked(now + GIVES_WAY_AFTER / 2, link_of(2, 2, "10.9.8.7:700"));
+    assert_eq!(places(&mut viewer), [0]);
+    viewer.linked(now + GIVES_WAY_AFTER, link_of(3, 3, "10.9.8.7:700"));
+    assert_eq!(places(&mut viewer), [0]);
+    assert_eq!(viewer.place_of(ConnId { room: meeting::HOLE, serial: 3 }), Some(0));
+}
+
+#[test]
+fn casts_that_do_not_come_back_lose_their_place_in_time() {
+    let (now, mut viewer) = viewer(None);
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.linked(now, link_of(2, 2, "192.168.1.11:700"));
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 1 }, Loss::Cut(None));
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 2 }, Loss::Ended(EndReason::Bye(Bye::Finished)));
+    viewer.handle_timeout(now + KEEP_ENDED);
+    assert_eq!(viewer.status.casts.iter().map(|cast| cast.place).collect::<Vec<_>>(), [0]);
+    viewer.handle_timeout(now + KEEP_LOST);
+    assert!(viewer.status.casts.is_empty());
+    assert_eq!(viewer.status.phase, Phase::Ended, "what happened last stays to be read");
 }

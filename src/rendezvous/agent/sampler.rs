@@ -79,6 +79,8 @@ pub(super) struct Sampler {
     alternate: Option<SocketAddr>,
     /// The alternate address is not sampled, until it is asked for.
     withheld: bool,
+    /// A sample that the alternate address was to follow came before the daemon had told it.
+    missed: bool,
     probes: Vec<Probe>,
     ops: VecDeque<NetOp>,
 }
@@ -93,6 +95,7 @@ impl Sampler {
         ids: &mut ConnIds,
     ) {
         self.token = Some(token);
+        self.missed = false;
         for (hole, server) in holes {
             let (main, assist) = (server.main, server.assist);
             let reused = Plan { seen_by: SeenBy::Main, from: Some(hole), to: main, then: Then::Nothing };
@@ -102,9 +105,19 @@ impl Sampler {
         }
     }
 
-    /// Tells of the daemon's alternate address, or that there is none.
-    pub(super) fn set_alternate(&mut self, alternate: Option<SocketAddr>) {
+    /// Tells of the daemon's alternate address, or that there is none. A sample that missed it is made up for: the login
+    /// that tells it may be slower than samples are.
+    pub(super) fn set_alternate(
+        &mut self,
+        now: Instant,
+        alternate: Option<SocketAddr>,
+        servers: &[Server],
+        ids: &mut ConnIds,
+    ) {
         self.alternate = alternate;
+        if alternate.is_some() && std::mem::take(&mut self.missed) && !self.withheld {
+            self.sample_alternate(now, servers, ids);
+        }
     }
 
     /// The daemon's alternate address, if it told one.
@@ -167,6 +180,7 @@ impl Sampler {
             SeenBy::Assist | SeenBy::Alternate => wire::encode(&ToAssist::Sample { token, local_port }),
         };
         // The alternate address first: the daemon closes this sample soon, and its mapping with it.
+        self.missed |= probe.plan.then == Then::AnotherAddress && self.alternate.is_none();
         if probe.plan.then == Then::AnotherAddress
             && !self.withheld
             && let Some(to) = self.alternate

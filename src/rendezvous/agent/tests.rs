@@ -288,6 +288,30 @@ fn the_ground_is_sampled_beside_the_login() {
 }
 
 #[test]
+fn an_alternate_address_that_is_told_late_is_sampled_all_the_same() {
+    let mut bench = Bench::new(Role::Viewer);
+    let (first, _) = bench.sampled(ASSIST, |from| from.is_none()).unwrap();
+    bench.establish(first, 50_000, ASSIST);
+    bench.answer(first, 1001);
+    let (second, _) = bench.sampled(ASSIST, |from| from.is_some_and(|from| from.port() == 0)).unwrap();
+    bench.establish(second, 50_001, ASSIST);
+    bench.answer(second, 1002);
+
+    let main = bench.connect(MAIN);
+    let observed = Endpoint::new("203.0.113.7:9".parse().unwrap());
+    let alternate = Some(Endpoint::new(ALTERNATE.parse().unwrap()));
+    let welcome =
+        FromMain::Welcome { client: ClientId(9), observed, heartbeat_secs: 25, alternate, relay: false };
+    bench.hear(main, &wire::encode(&welcome));
+
+    let (third, _) = bench.sampled(ASSIST, |from| from.is_some_and(|from| from.port() == 0)).unwrap();
+    assert_ne!(third, second);
+    bench.establish(third, 50_002, ASSIST);
+    let (_, from) = bench.sampled(ALTERNATE, |_| true).unwrap();
+    assert_eq!(from, Some("0.0.0.0:50002".parse().unwrap()));
+}
+
+#[test]
 fn a_sample_that_fails_is_missing_and_no_more() {
     let mut bench = Bench::new(Role::Viewer);
     let (reused, _) = bench.sampled(MAIN, |from| from.is_some()).unwrap();

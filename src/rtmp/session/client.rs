@@ -1,11 +1,11 @@
 //! The client's side: publishes, or plays.
 
 use super::carrier::Carrier;
-use super::{Output, media};
+use super::{Output, capabilities, media};
 use crate::media::Unit;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{self, Command, Message, UserControl};
-use crate::rtmp::{Error, ParseUrlError, RtmpUrl};
+use crate::rtmp::{Error, ParseUrlError, PingEvent, RtmpUrl};
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -185,16 +185,37 @@ impl ClientSession {
         self.state = State::Ended;
     }
 
+    /// Pings the peer with this side's clock, milliseconds; does nothing before the handshake is done. The answer comes
+    /// by [`Self::poll_ping`]; a later ping takes the place of one that is not answered yet.
+    pub fn ping(&mut self, time: u32) {
+        self.carrier.ping(time);
+    }
+
+    /// What has been seen of pings since it was last asked, until `None`. Who measures nothing need not ask.
+    pub fn poll_ping(&mut self) -> Option<PingEvent> {
+        self.carrier.poll_ping()
+    }
+
+    /// How many bytes the peer says that it has received, modulo 2^32 (§5.4.3).
+    #[must_use]
+    pub const fn peer_received(&self) -> Option<u32> {
+        self.carrier.peer_received()
+    }
+
     /// Whether the handshake is done and nothing has failed.
     #[must_use]
     pub const fn is_established(&self) -> bool {
         self.carrier.is_established()
     }
 
-    /// How many bytes the session holds: unfinished messages, and output not yet polled.
+    /// How many bytes the session holds: unfinished messages, output and events not yet polled.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.carrier.buffered_bytes()
+        let events = self.events.iter().map(|event| match event {
+            ClientEvent::Media(unit) => size_of::<ClientEvent>() + unit.payload.len(),
+            ClientEvent::Publishing | ClientEvent::Playing | ClientEvent::Ended => size_of::<ClientEvent>(),
+        });
+        self.carrier.buffered_bytes() + events.sum::<usize>()
     }
 
     fn take(&mut self, bytes: &mut &[u8]) -> Result<(), Error> {
@@ -209,7 +230,7 @@ impl ClientSession {
                 // The only user control event that the carrier passes on is the end of the stream.
                 self.ended();
             } else if media::is_media(message.kind) {
-                self.media(&message);
+                self.media(&message)?;
             } else if let Some(command) = Command::parse(&message, KNOWN)? {
                 self.command(&command)?;
             }
@@ -237,7 +258,7 @@ impl ClientSession {
             properties.push(("videoCodecs".to_owned(), Value::Number(252.0)));
             properties.push(("videoFunction".to_owned(), Value::Number(1.0)));
         }
-        properties.push(("fourCcList".to_owned(), Value::StrictArray(vec![Value::string("*")])));
+        properties.extend(capabilities::offer());
         self.carrier.announce_chunk_size();
         self.call("connect", CONNECT, Value::Object(properties), &[]);
         if let Role::Publisher(config) = &self.role {
@@ -252,8 +273,8 @@ impl ClientSession {
     fn command(&mut self, command: &Command) -> Result<(), Error> {
         match command.name.as_str() {
             "_result" if command.transaction == CREATE_STREAM => self.created(command),
-            "_error" if command.transaction == CONNECT => Err(refused("connect", command)),
-            "_error" if command.transaction == CREATE_STREAM => Err(refused("createStream", command)),
+            "_error" if command.transaction == CONNECT => Err(self.refused("connect", command)),
+            "_error" if command.transaction == CREATE_STREAM => Err(self.refused("createStream", command)),
             "onStatus" => self.status(command),
             // Flash Media Server's way to say good-bye.
             "close" => {
@@ -298,7 +319,7 @@ impl ClientSession {
                 Role::Publisher(_) => "publish",
                 Role::Player(_) => "play",
             };
-            return Err(refused(name, command));
+            return Err(self.refused(name, command));
         }
         match (text("code"), &self.role, self.state) {
             ("NetStream.Publish.Start", Role::Publisher(_), State::Starting { stream }) => {
@@ -316,14 +337,14 @@ impl ClientSession {
         Ok(())
     }
 
-    fn media(&mut self, message: &Message) {
+    fn media(&mut self, message: &Message) -> Result<(), Error> {
         match (&self.role, self.state) {
             // Some servers send metadata before they say that playing begins, and ffmpeg as a server sends media on
             // message stream 0, whatever it promised. There is only one stream that it can belong to.
             (Role::Player(_), State::Starting { .. } | State::Active { .. }) => {
-                media::units(message, &mut |unit| self.events.push_back(ClientEvent::Media(unit)));
+                media::units(message, &mut |unit| self.events.push_back(ClientEvent::Media(unit)))
             }
-            (Role::Player(_) | Role::Publisher(_), _) => {}
+            (Role::Player(_) | Role::Publisher(_), _) => Ok(()),
         }
     }
 
@@ -334,19 +355,26 @@ impl ClientSession {
         }
     }
 
+    /// The server's refusal in its own words, but for the key, which some servers repeat: an error is logged.
+    fn refused(&self, name: &'static str, command: &Command) -> Error {
+        let (Role::Publisher(PublishConfig { key, .. }) | Role::Player(PlayConfig { key, .. })) = &self.role;
+        let bare = key.split_once('?').map_or(key.as_str(), |(bare, _)| bare);
+        let text = |property| {
+            let information = command.arguments.first().and_then(|value| value.get(property));
+            let mut text = information.and_then(Value::as_str).unwrap_or_default().to_owned();
+            for secret in [key.as_str(), bare].into_iter().filter(|secret| !secret.is_empty()) {
+                text = text.replace(secret, "…");
+            }
+            one_line(&text)
+        };
+        Error::Refused { command: name, code: text("code"), description: text("description") }
+    }
+
     fn call(&mut self, name: &str, transaction: f64, object: Value, arguments: &[Value]) {
         let mut values = vec![object];
         values.extend_from_slice(arguments);
         self.carrier.command(&Message::command(0, name, transaction, &values));
     }
-}
-
-fn refused(name: &'static str, command: &Command) -> Error {
-    let text = |key| {
-        let information = command.arguments.first().and_then(|value| value.get(key));
-        one_line(information.and_then(Value::as_str).unwrap_or_default())
-    };
-    Error::Refused { command: name, code: text("code"), description: text("description") }
 }
 
 /// A peer's words, fit for a line of a log.

@@ -9,10 +9,16 @@ use crate::rtmp::message::{self, Message};
 use bytes::Bytes;
 
 /// Hands the media in `message` to `take`: nothing for what is no media, several units for an aggregate.
-pub(super) fn units(message: &Message, take: &mut impl FnMut(Unit)) {
+///
+/// # Errors
+/// If there are more than [`MAX_AGGREGATE`].
+pub(super) fn units(message: &Message, take: &mut impl FnMut(Unit)) -> Result<(), Error> {
     match message.kind {
         message::AGGREGATE => split_aggregate(message, take),
-        kind => unit(kind, message.timestamp, &message.payload).into_iter().for_each(take),
+        kind => {
+            unit(kind, message.timestamp, &message.payload).into_iter().for_each(take);
+            Ok(())
+        }
     }
 }
 
@@ -75,16 +81,20 @@ fn first_string(payload: &[u8]) -> Option<&str> {
     amf0::leading_string(payload).and_then(|(name, _)| std::str::from_utf8(name).ok())
 }
 
-/// An aggregate is a sequence of FLV tags, each with its size behind it. The first tag's clock is the message's.
-fn split_aggregate(message: &Message, take: &mut impl FnMut(Unit)) {
+/// An aggregate is a sequence of FLV tags, each with its size behind it (§7.1.6). The first tag's clock is the message's.
+fn split_aggregate(message: &Message, take: &mut impl FnMut(Unit)) -> Result<(), Error> {
     let mut at = 0;
-    let mut first = None;
+    let (mut first, mut count) = (None, 0);
     while let Some(header) = message.payload.get(at..).and_then(|rest| rest.first_chunk::<11>()) {
         let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
         let timestamp = u32::from_be_bytes([header[7], header[4], header[5], header[6]]);
         let start = at + header.len();
         if message.payload.len() - start < length {
-            return;
+            break;
+        }
+        count += 1;
+        if count > MAX_AGGREGATE {
+            return Err(Error::TooManyUnits);
         }
         let offset = timestamp.wrapping_sub(*first.get_or_insert(timestamp));
         let payload = message.payload.slice(start..start + length);
@@ -93,10 +103,15 @@ fn split_aggregate(message: &Message, take: &mut impl FnMut(Unit)) {
         }
         at = start + length + TAG_SIZE;
     }
+    Ok(())
 }
 
 const SET_DATA_FRAME: &str = "@setDataFrame";
 const ON_METADATA: &str = "onMetaData";
+
+/// The most units in an aggregate. Servers gather some hundred milliseconds; without a bound a message of the longest kind
+/// would come apart in half a million.
+const MAX_AGGREGATE: usize = 1024;
 
 /// The size field behind each tag.
 const TAG_SIZE: usize = 4;

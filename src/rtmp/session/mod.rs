@@ -1,5 +1,6 @@
 //! The two sides of an RTMP connection, and what they share.
 
+mod capabilities;
 mod carrier;
 mod client;
 mod media;
@@ -8,6 +9,7 @@ mod server;
 pub use client::{ClientEvent, ClientSession, PlayConfig, PublishConfig};
 pub use server::{Refusal, ServerEvent, ServerSession};
 
+use crate::rtmp::chunk::MAX_IN_PROGRESS;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -54,6 +56,22 @@ impl fmt::Debug for StreamKey {
         f.write_str("StreamKey(…)")
     }
 }
+
+/// The most that an owner hands to a session at once: what a driver reads. Events and replies of one input wait until
+/// they are polled, so that what they hold follows its length.
+pub const MAX_INPUT: usize = 64 * 1024;
+
+/// What a session holds at most when it is fed at most [`MAX_INPUT`] at once and drained after each: messages in
+/// progress ([`crate::rtmp::chunk::MAX_IN_PROGRESS`]), as much again of those that one input has made complete, a
+/// server's bytes that wait for an answer and the units among them ([`MAX_PENDING`] each), and the events and replies
+/// of one input. Of those the dearest are units of one byte, a chunk of two bytes each, and replies to the shortest
+/// commands.
+pub const MAX_BUFFERED: usize =
+    2 * MAX_IN_PROGRESS + 2 * MAX_PENDING + MAX_INPUT / 2 * (size_of::<ServerEvent>() + 1) + 8 * MAX_INPUT;
+
+/// How many bytes may come in before the owner has answered a request: a keyframe of 2160p. Owners answer at once, so
+/// that this is reached only by who asks and sends everything in one go.
+pub const MAX_PENDING: usize = 4 * 1024 * 1024;
 
 /// The chunk size that both sides announce. A header every 64 KiB costs nothing, and most frames fit one chunk.
 const CHUNK_SIZE: u32 = 65_536;

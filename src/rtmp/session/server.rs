@@ -1,11 +1,11 @@
 //! The server's side: accepts a publisher or players.
 
 use super::carrier::Carrier;
-use super::{Output, StreamId, StreamKey, WINDOW, media};
+use super::{MAX_PENDING, Output, StreamId, StreamKey, WINDOW, capabilities, media};
 use crate::media::Unit;
-use crate::rtmp::Error;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{Command, Message, UserControl};
+use crate::rtmp::{Error, PingEvent};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A server's session with one client.
@@ -105,12 +105,21 @@ impl ServerSession {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let result = self.take(&mut bytes).and_then(|()| self.keep(bytes));
-        self.settle(result)
+        if self.pending.is_empty() {
+            let result = self.take(&mut bytes, usize::MAX).and_then(|()| self.keep(bytes));
+            return self.settle(result);
+        }
+        let result = self.keep(bytes);
+        self.settle(result)?;
+        self.read_on();
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     /// The next thing to carry out, until `None`.
     pub fn poll_output(&mut self) -> Option<Output<ServerEvent>> {
+        if self.events.is_empty() {
+            self.read_on();
+        }
         match self.carrier.take_output() {
             Some(bytes) => Some(Output::Transmit(bytes)),
             None => self.events.pop_front().map(Output::Event),
@@ -189,16 +198,40 @@ impl ServerSession {
         self.status(StreamId(stream), "status", "NetStream.Play.Stop", "stopped");
     }
 
+    /// Pings the peer with this side's clock, milliseconds; does nothing before the handshake is done. The answer comes
+    /// by [`Self::poll_ping`]; a later ping takes the place of one that is not answered yet.
+    pub fn ping(&mut self, time: u32) {
+        self.carrier.ping(time);
+    }
+
+    /// What has been seen of pings since it was last asked, until `None`. Who measures nothing need not ask.
+    pub fn poll_ping(&mut self) -> Option<PingEvent> {
+        self.carrier.poll_ping()
+    }
+
+    /// How many bytes the peer says that it has received, modulo 2^32 (§5.4.3).
+    #[must_use]
+    pub const fn peer_received(&self) -> Option<u32> {
+        self.carrier.peer_received()
+    }
+
     /// Whether the handshake is done and nothing has failed.
     #[must_use]
     pub const fn is_established(&self) -> bool {
         self.carrier.is_established()
     }
 
-    /// How many bytes the session holds: unfinished messages, output not yet polled, media not yet accepted.
+    /// How many bytes the session holds: unfinished messages, output and events not yet polled, media not yet accepted.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.carrier.buffered_bytes() + self.pending.capacity()
+        let events = self.events.iter().map(|event| match event {
+            ServerEvent::Media(unit) => size_of::<ServerEvent>() + unit.payload.len(),
+            ServerEvent::Publish { .. }
+            | ServerEvent::Play { .. }
+            | ServerEvent::PublishEnded(_)
+            | ServerEvent::PlayEnded(_) => size_of::<ServerEvent>(),
+        });
+        self.carrier.buffered_bytes() + self.pending.capacity() + events.sum::<usize>()
     }
 
     fn settle(&mut self, result: Result<(), Error>) -> Result<(), Error> {
@@ -214,17 +247,33 @@ impl ServerSession {
         if bytes.len() > MAX_PENDING - self.pending.len() {
             return Err(Error::TooHasty);
         }
+        if self.pending_at > self.pending.len() / 2 {
+            self.pending.drain(..std::mem::take(&mut self.pending_at));
+        }
+        // Doubling would end beyond the limit.
+        let wanted = (self.pending.len() + bytes.len()).max(2 * self.pending.capacity()).min(MAX_PENDING);
+        if wanted > self.pending.capacity() && self.pending.capacity() - self.pending.len() < bytes.len() {
+            self.pending.reserve_exact(wanted - self.pending.len());
+        }
         self.pending.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Goes on with what was kept, now that the request is answered. The bytes stay where they are until all of them
-    /// are read, so that many requests in a row cost no more than their length.
+    /// Goes on with what was kept, now that the request is answered.
     fn resume(&mut self) {
         self.asked = None;
+        self.read_on();
+    }
+
+    /// Reads what was kept, as far as there is room for what comes of it. The bytes stay where they are until all of them
+    /// are read, so that many requests in a row cost no more than their length.
+    fn read_on(&mut self) {
+        if self.pending.is_empty() || self.asked.is_some() || self.failure.is_some() {
+            return;
+        }
         let pending = std::mem::take(&mut self.pending);
         let mut rest = &pending[std::mem::take(&mut self.pending_at)..];
-        let result = if rest.is_empty() { Ok(()) } else { self.take(&mut rest) };
+        let result = self.take(&mut rest, MAX_EVENTS);
         if !rest.is_empty() {
             self.pending_at = pending.len() - rest.len();
             self.pending = pending;
@@ -232,15 +281,17 @@ impl ServerSession {
         self.failure = self.settle(result).err();
     }
 
-    fn take(&mut self, bytes: &mut &[u8]) -> Result<(), Error> {
+    /// Reads `bytes` up to a request, or until more than `room` events wait.
+    fn take(&mut self, bytes: &mut &[u8], room: usize) -> Result<(), Error> {
         if !self.carrier.handshake(bytes)? {
             return Ok(());
         }
         while self.asked.is_none()
+            && self.events.len() < room
             && let Some(message) = self.carrier.read(bytes)?
         {
             if media::is_media(message.kind) {
-                self.media(&message);
+                self.media(&message)?;
             } else if let Some(command) = Command::parse(&message, KNOWN)? {
                 self.command(StreamId(message.stream), &command)?;
             }
@@ -248,12 +299,12 @@ impl ServerSession {
         Ok(())
     }
 
-    fn media(&mut self, message: &Message) {
+    fn media(&mut self, message: &Message) -> Result<(), Error> {
         match self.streams.get_mut(&message.stream) {
             Some(Stream::Publishing) => {
-                media::units(message, &mut |unit| self.events.push_back(ServerEvent::Media(unit)));
+                media::units(message, &mut |unit| self.events.push_back(ServerEvent::Media(unit)))
             }
-            Some(Stream::Idle | Stream::PublishAsked | Stream::PlayAsked | Stream::Playing) | None => {}
+            Some(Stream::Idle | Stream::PublishAsked | Stream::PlayAsked | Stream::Playing) | None => Ok(()),
         }
     }
 
@@ -310,11 +361,7 @@ impl ServerSession {
             ("fmsVer".to_owned(), Value::string("FMS/3,0,1,123")),
             ("capabilities".to_owned(), Value::Number(31.0)),
         ];
-        // Enhanced RTMP: payload is carried as it is, so every codec that the client names is fine.
-        if let Some(codecs) = command.object.get("fourCcList").and_then(four_cc_list) {
-            properties.push(("fourCcList".to_owned(), codecs));
-            properties.push(("capsEx".to_owned(), Value::Number(0.0)));
-        }
+        properties.extend(capabilities::answer(&command.object));
         let information = Value::object([
             ("level", Value::string("status")),
             ("code", Value::string("NetConnection.Connect.Success")),
@@ -410,7 +457,7 @@ impl ServerSession {
         }
     }
 
-    fn status(&mut self, stream: StreamId, level: &str, code: &str, description: &str) {
+    pub(super) fn status(&mut self, stream: StreamId, level: &str, code: &str, description: &str) {
         let information = Value::object([
             ("level", Value::string(level)),
             ("code", Value::string(code)),
@@ -422,13 +469,6 @@ impl ServerSession {
 
 fn without_query(name: &str) -> &str {
     name.split_once('?').map_or(name, |(name, _)| name)
-}
-
-/// The FourCCs among the strings of `value`, for a client to see that it was understood.
-fn four_cc_list(value: &Value) -> Option<Value> {
-    let Value::StrictArray(codecs) = value else { return None };
-    let known = |codec: &&Value| codec.as_str().is_some_and(|codec| FOUR_CCS.contains(&codec));
-    Some(Value::StrictArray(codecs.iter().filter(known).take(FOUR_CCS.len()).cloned().collect()))
 }
 
 /// The commands that are understood; others are passed over. Those without an arm of their own get an empty result.
@@ -447,13 +487,9 @@ const KNOWN: &[&str] = &[
     "_checkbw",
 ];
 
-/// The codecs of Enhanced RTMP v2 that may be announced back, `*` standing for all.
-const FOUR_CCS: [&str; 12] =
-    ["*", "vp08", "vp09", "av01", "avc1", "hvc1", "ac-3", "ec-3", "Opus", ".mp3", "fLaC", "mp4a"];
-
 /// Message streams a connection may have at once. Publishers and players use one.
 const MAX_STREAMS: usize = 8;
 
-/// How many bytes may come in before the owner has answered a request: a keyframe of 2160p. Owners answer at once, so
-/// that this is reached only by who asks and sends everything in one go.
-const MAX_PENDING: usize = 4 * 1024 * 1024;
+/// How many events may wait before more is read of what was kept for an answer. Input explains the events that it
+/// causes; what was kept is many inputs, and tiny messages would make much of it.
+const MAX_EVENTS: usize = 256;

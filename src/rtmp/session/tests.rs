@@ -1,10 +1,10 @@
 use super::*;
 use crate::media::{Kind, Unit};
-use crate::rtmp::Error;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::chunk::{Reader, Writer};
 use crate::rtmp::handshake::BLOCK;
 use crate::rtmp::message::{self, Command, Control, Message, UserControl};
+use crate::rtmp::{Error, PingEvent};
 use bytes::Bytes;
 
 const URL: &str = "rtmp://127.0.0.1:1935/live/secret?token=x";
@@ -481,4 +481,102 @@ fn data_is_unwrapped_and_notices_are_left_out() {
     assert_eq!(names, [&b"onMetaData"[..], b"onMetaData", b"onTextData"]);
     let ServerEvent::Media(first) = &client.events[1] else { panic!() };
     assert_eq!(first.payload, plain);
+}
+
+#[test]
+fn pings_are_told_once_and_only_own_ones_count_as_answered() {
+    let mut pair = Pair::publisher();
+    pair.client.ping(1);
+    pair.accept_all();
+    assert_eq!(pair.server.poll_ping(), None, "there was nothing to ping on");
+    pair.client.ping(2);
+    pair.client.ping(3);
+    pair.server.ping(7);
+    pair.accept_all();
+    assert_eq!(pair.server.poll_ping(), Some(PingEvent::Answered { sent: 7 }));
+    assert_eq!(pair.server.poll_ping(), Some(PingEvent::Asked { time: 3 }));
+    assert_eq!(pair.server.poll_ping(), None);
+    assert_eq!(pair.client.poll_ping(), Some(PingEvent::Answered { sent: 3 }));
+    assert_eq!(pair.client.poll_ping(), Some(PingEvent::Asked { time: 7 }));
+    assert_eq!(pair.client.poll_ping(), None);
+
+    let mut client = ByHand::connected();
+    client.send(&[UserControl::PingResponse(5).message()]).unwrap();
+    assert_eq!(client.server.poll_ping(), None);
+}
+
+#[test]
+fn what_the_peer_has_acknowledged_is_kept() {
+    let mut client = ByHand::connected();
+    assert_eq!(client.server.peer_received(), None);
+    client.send(&[Message::control(message::ACKNOWLEDGEMENT, &77_000_u32.to_be_bytes())]).unwrap();
+    assert_eq!(client.server.peer_received(), Some(77_000));
+}
+
+#[test]
+fn a_server_that_repeats_the_key_does_not_bring_it_into_the_error() {
+    let mut pair = Pair::player();
+    pair.run(&mut |server, stream| {
+        let text = "no stream secret?token=x here, nor secret";
+        server.status(stream, "error", "NetStream.Play.StreamNotFound", text);
+    });
+    let [error] = &pair.errors[..] else { panic!("{:?}", pair.errors) };
+    assert_eq!(error.to_string(), "play refused: NetStream.Play.StreamNotFound (no stream … here, nor …)");
+}
+
+#[test]
+fn tiny_units_kept_for_an_answer_come_out_in_portions() {
+    let publish = Message::command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    let mut client = ByHand::connected();
+    client.send(&[publish]).unwrap();
+    let sound = Message { kind: message::AUDIO, stream: 1, timestamp: 0, payload: vec![0xaf].into() };
+    client.send(&vec![sound.clone(); 100_000]).unwrap();
+    let held = client.server.buffered_bytes();
+    client.server.accept(StreamId(1));
+    assert!(client.server.buffered_bytes() < held + 64 * 1024);
+    client.answers();
+    assert_eq!(client.events.len(), 1 + 100_000);
+    assert_eq!(client.server.buffered_bytes(), 0);
+
+    // What comes while some of it is still kept comes after it.
+    let publish = Message::command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    let mut client = ByHand::connected();
+    client.send(&[publish]).unwrap();
+    client.send(&vec![sound.clone(); 5_000]).unwrap();
+    client.server.accept(StreamId(1));
+    let last = Message { payload: vec![0x2f].into(), ..sound };
+    client.send(&[last]).unwrap();
+    assert_eq!(client.events.len(), 1 + 5_001);
+    assert_eq!(client.events.last(), Some(&ServerEvent::Media(unit(Kind::Audio, 0, b"\x2f"))));
+}
+
+#[test]
+fn an_aggregate_of_too_many_units_is_refused() {
+    let tag = [&[8, 0, 0, 1][..], &[0; 7], &[0xaf], &[0; 4]].concat();
+    let aggregate = |count| {
+        let payload = tag.repeat(count).into();
+        Message { kind: message::AGGREGATE, stream: 1, timestamp: 0, payload }
+    };
+    let mut client = ByHand::connected();
+    client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    client.server.accept(StreamId(1));
+    client.send(&[aggregate(1024)]).unwrap();
+    assert_eq!(client.events.len(), 1 + 1024);
+    assert_eq!(client.send(&[aggregate(1025)]), Err(Error::TooManyUnits));
+}
+
+#[test]
+fn a_digest_client_goes_on_with_the_simple_handshake() {
+    let mut server = ServerSession::new(1);
+    let mut hello = vec![3, 0, 0, 0, 0, 9, 0, 124, 2];
+    // C1 with a version, and a C2 that echoes nothing.
+    hello.resize(1 + 2 * BLOCK, 0x5a);
+    let mut out = Vec::new();
+    Writer::new().write(3, &Message::command(0, "connect", 1.0, &[Value::Null]), &mut out).unwrap();
+    server.handle_input(&hello).unwrap();
+    assert!(server.is_established());
+    server.handle_input(&out).unwrap();
+    let Some(Output::Transmit(answer)) = server.poll_output() else { panic!("no answer") };
+    assert_eq!(answer[..9], [3, 0, 0, 0, 0, 0, 0, 0, 0], "S1 of version zero offers no digest");
+    assert!(answer.len() > 1 + 2 * BLOCK, "connect is answered");
 }

@@ -1,12 +1,14 @@
 //! The viewer's page in a real browser: is the right picture on the screen?
 
+mod casters;
 pub(crate) mod chromium;
+mod grid;
 mod viewer;
 
 use chromium::{Chromium, PATIENCE};
 use punchcast::media::{Kind, Unit, flv};
 use punchcast::policy::Rung;
-use punchcast_client::page::{Phase, Status};
+use punchcast_client::page::{CastStatus, Phase, Status};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,10 @@ use viewer::{Cue, Notice, Viewer};
 
 const TICKET: &str = "punchcast://cast.example.net:4000/q3XJ0Vt8mB2yKc5sWf7uLg\
                       #AWH4pQ8zN1vTcR6yK0xE3mJ9bW5dL2sG7uF4hA1iO8oZDq2w5e8r1t4y7u0i3o6pYXNkZgKAwKgBF8Y0CgAACaXk";
+
+/// The first cast's picture, by either way.
+const CANVAS: &str = ".tile[data-place=\"0\"] canvas.picture";
+const VIDEO: &str = ".tile[data-place=\"0\"] video.picture";
 
 /// Left of the middle the stream is this colour, in full range.
 const LEFT: [i32; 3] = [200, 30, 60];
@@ -45,8 +51,12 @@ pub(crate) fn program() -> Option<PathBuf> {
 /// Two seconds of 640x360 at 30 a second, a key frame each second, with sound: the left half one colour, the right
 /// half ffmpeg's moving test picture.
 fn stream() -> Vec<Unit> {
+    stream_of(LEFT)
+}
+
+/// The same with a colour of one's own.
+fn stream_of([red, green, blue]: [i32; 3]) -> Vec<Unit> {
     let path = scratch().join(format!("browser-{}-{:x}.flv", std::process::id(), fastrand::u64(..)));
-    let [red, green, blue] = LEFT;
     let half = format!("color=c=0x{red:02x}{green:02x}{blue:02x}:s=320x360:r=30");
     let status = Command::new("ffmpeg")
         .args([
@@ -92,19 +102,33 @@ fn stream() -> Vec<Unit> {
 }
 
 fn live() -> Status {
-    Status {
+    live_with(vec![cast(0)])
+}
+
+/// The status of a viewer with these casts.
+fn live_with(casts: Vec<CastStatus>) -> Status {
+    Status { phase: Phase::Live, casts, ..Status::default() }
+}
+
+/// What is said of a live cast.
+fn cast(place: usize) -> CastStatus {
+    CastStatus {
+        place,
         phase: Phase::Live,
         rung: Some(Rung::Punched),
         local: Some("192.168.1.23:50712".parse().unwrap()),
         remote: Some("203.0.113.80:61744".parse().unwrap()),
         rtt_ms: Some(23.4),
         frames: 1,
-        ..Status::default()
+        bits: 2_345_678,
+        age_ms_p50: Some(12.5),
+        age_ms_p99: Some(31.0),
+        ..CastStatus::default()
     }
 }
 
 /// The colours of a 9 by 9 grid over the element `selector`, as it is drawn.
-fn assert_left_half(browser: &mut Chromium, selector: &str) {
+fn assert_left_half(browser: &mut Chromium, selector: &str, colour: [i32; 3]) {
     let script = format!(
         "(() => {{ const from = document.querySelector('{selector}'); \
          const width = from.videoWidth || from.width, height = from.videoHeight || from.height; \
@@ -118,9 +142,9 @@ fn assert_left_half(browser: &mut Chromium, selector: &str) {
     let points = points.as_array().expect("a list of points");
     assert_eq!(points.len(), 64);
     for point in points {
-        for (channel, expected) in LEFT.iter().enumerate() {
+        for (channel, expected) in colour.iter().enumerate() {
             let actual = point[channel].as_i64().expect("a channel");
-            assert!((actual - i64::from(*expected)).abs() <= 10, "{point} is not {LEFT:?}");
+            assert!((actual - i64::from(*expected)).abs() <= 10, "{point} is not {colour:?}");
         }
     }
     let right = script.replace("width * x / 18", "width / 2 + width * x / 18");
@@ -166,39 +190,47 @@ fn the_page_shows_the_live_picture() {
 
     browser.appear(1280, 720, "dark");
     viewer.cue(Cue::Status(live()));
-    viewer.cue(Cue::Play(units.clone()));
-    browser.wait_for("punchcast.frames > 30");
-    assert_eq!(browser.evaluate("punchcast.decoder"), "webcodecs");
-    assert_eq!(browser.evaluate("[punchcast.width, punchcast.height].join()"), "640,360");
-    assert_left_half(&mut browser, "#canvas");
-    browser.wait_for("document.querySelector('#rate').textContent !== '–'");
+    viewer.cue(Cue::Play(0, units.clone()));
+    browser.wait_for("punchcast.tiles.get(0).frames > 30");
+    assert_eq!(browser.evaluate("punchcast.tiles.get(0).decoder"), "webcodecs");
+    assert_eq!(
+        browser.evaluate("[punchcast.tiles.get(0).width, punchcast.tiles.get(0).height].join()"),
+        "640,360"
+    );
+    assert_left_half(&mut browser, CANVAS, LEFT);
+    browser.wait_for("document.querySelector('[data-is=rate]').textContent !== '–'");
     let shot = keep_screenshot(&mut browser, "live");
-    assert_screen_colour(&shot, (320, 200));
-    assert_eq!(browser.evaluate("document.querySelector('#rung').textContent"), "Direct, hole punched");
-    browser.wait_for("document.querySelector('#sound').hidden === false");
+    assert_screen_colour(&shot, (320, 200), LEFT);
+    assert_eq!(browser.evaluate("document.querySelector('.rung').textContent"), "Direct, hole punched");
+    browser.wait_for("document.querySelector('.sound').hidden === false");
     browser.appear(390, 844, "dark");
     keep_screenshot(&mut browser, "live-phone");
     browser.appear(1280, 720, "dark");
 
     // A page that joins half way through a group shows a picture at once, from the group under way.
     browser.open(&page);
-    browser.wait_for("punchcast.frames > 0");
-    assert_left_half(&mut browser, "#canvas");
+    browser.wait_for("punchcast.tiles.get(0).frames > 0");
+    assert_left_half(&mut browser, CANVAS, LEFT);
 
-    viewer.cue(Cue::Stop);
+    viewer.cue(Cue::Stop(0));
+    let lost = "the link was lost (silence); waiting for the caster to come back";
+    let gone = CastStatus { phase: Phase::Lost, message: lost.to_owned(), ..CastStatus::default() };
     viewer.cue(Cue::Status(Status {
         phase: Phase::Lost,
-        message: "The caster's machine stopped answering.".to_owned(),
+        message: lost.to_owned(),
+        casts: vec![gone],
         ..Status::default()
     }));
     browser.wait_for("document.body.dataset.phase === 'lost'");
-    browser.wait_for("document.querySelector('#lobby').checkVisibility()");
+    browser.wait_for("document.querySelector('.veil').checkVisibility()");
+    assert_eq!(browser.evaluate("document.querySelector('.veil .message').textContent"), lost);
+    browser.wait_for("document.querySelector('.veil .headline').textContent.endsWith('s ago')");
     keep_screenshot(&mut browser, "lost");
-    let before = browser.evaluate("punchcast.frames").as_u64().expect("a count");
+    let before = browser.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");
     viewer.cue(Cue::Status(live()));
-    viewer.cue(Cue::Play(units));
-    browser.wait_for(&format!("punchcast.frames > {before} + 10"));
-    assert_left_half(&mut browser, "#canvas");
+    viewer.cue(Cue::Play(0, units));
+    browser.wait_for(&format!("punchcast.tiles.get(0).frames > {before} + 10"));
+    assert_left_half(&mut browser, CANVAS, LEFT);
 }
 
 #[test]
@@ -210,12 +242,15 @@ fn without_webcodecs_the_page_falls_back_to_media_source_extensions() {
     browser.open(&format!("http://{}/", viewer.local));
     browser.wait_for("document.body.dataset.socket === 'up'");
     viewer.cue(Cue::Status(live()));
-    viewer.cue(Cue::Play(stream()));
-    browser.wait_for("punchcast.frames > 30");
-    assert_eq!(browser.evaluate("punchcast.decoder"), "mse");
-    assert_eq!(browser.evaluate("[punchcast.width, punchcast.height].join()"), "640,360");
-    assert_left_half(&mut browser, "#video");
-    let lag = "(() => { const {buffered, currentTime} = document.querySelector('#video'); \
+    viewer.cue(Cue::Play(0, stream()));
+    browser.wait_for("punchcast.tiles.get(0).frames > 30");
+    assert_eq!(browser.evaluate("punchcast.tiles.get(0).decoder"), "mse");
+    assert_eq!(
+        browser.evaluate("[punchcast.tiles.get(0).width, punchcast.tiles.get(0).height].join()"),
+        "640,360"
+    );
+    assert_left_half(&mut browser, VIDEO, LEFT);
+    let lag = "(() => { const {buffered, currentTime} = document.querySelector('video.picture'); \
                return buffered.end(buffered.length - 1) - currentTime; })()";
     browser.wait_for(&format!("{lag} < 0.5"));
 }
@@ -233,14 +268,14 @@ fn when_webcodecs_fails_half_way_media_source_extensions_take_over() {
     browser.open(&format!("http://{}/", viewer.local));
     browser.wait_for("document.body.dataset.socket === 'up'");
     viewer.cue(Cue::Status(live()));
-    viewer.cue(Cue::Play(stream()));
-    browser.wait_for("punchcast.frames > 10");
-    assert_eq!(browser.evaluate("punchcast.decoder"), "webcodecs");
+    viewer.cue(Cue::Play(0, stream()));
+    browser.wait_for("punchcast.tiles.get(0).frames > 10");
+    assert_eq!(browser.evaluate("punchcast.tiles.get(0).decoder"), "webcodecs");
     browser.evaluate("globalThis.broken = true");
-    browser.wait_for("punchcast.decoder === 'mse'");
-    let before = browser.evaluate("punchcast.frames").as_u64().expect("a count");
-    browser.wait_for(&format!("punchcast.frames > {before} + 10"));
-    assert_left_half(&mut browser, "#video");
+    browser.wait_for("punchcast.tiles.get(0).decoder === 'mse'");
+    let before = browser.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");
+    browser.wait_for(&format!("punchcast.tiles.get(0).frames > {before} + 10"));
+    assert_left_half(&mut browser, VIDEO, LEFT);
 }
 
 #[test]
@@ -270,8 +305,8 @@ fn a_page_left_open_finds_the_next_viewer_by_itself() {
     let next = Viewer::start(local, "punchcast:another");
     browser.wait_for("document.querySelector('#ticket').textContent === 'punchcast:another'");
     next.cue(Cue::Status(live()));
-    next.cue(Cue::Play(stream()));
-    browser.wait_for("punchcast.frames > 10");
+    next.cue(Cue::Play(0, stream()));
+    browser.wait_for("punchcast.tiles.get(0).frames > 10");
 }
 
 #[test]
@@ -285,33 +320,33 @@ fn a_decoder_that_falls_behind_skips_to_the_next_key_frame() {
     browser.open(&format!("http://{}/", viewer.local));
     browser.wait_for("document.body.dataset.socket === 'up'");
     viewer.cue(Cue::Status(live()));
-    viewer.cue(Cue::Play(stream()));
-    browser.wait_for("punchcast.frames > 10");
-    assert_eq!(browser.evaluate("punchcast.skipped"), 0);
+    viewer.cue(Cue::Play(0, stream()));
+    browser.wait_for("punchcast.tiles.get(0).frames > 10");
+    assert_eq!(browser.evaluate("punchcast.tiles.get(0).skipped"), 0);
     browser.evaluate("globalThis.jammed = true");
-    browser.wait_for("punchcast.skipped > 10");
+    browser.wait_for("punchcast.tiles.get(0).skipped > 10");
     let deadline = viewer::present() + PATIENCE;
     loop {
         let left = deadline.saturating_duration_since(viewer::present());
         match viewer.notices.recv_timeout(left).expect("a key frame is asked for") {
-            Notice::KeyframeWanted => break,
+            Notice::KeyframeWanted(_) => break,
             Notice::Listening(_) => {}
         }
     }
     browser.evaluate("globalThis.jammed = false");
-    let before = browser.evaluate("punchcast.frames").as_u64().expect("a count");
-    browser.wait_for(&format!("punchcast.frames > {before} + 30"));
-    assert_left_half(&mut browser, "#canvas");
+    let before = browser.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");
+    browser.wait_for(&format!("punchcast.tiles.get(0).frames > {before} + 30"));
+    assert_left_half(&mut browser, CANVAS, LEFT);
 }
 
 /// Whether the window itself has the stream's colour at a place.
-fn assert_screen_colour(png: &[u8], (x, y): (usize, usize)) {
+fn assert_screen_colour(png: &[u8], (x, y): (usize, usize), colour: [i32; 3]) {
     let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().expect("a PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
     let info = reader.next_frame(&mut pixels).expect("pixels");
     let at = y * info.line_size + x * info.color_type.samples();
-    for (channel, expected) in LEFT.iter().enumerate() {
+    for (channel, expected) in colour.iter().enumerate() {
         let actual = i32::from(pixels[at + channel]);
-        assert!((actual - expected).abs() <= 10, "{:?} at {x},{y} is not {LEFT:?}", &pixels[at..at + 3]);
+        assert!((actual - expected).abs() <= 10, "{:?} at {x},{y} is not {colour:?}", &pixels[at..at + 3]);
     }
 }

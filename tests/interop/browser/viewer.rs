@@ -4,6 +4,7 @@ use punchcast::app::{App, Input, Output, Room, soonest};
 use punchcast::driver::{Driver, Handle, Step, now};
 use punchcast::media::Unit;
 use punchcast_client::page::{Page, PageConfig, PageEvent, PageOutput, Status};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 
 /// What the test tells the application.
 pub(crate) enum Cue {
-    /// Play the units in a loop, from the first.
-    Play(Vec<Unit>),
-    /// End the stream.
-    Stop,
+    /// Play the units in a loop, from the first, as the cast at a place.
+    Play(usize, Vec<Unit>),
+    /// End the stream at a place.
+    Stop(usize),
+    /// Empty a place.
+    Gone(usize),
     /// Show this.
     Status(Status),
 }
@@ -24,38 +27,53 @@ pub(crate) enum Cue {
 pub(crate) enum Notice {
     /// The page is served here.
     Listening(SocketAddr),
-    /// A browser asked for a key frame.
-    KeyframeWanted,
+    /// A browser asked for a key frame of the cast at a place.
+    KeyframeWanted(usize),
 }
 
 struct ViewerPage {
     page: Page,
-    units: Vec<Unit>,
-    next: usize,
-    began: Option<Instant>,
-    /// What the loop adds to the recorded timestamps.
-    offset: u32,
+    casts: BTreeMap<usize, Playing>,
     ending: bool,
 }
 
-impl ViewerPage {
+/// A recorded stream that plays in a loop.
+struct Playing {
+    units: Vec<Unit>,
+    next: usize,
+    began: Instant,
+    /// What the loop adds to the recorded timestamps.
+    offset: u32,
+}
+
+impl Playing {
     fn due(&self) -> Option<Instant> {
         let unit = self.units.get(self.next)?;
-        Some(self.began? + Duration::from_millis(u64::from(self.offset + unit.timestamp)))
+        Some(self.began + Duration::from_millis(u64::from(self.offset + unit.timestamp)))
     }
 
+    /// The next unit that is due.
+    fn take(&mut self, now: Instant) -> Option<Unit> {
+        self.due().filter(|due| *due <= now)?;
+        let mut unit = self.units[self.next].clone();
+        unit.timestamp += self.offset;
+        self.next += 1;
+        if self.next == self.units.len() {
+            // The last picture stands as long as one at 30 a second.
+            self.offset = unit.timestamp + 33;
+            self.next = 0;
+            // A live stream says only once how it is to be decoded.
+            self.units.retain(|unit| !unit.is_sequence_header());
+        }
+        Some(unit)
+    }
+}
+
+impl ViewerPage {
     fn play(&mut self, now: Instant) {
-        while self.due().is_some_and(|due| due <= now) {
-            let mut unit = self.units[self.next].clone();
-            unit.timestamp += self.offset;
-            self.page.publish(now, &unit);
-            self.next += 1;
-            if self.next == self.units.len() {
-                // The last picture stands as long as one at 30 a second.
-                self.offset = unit.timestamp + 33;
-                self.next = 0;
-                // A live stream says only once how it is to be decoded.
-                self.units.retain(|unit| !unit.is_sequence_header());
+        for (&place, playing) in &mut self.casts {
+            while let Some(unit) = playing.take(now) {
+                self.page.publish(now, place, &unit);
             }
         }
     }
@@ -72,15 +90,18 @@ impl App for ViewerPage {
 
     fn handle_message(&mut self, now: Instant, cue: Cue) {
         match cue {
-            Cue::Play(units) => {
-                self.units = units;
-                (self.next, self.offset, self.began) = (0, 0, Some(now));
-                self.page.stream_started(now);
+            Cue::Play(place, units) => {
+                self.casts.insert(place, Playing { units, next: 0, began: now, offset: 0 });
+                self.page.stream_started(now, place);
                 self.play(now);
             }
-            Cue::Stop => {
-                self.units.clear();
-                self.page.stream_ended(now);
+            Cue::Stop(place) => {
+                self.casts.remove(&place);
+                self.page.stream_ended(now, place);
+            }
+            Cue::Gone(place) => {
+                self.casts.remove(&place);
+                self.page.cast_gone(now, place);
             }
             Cue::Status(status) => self.page.status(now, status),
         }
@@ -96,7 +117,9 @@ impl App for ViewerPage {
             return Some(match output {
                 PageOutput::Net(op) => Output::Net(op),
                 PageOutput::Event(PageEvent::Listening { local }) => Output::Notice(Notice::Listening(local)),
-                PageOutput::Event(PageEvent::KeyframeWanted) => Output::Notice(Notice::KeyframeWanted),
+                PageOutput::Event(PageEvent::KeyframeWanted { cast }) => {
+                    Output::Notice(Notice::KeyframeWanted(cast))
+                }
                 PageOutput::Event(PageEvent::ListenFailed { addr, error }) => panic!("{addr}: {error}"),
             });
         }
@@ -104,7 +127,8 @@ impl App for ViewerPage {
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        soonest(self.page.poll_timeout(), self.due().map(|due| (due, "next unit")))
+        let due = self.casts.values().filter_map(Playing::due).min();
+        soonest(self.page.poll_timeout(), due.map(|due| (due, "next unit")))
     }
 }
 
@@ -122,7 +146,7 @@ impl Viewer {
         let config =
             PageConfig { addr, ticket_link: ticket.to_owned(), token: None, seed: fastrand::u64(..) };
         let page = Page::new(Room(1), config);
-        let app = ViewerPage { page, units: Vec::new(), next: 0, began: None, offset: 0, ending: false };
+        let app = ViewerPage { page, casts: BTreeMap::new(), ending: false };
         let mut driver = Driver::new(app).expect("a driver");
         let handle = driver.handle();
         let (sender, notices) = channel();

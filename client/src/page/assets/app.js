@@ -1,143 +1,115 @@
-// The page: keeps its WebSocket, shows the status, hands media to whatever can show it here.
+// The page: keeps its WebSocket, gives each cast a tile, and listens to the hands.
 
 import { CanvasPicture } from "./picture.js";
 import { MsePicture } from "./mse.js";
-import { Sound } from "./sound.js";
+import { Tile } from "./tile.js";
 
 const element = (id) => document.getElementById(id);
 const body = document.body;
+const grid = element("grid");
+
+// By the cast's place.
+const tiles = new Map();
 
 // Read by tests, and by whoever opens the console.
-const punchcast = { frames: 0, width: 0, height: 0, lastTimestamp: 0, decoder: "none", skipped: 0 };
-window.punchcast = punchcast;
+window.punchcast = { tiles };
 
-// ---- The picture ----
+// ---- The grid ----
 
-const events = {
-  shown(width, height, timestamp) {
-    punchcast.frames += 1;
-    punchcast.lastTimestamp = timestamp;
-    if (width !== punchcast.width || height !== punchcast.height) {
-      punchcast.width = width;
-      punchcast.height = height;
-      element("size").textContent = `${width} × ${height}`;
-    }
-    if (body.dataset.picture !== "shown") {
-      body.dataset.picture = "shown";
-      describe();
-      wake();
-    }
+let alone = null; // The place of the only tile in sight, of several.
+let selected = null; // The place that keys mean.
+let invited = false; // The ticket is shown over the pictures.
+
+const actions = {
+  keyframe(place) {
+    if (socket?.readyState === WebSocket.OPEN) socket.send(`keyframe ${place}`);
   },
-  // The decoder fell behind or failed: pictures are left out until a key frame.
-  starved() {
-    punchcast.skipped += 1;
-    wantKeyframe();
+  shown() {
+    arrange();
+    wake();
   },
-  failed(reason) {
-    if (picture instanceof CanvasPicture && MsePicture.isSupported()) {
-      usePicture(new MsePicture(element("video"), events));
-      // The stream does not repeat its configuration.
-      if (config) picture.configure(config);
-    } else cannotShow(reason);
-    wantKeyframe();
-  },
+  alone: (place) => setAlone(alone === null ? place : null),
+  full: toggleFull,
+  invite: () => setInvited(true),
 };
 
-let picture = null;
-let config = null; // Of the stream's picture.
-const sound = new Sound();
-
-function usePicture(next) {
-  picture?.reset();
-  picture = next;
-  punchcast.decoder = next ? next.name : "none";
-  element("canvas").hidden = !(next instanceof CanvasPicture);
-  element("video").hidden = !(next instanceof MsePicture);
+function tileAt(place) {
+  let tile = tiles.get(place);
+  if (!tile) {
+    tile = new Tile(place, element("tile").content, actions);
+    tiles.set(place, tile);
+    const after = [...tiles.values()].filter((other) => other.place > place).sort((a, b) => a.place - b.place)[0];
+    grid.insertBefore(tile.root, after?.root ?? null);
+    tile.root.addEventListener("pointerenter", () => (selected = place));
+    tile.root.addEventListener("pointerdown", () => (selected = place));
+    arrange();
+  }
+  return tile;
 }
 
-function choosePicture() {
-  if (CanvasPicture.isSupported()) usePicture(new CanvasPicture(element("canvas"), events));
-  else if (MsePicture.isSupported()) usePicture(new MsePicture(element("video"), events));
-  else cannotShow("This browser has neither WebCodecs nor Media Source Extensions here.");
+function removeTile(place) {
+  const tile = tiles.get(place);
+  if (!tile) return;
+  tiles.delete(place);
+  tile.close();
+  if (alone === place) alone = null;
+  if (selected === place) selected = null;
+  arrange();
 }
 
-function cannotShow(reason) {
-  usePicture(null);
-  const port = location.port || "80";
-  const insecure = window.isSecureContext
-    ? ""
-    : `\nBrowsers keep WebCodecs for secure pages: open this one on the viewer's own machine as http://127.0.0.1:${port}/, ` +
-      `or through ssh -L ${port}:127.0.0.1:${port} to it.`;
-  trouble(
-    `${reason}${insecure}\nOr let another program show it: punchcast view --rtmp 127.0.0.1:1935 serves players, ` +
-      `punchcast view --record cast.flv writes a file.`,
-  );
+function current() {
+  return tiles.get(alone ?? selected) ?? [...tiles.values()].sort((a, b) => a.place - b.place)[0];
 }
 
-function trouble(text) {
-  element("trouble").textContent = text;
-  element("trouble").hidden = !text;
+function setAlone(place) {
+  if (place !== null && !tiles.has(place)) return;
+  alone = tiles.size > 1 ? place : null;
+  if (place !== null) selected = place;
+  arrange();
 }
 
-let keyframeAsked = 0;
-
-function wantKeyframe() {
-  const now = performance.now();
-  if (now - keyframeAsked < 500 || socket?.readyState !== WebSocket.OPEN) return;
-  keyframeAsked = now;
-  socket.send("keyframe");
+function setInvited(on) {
+  invited = on;
+  arrange();
 }
 
-// ---- Media messages: kind, flags, reserved, timestamp, composition offset, payload ----
+function arrange() {
+  grid.dataset.count = tiles.size;
+  if (alone === null) delete grid.dataset.alone;
+  else grid.dataset.alone = alone;
+  for (const [place, tile] of tiles) {
+    tile.root.hidden = alone !== null && alone !== place;
+    tile.setAlone(alone === place, tiles.size > 1);
+  }
+  // A tile without a picture yet has nothing to show that the card does not say.
+  const shown = [...tiles.values()].some((tile) => tile.hasPicture || tile.isInTrouble);
+  body.dataset.picture = shown ? "shown" : "none";
+  body.dataset.lobby = shown && !invited ? "off" : "on";
+  element("back").hidden = !shown;
+  describe();
+}
+
+// ---- Media messages: kind, flags, place, timestamp, composition offset, payload ----
 
 const HEADER = 12;
-const [VIDEO_CONFIG, VIDEO_FRAME, AUDIO_CONFIG, AUDIO_FRAME] = [1, 2, 3, 4];
-const clock = { last: null, high: 0 };
-
-// Timestamps come modulo 2^32 (49.7 days).
-function unwrap(timestamp) {
-  if (clock.last !== null) {
-    if (timestamp < clock.last - 2 ** 31) clock.high += 2 ** 32;
-    else if (timestamp > clock.last + 2 ** 31) clock.high -= 2 ** 32;
-  }
-  clock.last = timestamp;
-  return clock.high + timestamp;
-}
 
 function media(buffer) {
   if (buffer.byteLength <= HEADER) return;
   const view = new DataView(buffer);
-  const payload = new Uint8Array(buffer, HEADER);
-  const key = (view.getUint8(1) & 1) === 1;
-  const timestamp = unwrap(view.getUint32(4));
-  switch (view.getUint8(0)) {
-    case VIDEO_CONFIG:
-      if (picture) trouble("");
-      config = payload;
-      picture?.configure(payload);
-      break;
-    case VIDEO_FRAME:
-      picture?.frame({ key, timestamp, offset: view.getInt32(8), data: payload });
-      break;
-    case AUDIO_CONFIG:
-      sound.configure(payload);
-      element("sound").hidden = !sound.isReady();
-      break;
-    case AUDIO_FRAME:
-      sound.frame(timestamp, payload);
-      break;
-  }
-  catchUp = Math.max(catchUp - 1, 0);
-  picture?.catchUp(catchUp > 0);
+  tileAt(view.getUint16(2)).media({
+    kind: view.getUint8(0),
+    key: (view.getUint8(1) & 1) === 1,
+    timestamp: view.getUint32(4),
+    offset: view.getInt32(8),
+    data: new Uint8Array(buffer, HEADER),
+  });
 }
-
-// How many of the next media messages only bring the decoder up to the present.
-let catchUp = 0;
 
 // ---- Text messages ----
 
 let run = null;
-let status = { phase: "waiting", message: "" };
+let fresh = true; // Nothing was heard on this connection.
+let status = { phase: "waiting", message: "", steps: [], casts: [] };
 
 function control(message) {
   switch (message.type) {
@@ -146,24 +118,28 @@ function control(message) {
       if (run !== null && run !== message.run) return location.reload();
       run = message.run;
       status = message;
+      for (const cast of status.casts) tileAt(cast.place).describe(cast, status.foreign_video.includes(cast.place));
+      // What went while nothing was heard.
+      for (const place of fresh ? [...tiles.keys()] : []) {
+        if (!status.casts.some((cast) => cast.place === place)) removeTile(place);
+      }
+      fresh = false;
       describe();
       break;
     case "start":
-      clock.last = null;
-      clock.high = 0;
-      catchUp = 0;
-      if (!picture) choosePicture();
-      config = null;
-      picture?.reset();
-      sound.reset();
+      tileAt(message.cast).start();
       break;
     case "end":
-      catchUp = 0;
-      sound.reset();
+      tiles.get(message.cast)?.end();
+      break;
+    case "gone":
+      removeTile(message.cast);
       break;
     case "catch-up":
-      catchUp = message.packets;
-      picture?.catchUp(catchUp > 0);
+      tiles.get(message.cast)?.catchUp(message.packets);
+      break;
+    case "left-out":
+      tiles.get(message.cast)?.leftOut(message.pictures);
       break;
   }
 }
@@ -176,24 +152,26 @@ const HEADLINES = {
   ended: ["The cast is over", "The ticket is still good: the next cast shows here at once."],
 };
 
-const RUNGS = {
-  lan: "Same network",
-  reverse: "Direct, dialled back",
-  public: "Direct",
-  portmapped: "Direct, port mapped",
-  punched: "Direct, hole punched",
-  predicted: "Direct, port predicted",
-  relayed: "Through the relay",
-};
-
 function describe() {
   const { phase, message, ticket } = status;
   body.dataset.phase = phase;
   const [headline, fallback] = HEADLINES[phase] ?? HEADLINES.waiting;
-  element("headline").textContent = headline;
   const over = phase === "lost" || phase === "ended";
-  element("message").textContent = over && message ? `${message} ${fallback}` : message || fallback;
-  document.title = phase === "live" ? "Live – Punchcast" : `${headline} – Punchcast`;
+  const inviting = phase === "live" && invited;
+  element("headline").textContent = inviting ? "One more cast" : headline;
+  element("message").textContent =
+    phase === "live"
+      ? inviting ? "Who uses this ticket gets a tile beside the casts that are here." : fallback
+      : over && message ? `${message} ${fallback}` : message || fallback;
+  const count = tiles.size > 1 ? ` (${tiles.size})` : "";
+  document.title = phase === "live" ? `Live${count} – Punchcast` : `${headline} – Punchcast`;
+  const steps = status.steps.map(({ state, text }) => {
+    const item = document.createElement("li");
+    item.dataset.state = state;
+    item.textContent = text;
+    return item;
+  });
+  element("steps").replaceChildren(...steps);
   if (ticket && element("ticket").textContent !== ticket) {
     element("ticket").textContent = ticket;
     element("ticket").href = ticket;
@@ -201,10 +179,11 @@ function describe() {
     const word = /^[\w@%+=:,./#-]+$/.test(ticket) ? ticket : `'${ticket}'`;
     element("command").textContent = `punchcast cast ${word}`;
   }
-  element("rung").textContent = status.rung ? RUNGS[status.rung] ?? status.rung : "";
-  element("path").textContent = status.local && status.remote ? `${status.remote} → ${status.local}` : "";
-  element("rtt").textContent = Number.isFinite(status.rtt_ms) ? `${status.rtt_ms.toFixed(1)} ms` : "–";
-  if (status.foreign_video) cannotShow("The caster's picture is not H.264, which is all that this page shows.");
+}
+
+if (!CanvasPicture.isSupported() && !MsePicture.isSupported()) {
+  element("trouble").textContent = Tile.otherWays("This browser has neither WebCodecs nor Media Source Extensions here.");
+  element("trouble").hidden = false;
 }
 
 // ---- The WebSocket ----
@@ -221,6 +200,7 @@ function connect() {
   heard = performance.now();
   own.onopen = () => {
     delay = 250;
+    fresh = true;
     body.dataset.socket = "up";
   };
   own.onmessage = ({ data }) => {
@@ -232,8 +212,7 @@ function connect() {
     if (socket !== own) return;
     socket = null;
     body.dataset.socket = "lost";
-    picture?.reset();
-    sound.reset();
+    for (const tile of tiles.values()) tile.end();
     setTimeout(connect, delay * (0.75 + Math.random() / 2));
     delay = Math.min(delay * 2, 5000);
   };
@@ -247,15 +226,7 @@ setInterval(() => {
     dead.onclose();
     dead.close();
   }
-}, 1000);
-
-// ---- Numbers, once a second ----
-
-let framesBefore = 0;
-setInterval(() => {
-  element("frames").textContent = punchcast.frames.toLocaleString();
-  element("rate").textContent = `${punchcast.frames - framesBefore} fps`;
-  framesBefore = punchcast.frames;
+  for (const tile of tiles.values()) tile.tick();
 }, 1000);
 
 // ---- Hands ----
@@ -265,9 +236,7 @@ function wake() {
   delete body.dataset.idle;
   clearTimeout(idle);
   idle = setTimeout(() => {
-    if (!element("hud").contains(document.activeElement) || !document.activeElement.matches(":focus-visible")) {
-      body.dataset.idle = "";
-    }
+    if (!document.activeElement?.matches(".hud :focus-visible")) body.dataset.idle = "";
   }, 3000);
 }
 for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(kind, wake, { passive: true });
@@ -275,13 +244,6 @@ for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(k
 function toggleFull() {
   if (document.fullscreenElement) document.exitFullscreen();
   else document.documentElement.requestFullscreen?.().catch(() => {});
-}
-
-async function toggleSound() {
-  if (!sound.isReady()) return;
-  const on = await sound.toggle();
-  element("sound").textContent = on ? "Sound on" : "Sound off";
-  element("sound").setAttribute("aria-pressed", String(on));
 }
 
 async function copy(button) {
@@ -298,16 +260,30 @@ async function copy(button) {
   setTimeout(() => (button.textContent = "Copy"), 1500);
 }
 
-element("full").onclick = toggleFull;
-element("stage").ondblclick = toggleFull;
-element("sound").onclick = toggleSound;
-for (const button of document.querySelectorAll("[data-copy]")) button.onclick = () => copy(button);
-element("qr").onerror = () => (element("qr").hidden = true);
+const keys = {
+  f: toggleFull,
+  m: () => current()?.toggleSound(),
+  s: () => current()?.toggleStats(),
+  t: () => setInvited(!invited),
+  ArrowUp: () => current()?.changeVolume(0.05),
+  ArrowDown: () => current()?.changeVolume(-0.05),
+  Escape: () => (invited ? setInvited(false) : setAlone(null)),
+};
+
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "f") toggleFull();
-  else if (event.key === "m") toggleSound();
+  // A slider has arrows of its own.
+  if (event.target.matches?.("input") && event.key.startsWith("Arrow")) return;
+  if (/^[1-9]$/.test(event.key)) setAlone(Number(event.key) - 1);
+  else if (!keys[event.key]) return;
+  else keys[event.key]();
+  if (event.key.startsWith("Arrow")) event.preventDefault();
 });
 
-choosePicture();
+grid.addEventListener("dblclick", toggleFull);
+element("back").onclick = () => setInvited(false);
+for (const button of document.querySelectorAll("[data-copy]")) button.onclick = () => copy(button);
+element("qr").onerror = () => (element("qr").hidden = true);
+
+arrange();
 connect();

@@ -1,7 +1,16 @@
 // The live picture by WebCodecs on a canvas: each frame is drawn the moment it is decoded.
 
-// More chunks than this waiting in the decoder is delay that never goes away by itself.
+// More chunks than this waiting in the decoder is delay: only the newest picture is drawn until it is gone. A machine
+// that was busy for a moment is through with them at once.
 const MAX_DECODE_QUEUE = 3;
+
+// Delay that has not gone after so many milliseconds, or more chunks than half a second has, does not go by itself:
+// what comes is left out up to the next key frame.
+const MAX_LATE = 200;
+const MOST_DECODE_QUEUE = 15;
+
+// Pictures in the decoder whose arrival is remembered; more are not in it for long.
+const MAX_ARRIVALS = 64;
 
 // A decoder that fails this often without one picture between does not take the stream.
 const MAX_FAILURES = 3;
@@ -26,6 +35,8 @@ export class CanvasPicture {
   #newest = -Infinity;
   #warm = false;
   #failures = 0;
+  #lateSince = null; // When too many chunks began to wait.
+  #arrivals = new Map(); // When pictures in the decoder came, by timestamp.
 
   static isSupported() {
     return typeof VideoDecoder === "function" && typeof EncodedVideoChunk === "function";
@@ -48,19 +59,21 @@ export class CanvasPicture {
     else if (this.#behind && (this.#decoder?.decodeQueueSize ?? 0) <= MAX_DECODE_QUEUE) this.#behind = false;
   }
 
-  frame({ key, timestamp, offset, data }) {
+  frame({ key, timestamp, offset, data, arrived }) {
     if (!this.#config) return;
     if (this.#decoder?.state !== "configured") {
       if (!key) return this.#starve();
       this.#open();
     }
-    const late = this.#warm && !this.#behind && this.#decoder.decodeQueueSize > MAX_DECODE_QUEUE;
+    const late = this.#warm && !this.#behind && this.#isLate(arrived);
     if (late && !key) return this.#starve();
     if (late && key) this.#open();
     if (this.#awaitsKey && !key) return this.#events.starved();
     this.#awaitsKey = false;
     const time = timestamp + offset;
     this.#newest = Math.max(this.#newest, time);
+    if (this.#arrivals.size === MAX_ARRIVALS) this.#arrivals.delete(this.#arrivals.keys().next().value);
+    this.#arrivals.set(time, arrived);
     try {
       this.#decoder.decode(new EncodedVideoChunk({ type: key ? "key" : "delta", timestamp: time * 1000, data }));
     } catch (error) {
@@ -72,6 +85,14 @@ export class CanvasPicture {
     this.#close();
     this.#config = null;
     this.#behind = false;
+  }
+
+  // Whether the decoder is behind for good.
+  #isLate(now) {
+    const waiting = this.#decoder.decodeQueueSize;
+    if (waiting <= MAX_DECODE_QUEUE) this.#lateSince = null;
+    else this.#lateSince ??= now;
+    return waiting > MOST_DECODE_QUEUE || (this.#lateSince !== null && now - this.#lateSince > MAX_LATE);
   }
 
   #starve() {
@@ -99,6 +120,8 @@ export class CanvasPicture {
     this.#awaitsKey = true;
     this.#warm = false;
     this.#newest = -Infinity;
+    this.#lateSince = null;
+    this.#arrivals.clear();
   }
 
   #fail(error) {
@@ -109,8 +132,11 @@ export class CanvasPicture {
   }
 
   #draw(decoder, frame) {
-    const time = frame.timestamp / 1000;
-    if (decoder !== this.#decoder || (this.#behind && this.#warm && time < this.#newest)) {
+    const time = Math.round(frame.timestamp / 1000);
+    const arrived = this.#arrivals.get(time);
+    this.#arrivals.delete(time);
+    const hurries = this.#behind || this.#lateSince !== null;
+    if (decoder !== this.#decoder || (hurries && this.#warm && time < this.#newest)) {
       frame.close();
       return;
     }
@@ -123,6 +149,6 @@ export class CanvasPicture {
     }
     this.#context.drawImage(frame, 0, 0, width, height);
     frame.close();
-    this.#events.shown(width, height, time);
+    this.#events.shown(width, height, time, this.#behind ? undefined : performance.now() - arrived);
   }
 }

@@ -1,5 +1,10 @@
 // AAC by WebCodecs into Web Audio. Off until asked for: browsers let no page sound before a gesture.
 
+import { soundRate } from "./fmp4.js";
+
+// Of all casts: a page has few.
+let shared = null;
+
 const LEAD = 0.04; // Seconds between now and a sound that begins after silence.
 const MAX_LEAD = 0.25; // What is further ahead than this came in a burst; it would stay late for ever.
 
@@ -8,40 +13,47 @@ export class Sound {
   #codec = null;
   #config = null;
   #context = null;
+  #gain = null;
+  #volume = 1;
   #on = false;
   #next = 0;
 
-  isReady() {
-    return this.#config !== null && typeof AudioDecoder === "function";
+  static isSupported() {
+    return typeof AudioDecoder === "function";
   }
 
   configure(config) {
     if (config.length < 2) return;
     this.#config = config.slice();
-    const rates = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
     this.#codec = {
       codec: `mp4a.40.${config[0] >> 3}`,
-      sampleRate: rates[((config[0] & 7) << 1) | (config[1] >> 7)] ?? 48000,
+      sampleRate: soundRate(config),
       numberOfChannels: (config[1] >> 3) & 15 || 2,
       description: this.#config,
     };
     this.#close();
   }
 
-  async toggle() {
-    this.#on = !this.#on;
-    if (this.#on) {
-      this.#context ??= new AudioContext({ latencyHint: "interactive" });
-      await this.#context.resume();
-    } else {
-      this.#close();
-      await this.#context?.suspend();
+  async turn(on) {
+    this.#on = on;
+    if (!on) return this.#close();
+    if (!this.#context) {
+      shared ??= new AudioContext({ latencyHint: "interactive" });
+      this.#context = shared;
+      this.#gain = shared.createGain();
+      this.#gain.connect(shared.destination);
+      this.#gain.gain.value = this.#volume;
     }
-    return this.#on;
+    await this.#context.resume();
+  }
+
+  setVolume(volume) {
+    this.#volume = volume;
+    if (this.#gain) this.#gain.gain.value = volume;
   }
 
   frame(timestamp, data) {
-    if (!this.#on || !this.isReady()) return;
+    if (!this.#on || !this.#config || !Sound.isSupported()) return;
     try {
       if (!this.#decoder) this.#open();
       this.#decoder.decode(new EncodedAudioChunk({ type: "key", timestamp: timestamp * 1000, data }));
@@ -80,7 +92,7 @@ export class Sound {
       }
       const source = this.#context.createBufferSource();
       source.buffer = buffer;
-      source.connect(this.#context.destination);
+      source.connect(this.#gain);
       source.start(this.#next);
       this.#next += numberOfFrames / sampleRate;
     }

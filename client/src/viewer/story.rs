@@ -1,0 +1,87 @@
+//! What a viewer without a picture is waiting for, as steps that the page shows.
+
+use crate::page::{Step, StepState};
+use punchcast::policy::{Obstacle, Rung};
+use punchcast::rendezvous::agent;
+use std::net::SocketAddr;
+
+/// Ways that are named. All rungs fit; the rest would scroll a phone.
+const MAX_WAYS: usize = 6;
+
+/// The way to a link so far.
+#[derive(Default)]
+pub(super) struct Story {
+    daemon: Option<Step>,
+    met: Option<Step>,
+    ways: Vec<(Rung, SocketAddr)>,
+    relay: Option<Step>,
+}
+
+impl Story {
+    /// What the daemon tells. Whether that changes the story.
+    pub(super) fn rendezvous(&mut self, event: &agent::Event) -> bool {
+        match event {
+            agent::Event::LoggedIn { .. } => {
+                self.daemon = Some(step(StepState::Done, "logged in at the daemon".into()));
+            }
+            agent::Event::Unreachable { server, why, retry_in } => {
+                let text = format!(
+                    "no daemon at {server}: {why}; trying again in {:.0} s. Casters on this network need none",
+                    retry_in.as_secs_f64().ceil()
+                );
+                self.daemon = Some(step(StepState::Failed, text));
+            }
+            agent::Event::Refused { reason } => {
+                let text = format!("the daemon refuses: {}", crate::notice::refusal_words(*reason));
+                self.daemon = Some(step(StepState::Failed, text));
+            }
+            agent::Event::Introduced { .. } => {
+                self.begin();
+                self.met = Some(step(StepState::Done, "a caster was introduced".into()));
+            }
+            agent::Event::Observed { .. }
+            | agent::Event::Amended { .. }
+            | agent::Event::Filtering { .. }
+            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerLeft { .. } => return false,
+        }
+        true
+    }
+
+    /// A way is tried.
+    pub(super) fn trying(&mut self, rung: Rung, remote: SocketAddr) {
+        self.ways.retain(|(other, _)| *other != rung);
+        if self.ways.len() == MAX_WAYS {
+            self.ways.remove(0);
+        }
+        self.ways.push((rung, remote));
+    }
+
+    /// The daemon is asked to relay.
+    pub(super) fn seeking_relay(&mut self, obstacle: Obstacle) {
+        let text = format!("no direct link so far: {obstacle}; asking the daemon to relay");
+        self.relay = Some(step(StepState::Now, text));
+    }
+
+    /// It relays nothing.
+    pub(super) fn no_relay(&mut self, why: &str) {
+        let text = format!("the daemon relays nothing: {why}; the direct ways are tried on");
+        self.relay = Some(step(StepState::Failed, text));
+    }
+
+    /// What was tried is over: a link stands, or it came to nothing.
+    pub(super) fn begin(&mut self) {
+        *self = Self { daemon: self.daemon.take(), ..Self::default() };
+    }
+
+    /// The steps, oldest first.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let ways =
+            self.ways.iter().map(|(rung, remote)| step(StepState::Now, format!("trying {rung}: {remote}")));
+        self.daemon.iter().chain(&self.met).cloned().chain(ways).chain(self.relay.clone()).collect()
+    }
+}
+
+const fn step(state: StepState, text: String) -> Step {
+    Step { state, text }
+}

@@ -1,0 +1,420 @@
+//! How much of the stream may be on its way: so much that the line is never idle, and no more.
+//!
+//! TCP fills whatever queue stands before the slowest line, and a picture waits in it. So the receiver tells how many
+//! bytes of the stream it has and when ([`Receipts`]), and the sender keeps what is on its way within a window
+//! ([`Flow`]) that follows the delay: it grows while the line adds none, and shrinks to what the line carries in its
+//! shortest round trip and [`QUEUE`] as soon as it adds more. (LEDBAT, RFC 6817, has the idea, for traffic that is in
+//! no hurry.) A unit may reach over the window's end: whoever has room has room for one.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long bytes may wait in the queues of the line: what a radio link needs to work well, and few see.
+pub(super) const QUEUE: Duration = Duration::from_millis(25);
+
+/// The time between two receipts while bytes arrive: a hundred small records a second.
+pub(super) const RECEIPT_EVERY: Duration = Duration::from_millis(10);
+
+/// The window before anything is known: what is on its way in 25 ms at 20 Mbit/s.
+const WINDOW_START: u64 = 64 * 1024;
+/// Less would have a packet wait for a receipt. Ten packets, as TCP begins with (RFC 6928).
+const WINDOW_MIN: u64 = 14_600;
+/// More than any line carries in a round trip: 2.5 Gbit/s for 50 ms.
+const WINDOW_MAX: u64 = 16 << 20;
+
+/// How far back receipts count for the line's rate: several pictures, so that one picture's burst is not taken for it.
+const RATE_TIME: Duration = Duration::from_millis(150);
+/// Less than this says nothing of a rate.
+const RATE_TIME_MIN: Duration = Duration::from_millis(30);
+
+/// The window is judged once a round trip, and not more often than this.
+const JUDGE_EVERY: Duration = Duration::from_millis(20);
+
+/// The shortest round trip of the last so long counts; then another path, or the queue of somebody else's traffic, is the
+/// line as it is.
+const SHORTEST_OF: Duration = Duration::from_secs(10);
+
+/// Writes whose times are kept. One that is on its way for longer than this many others is dated too late.
+const MARKS: usize = 512;
+
+/// The sender's half.
+#[derive(Debug)]
+pub(super) struct Flow {
+    sent: u64,
+    received: u64,
+    window: u64,
+    /// Whether the window kept something back since it was judged.
+    limited: bool,
+    /// Ends of writes, and when they were.
+    marks: VecDeque<(u64, Instant)>,
+    shortest: Shortest,
+    /// The window is closed until then, so that the queue empties.
+    drained_until: Option<Instant>,
+    /// After that the window opens with what arrives, not all at once.
+    opening: Option<u64>,
+    /// Receipts without a pause between: bytes, and the receiver's clock in microseconds.
+    receipts: VecDeque<(u64, u64)>,
+    /// Rates of late, with their times, falling: bytes a second.
+    rates: VecDeque<(Instant, u64)>,
+    /// Bytes a second, as far as the line was full.
+    rate: Option<u64>,
+    /// When the window was judged last, and the shortest wait since: a burst waits for itself, and only what stands in the
+    /// queue all the time is too much (as CoDel has it, RFC 8289).
+    judged_at: Instant,
+    least: Duration,
+    shrunk_at: Option<Instant>,
+}
+
+/// The shortest round trips of the running and of the last half of [`SHORTEST_OF`].
+#[derive(Debug)]
+struct Shortest {
+    last: Duration,
+    running: Duration,
+    until: Instant,
+}
+
+impl Flow {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            sent: 0,
+            received: 0,
+            window: WINDOW_START,
+            limited: false,
+            marks: VecDeque::new(),
+            shortest: Shortest { last: Duration::MAX, running: Duration::MAX, until: now + SHORTEST_OF / 2 },
+            drained_until: None,
+            opening: None,
+            receipts: VecDeque::new(),
+            rates: VecDeque::new(),
+            rate: None,
+            judged_at: now,
+            least: Duration::MAX,
+            shrunk_at: None,
+        }
+    }
+
+    /// Whether more may be sent. If not, it may be after a receipt.
+    pub(super) const fn has_room(&mut self) -> bool {
+        let window = match (self.drained_until, self.opening) {
+            (Some(_), _) => WINDOW_MIN,
+            (None, Some(opening)) => opening,
+            (None, None) => self.window,
+        };
+        let room = self.sent - self.received < window;
+        self.limited |= !room;
+        room
+    }
+
+    /// Bytes a second that the line carried when it was full last.
+    pub(super) const fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// Notes that `bytes` were sent.
+    pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
+        if self.sent == self.received {
+            // The line was idle: what comes tells of its rate from its first receipt on.
+            self.receipts.clear();
+        }
+        self.sent += bytes as u64;
+        if self.marks.len() == MARKS {
+            self.marks.pop_back();
+        }
+        self.marks.push_back((self.sent, now));
+    }
+
+    /// Notes that the receiver had `received` bytes in all when its clock showed `clock` microseconds. Whether there
+    /// can be so many.
+    pub(super) fn receipt(&mut self, now: Instant, received: u64, clock: u64) -> bool {
+        if received > self.sent || received < self.received {
+            return false;
+        }
+        let Some(rtt) = self.round_trip(now, received) else { return true };
+        self.opening = self
+            .opening
+            .map(|opening| opening + received - self.received)
+            .filter(|opening| *opening < self.window);
+        self.received = received;
+        self.note_shortest(now, rtt);
+        let shortest = self.shortest.last.min(self.shortest.running);
+        let waited = rtt.saturating_sub(shortest);
+        let rate = self.note_rate(now, received, clock, shortest);
+        self.least = self.least.min(waited);
+        if self.drained_until.is_some() || now < self.judged_at + shortest.max(JUDGE_EVERY) {
+            return true;
+        }
+        if self.least > QUEUE {
+            if let Some(rate) = rate {
+                self.rate = Some(rate);
+                let time = shortest + QUEUE;
+                let carries = u128::from(rate) * time.as_micros() / 1_000_000;
+                self.window = u64::try_from(carries).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX);
+                self.shrunk_at = Some(now);
+            }
+        } else if self.least < QUEUE / 2 && self.limited {
+            self.grow(now, shortest);
+            self.rate = rate.or(self.rate);
+        }
+        (self.judged_at, self.least) = (now, Duration::MAX);
+        self.limited = false;
+        true
+    }
+
+    /// By a quarter, while the line's end is not in sight; where it was met lately, by as much as fills a part of the
+    /// queue that is allowed, since what is too much shows a round trip later.
+    fn grow(&mut self, now: Instant, shortest: Duration) {
+        let met = self.shrunk_at.is_some_and(|at| now < at + Duration::from_secs(1) + shortest * 4);
+        let part =
+            if met { (QUEUE.as_secs_f64() * 2.0 / (QUEUE + shortest).as_secs_f64()).min(1.0) } else { 1.0 };
+        let more = (self.window as f64 / 4.0 * part) as u64;
+        self.window = (self.window + more.max(1448)).min(WINDOW_MAX);
+    }
+
+    /// How long the last of the received bytes took, there and back.
+    fn round_trip(&mut self, now: Instant, received: u64) -> Option<Duration> {
+        let (mut at, mut told) = (None, self.received);
+        while let Some(&(end, sent)) = self.marks.front() {
+            if told >= received {
+                break;
+            }
+            at = Some(sent);
+            told = end;
+            if end > received {
+                // A part of this write has arrived, and it stays for the rest.
+                break;
+            }
+            self.marks.pop_front();
+        }
+        at.map(|at| now.saturating_duration_since(at))
+    }
+
+    /// Notes a round trip. Where all of late were longer than those before, either the way is longer or the queue is
+    /// ours: the window is closed for a moment to see.
+    fn note_shortest(&mut self, now: Instant, rtt: Duration) {
+        let shortest = &mut self.shortest;
+        shortest.running = shortest.running.min(rtt);
+        if now < shortest.until {
+            return;
+        }
+        let drained = self.drained_until.take().is_some();
+        if drained || shortest.running <= shortest.last.saturating_add(QUEUE / 2) {
+            // A queue that is always there must not pass for the way, little by little.
+            let last = if drained { shortest.running } else { shortest.last.min(shortest.running) };
+            *shortest = Shortest { last, running: rtt, until: now + SHORTEST_OF / 2 };
+            if drained {
+                // Nothing that was closed says anything of the line's rate.
+                self.receipts.clear();
+                self.opening = Some(WINDOW_MIN * 2);
+                self.judged_at = now + rtt;
+                self.least = Duration::MAX;
+            }
+        } else {
+            let drains = shortest.last + QUEUE * 2;
+            shortest.running = Duration::MAX;
+            shortest.until = now + drains;
+            self.drained_until = Some(now + drains);
+        }
+    }
+
+    /// The line's rate: the best of late, for where the window was the limit the line was idle half the time.
+    fn note_rate(&mut self, now: Instant, received: u64, clock: u64, shortest: Duration) -> Option<u64> {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        while self.receipts.front().is_some_and(|&(_, at)| clock.saturating_sub(at) > micros(RATE_TIME)) {
+            self.receipts.pop_front();
+        }
+        self.receipts.push_back((received, clock));
+        let &(first, since) = self.receipts.front()?;
+        let time = clock.saturating_sub(since);
+        if time >= micros(RATE_TIME_MIN) {
+            let rate = (received - first).saturating_mul(1_000_000) / time;
+            while self.rates.back().is_some_and(|&(_, lower)| lower <= rate) {
+                self.rates.pop_back();
+            }
+            self.rates.push_back((now, rate));
+        }
+        let keep = RATE_TIME.max(shortest * 2);
+        while self.rates.len() > 1 && self.rates.front().is_some_and(|&(at, _)| at + keep < now) {
+            self.rates.pop_front();
+        }
+        self.rates.front().map(|&(_, rate)| rate)
+    }
+}
+
+/// The receiver's half.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    received: u64,
+    told: u64,
+    told_at: Option<Instant>,
+}
+
+impl Receipts {
+    pub(super) const fn new() -> Self {
+        Self { received: 0, told: 0, told_at: None }
+    }
+
+    /// Notes that `bytes` came.
+    pub(super) const fn took(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+    }
+
+    /// What is to be told now, if anything.
+    pub(super) fn due(&mut self, now: Instant) -> Option<u64> {
+        if self.poll_timeout(now)? > now {
+            return None;
+        }
+        self.told = self.received;
+        self.told_at = Some(now);
+        Some(self.received)
+    }
+
+    /// When something is to be told; nothing while nothing is. `now`: at once.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        (self.received != self.told).then(|| self.told_at.map_or(now, |at| at + RECEIPT_EVERY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// A line of so many bytes a second and a round trip, before a queue without end; writes of 5,000 bytes while there
+    /// is room.
+    struct Line {
+        now: Instant,
+        flow: Flow,
+        receipts: Receipts,
+        rate: u64,
+        rtt: Duration,
+        /// When the line has carried all that was sent, and what is on its way: arrival and bytes.
+        free_at: Instant,
+        flying: VecDeque<(Instant, usize)>,
+        /// Receipts on their way back.
+        answers: VecDeque<(Instant, u64, u64)>,
+        epoch: Instant,
+        carried: u64,
+        longest: Duration,
+    }
+
+    impl Line {
+        #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+        fn new(rate: u64, rtt: Duration) -> Self {
+            let now = Instant::now();
+            Self {
+                now,
+                flow: Flow::new(now),
+                receipts: Receipts::new(),
+                rate,
+                rtt,
+                free_at: now,
+                flying: VecDeque::new(),
+                answers: VecDeque::new(),
+                epoch: now,
+                carried: 0,
+                longest: Duration::ZERO,
+            }
+        }
+
+        /// One millisecond of a sender that always has something to send.
+        fn step(&mut self) {
+            self.now += ms(1);
+            while self.flow.has_room() {
+                self.flow.sent(self.now, 5000);
+                let takes = Duration::from_micros(5000 * 1_000_000 / self.rate);
+                self.free_at = self.free_at.max(self.now) + takes;
+                self.longest = self.longest.max(self.free_at - self.now);
+                self.flying.push_back((self.free_at + self.rtt / 2, 5000));
+            }
+            while self.flying.front().is_some_and(|(at, _)| *at <= self.now) {
+                let (_, bytes) = self.flying.pop_front().unwrap();
+                self.receipts.took(bytes);
+                self.carried += bytes as u64;
+            }
+            if let Some(received) = self.receipts.due(self.now) {
+                let clock = u64::try_from((self.now - self.epoch).as_micros()).unwrap();
+                self.answers.push_back((self.now + self.rtt / 2, received, clock));
+            }
+            while self.answers.front().is_some_and(|(at, ..)| *at <= self.now) {
+                let (_, received, clock) = self.answers.pop_front().unwrap();
+                assert!(self.flow.receipt(self.now, received, clock));
+            }
+        }
+
+        /// Runs, and says which part of the line's rate was used and how long the queue became.
+        fn run(&mut self, time: Duration) -> (f64, Duration) {
+            (self.carried, self.longest) = (0, Duration::ZERO);
+            let end = self.now + time;
+            while self.now < end {
+                self.step();
+            }
+            (self.carried as f64 / (self.rate as f64 * time.as_secs_f64()), self.longest)
+        }
+    }
+
+    #[test]
+    fn a_line_is_kept_full_with_a_short_queue() {
+        for rate in [250_000, 1_000_000, 2_500_000, 12_500_000] {
+            for rtt in [ms(1), ms(20), ms(80), ms(200)] {
+                let mut line = Line::new(rate, rtt);
+                line.run(ms(5000));
+                let (used, longest) = line.run(ms(10_000));
+                assert!(used > 0.8, "{rate} bytes/s, {rtt:?}: {used:.2} used");
+                let own = Duration::from_micros(WINDOW_MIN * 1_000_000 / rate);
+                assert!(
+                    longest < QUEUE * 4 + own + rtt / 2,
+                    "{rate} bytes/s, {rtt:?}: a queue of {longest:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_changes_is_followed_within_a_second_or_two() {
+        let mut line = Line::new(2_500_000, ms(20));
+        line.run(ms(5000));
+        line.rate = 250_000;
+        line.run(ms(1000));
+        let (used, longest) = line.run(ms(3000));
+        assert!(used > 0.85 && longest < QUEUE * 4, "{used:.2} used, {longest:?}");
+        line.rate = 2_500_000;
+        line.run(ms(2000));
+        let (used, longest) = line.run(ms(3000));
+        assert!(used > 0.85 && longest < QUEUE * 3, "{used:.2} used, {longest:?}");
+    }
+
+    #[test]
+    fn the_rate_is_told_once_the_line_was_full() {
+        let mut line = Line::new(1_000_000, ms(20));
+        assert_eq!(line.flow.rate(), None);
+        line.run(ms(3000));
+        let rate = line.flow.rate().expect("it was full");
+        assert!((800_000..=1_200_000).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_receipt_for_what_was_never_sent_is_none() {
+        let mut line = Line::new(1_000_000, ms(20));
+        line.flow.sent(line.now, 1000);
+        assert!(!line.flow.receipt(line.now, 1001, 0));
+        assert!(line.flow.receipt(line.now, 1000, 0));
+        assert!(!line.flow.receipt(line.now, 999, 5), "it had more");
+    }
+
+    #[test]
+    fn what_is_left_over_is_told_after_the_pause() {
+        let now = Line::new(1, ms(1)).now;
+        let mut receipts = Receipts::new();
+        assert_eq!(receipts.poll_timeout(now), None);
+        receipts.took(10);
+        assert_eq!(receipts.due(now), Some(10));
+        receipts.took(5);
+        assert_eq!(receipts.due(now + ms(1)), None);
+        assert_eq!(receipts.poll_timeout(now + ms(1)), Some(now + RECEIPT_EVERY));
+        assert_eq!(receipts.due(now + RECEIPT_EVERY), Some(15));
+        assert_eq!(receipts.poll_timeout(now), None);
+    }
+}
