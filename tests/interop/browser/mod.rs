@@ -157,7 +157,7 @@ fn assert_left_half(browser: &mut Chromium, selector: &str, colour: [i32; 3]) {
 }
 
 /// Keeps a picture of the page where `PUNCHCAST_SCREENSHOTS` says, for people to look at.
-fn keep_screenshot(browser: &mut Chromium, name: &str) -> Vec<u8> {
+pub(crate) fn keep_screenshot(browser: &mut Chromium, name: &str) -> Vec<u8> {
     let shot = browser.screenshot();
     if let Some(folder) = std::env::var_os("PUNCHCAST_SCREENSHOTS") {
         fs::write(Path::new(&folder).join(format!("{name}.png")), &shot).expect("the screenshot's folder");
