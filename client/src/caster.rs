@@ -3,25 +3,35 @@
 //! Each viewer has an outlet of its own: a meeting, a link, a queue. The source begins with the first link and
 //! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's.
 //!
-//! Units come from a thread (as messages) or from the local RTMP port (a room of this application).
+//! Besides, players may dial this side and play by plain RTMP ([`Serve`]): the patent's reverse way.
+//!
+//! Units come from a thread (as messages), from the local RTMP port or from the sharing page (rooms of this application).
 
+mod budget;
 mod outlet;
 mod route;
+mod serve;
 
 use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
+use crate::share::{Encoding, Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::media::{Cache, Unit};
 use punchcast::portmap::Mapping;
+pub use serve::Serve;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+const SHARE: Room = Room(3);
 const RTMP: Room = Room(4);
+
+/// The players' port.
+const SERVE: Room = Room(5);
 
 /// What other threads tell a caster.
 #[derive(Clone, Debug)]
@@ -40,27 +50,48 @@ impl From<SourceEvent> for Message {
 
 /// What a caster is made with.
 pub struct Config {
-    /// The meetings, one a viewer, each with rooms of its own; at least one.
+    /// The meetings, one a viewer, each with rooms of its own; at least one, or players are served.
     pub meetings: Vec<meeting::Config>,
+    /// Serves players who dial this side.
+    pub serve: Option<Serve>,
     /// A local RTMP port to take the stream from, instead of messages.
     pub rtmp: Option<SocketAddr>,
+    /// A local page to share a screen from, instead of messages.
+    pub share: Option<ShareConfig>,
     /// End by itself this long after the first link.
     pub duration: Option<Duration>,
     /// Varies what need not be secret.
     pub seed: u64,
 }
 
+/// What the links can take of a source that encodes for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Nobody takes another picture now.
+    pub hold: bool,
+    /// Bits a second; `None`: as many as it likes.
+    pub bitrate: Option<u64>,
+}
+
 /// See the [module](self).
 pub struct Caster {
     outlets: Vec<Outlet>,
     port: Option<RtmpPort>,
-    /// Of the programs that publish to the port, one after another.
+    /// Where a program publishes, once that is known.
+    publish_at: Option<SocketAddr>,
+    serve: Option<serve::Serving>,
+    share: Option<Share>,
+    /// Where its page is, once that is known.
+    share_at: Option<SocketAddr>,
+    /// Of the programs that publish to the port and of the pages that share, one after another.
     clock: Clock,
     cache: Cache,
     /// The first link starts the source and the clock of `--duration`.
     linked_once: bool,
     duration: Option<Duration>,
     end_at: Option<Instant>,
+    /// What the source was told last: to hold, and how many bits a second to make.
+    pace: Pace,
     /// Whether an outlet that ended by itself did what it was asked for.
     any_ok: bool,
     done: bool,
@@ -72,6 +103,7 @@ impl Caster {
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
+        let viewers = config.meetings.len();
         let outlets = config.meetings.into_iter();
         let mut caster = Self {
             outlets: outlets.map(|meeting| Outlet::new(now, meeting, rng.u64(..))).collect(),
@@ -80,17 +112,22 @@ impl Caster {
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            publish_at: None,
+            serve: config.serve.map(|serve| serve::Serving::new(serve, config.seed)),
+            share_at: None,
+            share: config.share.map(|share| Share::new(SHARE, share, viewers)),
             clock: Clock::default(),
             cache: Cache::new(),
             linked_once: false,
             duration: config.duration,
             end_at: None,
+            pace: Pace::default(),
             any_ok: false,
             done: false,
             outputs: VecDeque::new(),
         };
-        if caster.port.is_none() {
-            caster.notice(Notice::Ready { ticket: None, page: None, rtmp: None });
+        if caster.port.is_none() && caster.serve.is_none() && caster.share.is_none() {
+            caster.tell_ready();
         }
         caster.settle(now);
         caster
@@ -98,6 +135,7 @@ impl Caster {
 
     fn settle(&mut self, now: Instant) {
         loop {
+            self.tell_pace();
             let said = self
                 .outlets
                 .iter_mut()
@@ -110,9 +148,42 @@ impl Caster {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(now, event),
                 }
+            } else if let Some(output) = self.serve.as_mut().and_then(serve::Serving::poll_output) {
+                match output {
+                    RtmpPortOutput::Net(op) => self.net(op),
+                    RtmpPortOutput::Event(event) => self.serve_event(now, event),
+                }
+            } else if let Some(output) = self.share.as_mut().and_then(Share::poll_output) {
+                match output {
+                    ShareOutput::Net(op) => self.net(op),
+                    ShareOutput::Event(event) => self.share_event(now, event),
+                }
             } else {
                 return;
             }
+        }
+    }
+
+    /// Tells the source what the links take, where that has changed. The fastest line decides: a slow viewer misses
+    /// pictures, and nobody else does.
+    fn tell_pace(&mut self) {
+        let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
+        let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
+        let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
+        let pace = Pace {
+            hold: live().next().is_some() && live().all(|(full, _)| full) && !player_waits,
+            bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
+        };
+        let nobody = live().next().is_none() && !player_waits;
+        if let Some(share) = &mut self.share {
+            share.set_hold(pace.hold || nobody);
+            let most = Encoding::default().bitrate;
+            let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
+            share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
+        }
+        if pace != self.pace {
+            self.pace = pace;
+            self.notice(Notice::Pace(pace));
         }
     }
 
@@ -120,15 +191,11 @@ impl Caster {
         match output {
             outlet::Output::Net(op) => self.net(op),
             outlet::Output::Notice(notice) => self.viewer_notice(at, notice),
-            outlet::Output::Linked if self.linked_once => {}
-            outlet::Output::Linked => {
-                self.linked_once = true;
-                self.end_at = self.duration.map(|duration| now + duration);
-                self.notice(Notice::StartSource);
-            }
+            outlet::Output::Linked => self.begin_source(now),
             outlet::Output::Over(ok, reason) => {
                 self.any_ok |= ok;
-                if self.outlets.iter().all(Outlet::is_over) {
+                // Players may come as long as they are served.
+                if self.outlets.iter().all(Outlet::is_over) && self.serve.is_none() {
                     self.end(now, self.any_ok, reason);
                 } else {
                     self.viewer_notice(at, Notice::ViewerOver { reason });
@@ -137,11 +204,69 @@ impl Caster {
         }
     }
 
+    /// Somebody is there to watch.
+    fn begin_source(&mut self, now: Instant) {
+        if !self.linked_once {
+            self.linked_once = true;
+            self.end_at = self.duration.map(|duration| now + duration);
+            self.notice(Notice::StartSource);
+        }
+    }
+
+    /// Tells that everything is bound, once it is.
+    fn tell_ready(&mut self) {
+        let bound = |wanted: bool, addr: Option<SocketAddr>| !wanted || addr.is_some();
+        let served_at = self.serve.as_ref().and_then(|serve| serve.local);
+        if bound(self.port.is_some(), self.publish_at)
+            && bound(self.serve.is_some(), served_at)
+            && bound(self.share.is_some(), self.share_at)
+        {
+            let rtmp_url = self.serve.as_ref().and_then(serve::Serving::url);
+            let page = self.share.as_ref().zip(self.share_at).map(|(share, local)| share.link(local));
+            self.notice(Notice::Ready { ticket: None, page, rtmp: self.publish_at, rtmp_url });
+        }
+    }
+
+    fn cannot_listen(&mut self, now: Instant, option: &str, addr: SocketAddr, why: &str) {
+        let reason = format!(
+            "cannot listen on {addr}: {why}; choose another with {option}, or port 0 for any free one"
+        );
+        self.end(now, false, reason);
+    }
+
+    fn serve_event(&mut self, now: Instant, event: rtmp_port::Event) {
+        match event {
+            rtmp_port::Event::Listening(local) => {
+                if let Some(serve) = &mut self.serve {
+                    serve.local = Some(local);
+                }
+                self.tell_ready();
+            }
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--serve", addr, &error.to_string());
+            }
+            rtmp_port::Event::PlayerJoined { remote } => {
+                self.begin_source(now);
+                self.notice(Notice::Player { remote, joined: true });
+                self.notice(Notice::KeyframeWanted);
+            }
+            rtmp_port::Event::PlayerLeft { remote, .. } => {
+                self.notice(Notice::Player { remote, joined: false });
+            }
+            rtmp_port::Event::PublisherJoined { .. }
+            | rtmp_port::Event::PublisherLeft { .. }
+            | rtmp_port::Event::Media(_) => {}
+        }
+    }
+
     /// Takes a unit of the source.
     fn offer(&mut self, now: Instant, unit: &Unit) {
         self.cache.push(unit);
         for outlet in &mut self.outlets {
             outlet.offer(now, unit, &self.cache);
+        }
+        if let Some(serve) = &mut self.serve {
+            serve.port.publish(now, 0, unit);
         }
     }
 
@@ -154,29 +279,32 @@ impl Caster {
         for outlet in &mut self.outlets {
             outlet.finish(now);
         }
+        if let Some(serve) = &mut self.serve {
+            serve.port.end_stream(0);
+        }
+        let end = Notice::End { ok, reason };
+        if let Some(share) = &mut self.share {
+            share.finish(&end);
+        }
         self.settle(now);
-        self.notice(Notice::End { ok, reason });
+        self.notice(end);
         self.outputs.push_back(Output::Exit);
     }
 
     fn port_event(&mut self, now: Instant, event: rtmp_port::Event) {
         match event {
             rtmp_port::Event::Listening(local) => {
-                self.notice(Notice::Ready { ticket: None, page: None, rtmp: Some(local) });
+                self.publish_at = Some(local);
+                self.tell_ready();
             }
-            rtmp_port::Event::ListenFailed { addr, error } => self.end(
-                now,
-                false,
-                format!(
-                    "cannot listen on {addr}: {error}; choose another with --rtmp, or port 0 for any free one"
-                ),
-            ),
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--rtmp", addr, &error.to_string());
+            }
             rtmp_port::Event::PublisherJoined { remote, .. } => {
-                self.cache = Cache::new();
-                self.clock.next_stream();
+                self.next_stream();
                 self.notice(Notice::Publisher { remote, joined: true });
             }
-            rtmp_port::Event::PublisherLeft { remote } => {
+            rtmp_port::Event::PublisherLeft { remote, .. } => {
                 self.notice(Notice::Publisher { remote, joined: false })
             }
             rtmp_port::Event::Media(unit) => {
@@ -185,6 +313,37 @@ impl Caster {
             }
             rtmp_port::Event::PlayerJoined { .. } | rtmp_port::Event::PlayerLeft { .. } => {}
         }
+    }
+
+    fn share_event(&mut self, now: Instant, event: ShareEvent) {
+        match event {
+            ShareEvent::Listening { local } => {
+                self.share_at = Some(local);
+                self.tell_ready();
+            }
+            ShareEvent::ListenFailed { addr, error } => self.end(
+                now,
+                false,
+                format!(
+                    "cannot listen on {addr}: {error}; choose another with --share, or port 0 for any free one"
+                ),
+            ),
+            ShareEvent::Started => {
+                self.next_stream();
+                self.notice(Notice::Sharing { on: true });
+            }
+            ShareEvent::Stopped => self.notice(Notice::Sharing { on: false }),
+            ShareEvent::Media(unit) => {
+                let unit = self.clock.place(unit);
+                self.offer(now, &unit);
+            }
+        }
+    }
+
+    /// What comes is not a continuation of what was cast before.
+    fn next_stream(&mut self) {
+        self.cache = Cache::new();
+        self.clock.next_stream();
     }
 
     fn net(&mut self, op: NetOp) {
@@ -197,6 +356,12 @@ impl Caster {
 
     /// A notice about one viewer; which one is said where there are several.
     fn viewer_notice(&mut self, at: usize, notice: Notice) {
+        if let Some(share) = &mut self.share {
+            if matches!(notice, Notice::KeyframeWanted) {
+                share.want_keyframe();
+            }
+            share.notice(at, &notice);
+        }
         let several = self.outlets.len() > 1;
         self.notice(if several { Notice::OfViewer { viewer: at, notice: Box::new(notice) } } else { notice });
     }
@@ -213,13 +378,23 @@ impl App for Caster {
                     port.handle_input(now, input);
                 }
             }
+            Some(SERVE) => {
+                if let Some(serve) = &mut self.serve {
+                    serve.port.handle_input(now, input);
+                }
+            }
+            Some(SHARE) => {
+                if let Some(share) = &mut self.share {
+                    share.handle_input(now, input);
+                }
+            }
             Some(room) => {
                 if let Some(outlet) = self.outlets.iter_mut().find(|outlet| outlet.owns(room)) {
                     outlet.handle_input(now, input, &self.cache);
                 }
             }
             None => {
-                let ok = self.outlets.iter().any(Outlet::was_linked);
+                let ok = self.linked_once;
                 self.end(now, ok, "interrupted".into());
             }
         }
@@ -249,6 +424,12 @@ impl App for Caster {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        if let Some(serve) = &mut self.serve {
+            serve.port.handle_timeout(now);
+        }
+        if let Some(share) = &mut self.share {
+            share.handle_timeout(now);
+        }
         if self.end_at.is_some_and(|at| at <= now) {
             self.end(now, true, "the time is over".into());
         }
@@ -267,6 +448,8 @@ impl App for Caster {
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
             self.end_at.map(|at| (at, "the end of --duration")),
         );
+        let own = soonest(own, self.serve.as_ref().and_then(|serve| serve.port.poll_timeout()));
+        let own = soonest(own, self.share.as_ref().and_then(Share::poll_timeout));
         self.outlets.iter().map(Outlet::poll_timeout).fold(own, soonest)
     }
 }

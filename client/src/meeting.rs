@@ -21,13 +21,15 @@
 
 mod introductions;
 mod naming;
+mod plain;
 mod relays;
 mod types;
 
 pub use types::{Config, Event, Link, Loss, Output, Rooms, Secrets};
 
 use introductions::{knows, targets_of};
-use naming::{facts, is_lan, rung};
+pub(crate) use naming::is_lan;
+use naming::{facts, rung};
 use punchcast::app::{Closing, ConnId, Input, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::{Endpoint, Prefix, Reach};
 use punchcast::id::{ClientId, SessionId};
@@ -71,6 +73,8 @@ struct Line {
     /// What the other end told of the connection; nothing before the proof.
     theirs: Facts,
     stage: Stage,
+    /// Anything came on it.
+    heard: bool,
     since: Instant,
     rtt: Option<Duration>,
 }
@@ -118,6 +122,8 @@ pub struct Meeting {
     local_ips: Vec<IpAddr>,
     ticket_addresses: Vec<Endpoint>,
     run: u64,
+    /// Who speaks plain RTMP to the hole port is handed to the application.
+    takes_plain: bool,
     own: Vec<Endpoint>,
     outputs: VecDeque<Output>,
 }
@@ -140,6 +146,7 @@ impl Meeting {
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
             run: config.run,
+            takes_plain: false,
             own: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -253,9 +260,10 @@ impl Meeting {
             self.relays.handle_input(now, &input);
         } else {
             match input {
-                Input::Received { conn, bytes } => {
-                    self.heard(now, conn, bytes);
+                Input::Received { conn, bytes } if self.is_plain(conn, bytes) => {
+                    self.hand_over(now, conn, bytes);
                 }
+                Input::Received { conn, bytes } => self.heard(now, conn, bytes),
                 Input::Closed { conn, error } => {
                     if conn.room == self.rooms.hole {
                         self.hole.handle_input(now, &Input::Closed { conn, error });
@@ -278,6 +286,7 @@ impl Meeting {
     fn heard(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(line) = self.lines.get_mut(&conn) {
             line.count(bytes.len());
+            line.heard = true;
             // The error comes again as `Ended`.
             let _ = line.channel.handle_input(now, bytes);
             self.drain_channel(now, conn);
@@ -484,7 +493,7 @@ impl Meeting {
             Secrets::Viewer(secrets) => Channel::viewer(now, secrets, ours),
         };
         let (theirs, stage) = (Facts::default(), Stage::AtDoor);
-        let line = Line { channel, open, relayed, ours, theirs, stage, since: now, rtt: None };
+        let line = Line { channel, open, relayed, ours, theirs, stage, heard: false, since: now, rtt: None };
         self.lines.insert(open.conn, line);
         self.drain_channel(now, open.conn);
     }
@@ -636,8 +645,16 @@ impl Meeting {
             None => rung(self.role(), ours, theirs),
         };
         let obstacle = relayed.map(|relayed| relayed.obstacle);
-        let link =
-            Link { conn, rung, local: open.local, remote: open.remote, rtt, run: theirs.run, obstacle };
+        let link = Link {
+            conn,
+            rung,
+            local: open.local,
+            remote: open.remote,
+            rtt,
+            run: theirs.run,
+            obstacle,
+            secure: true,
+        };
         log::info!("conn={conn} linked rung={}", link.rung);
         // What the channel holds already comes after this: the stream may have arrived with the nomination.
         self.event(Event::Linked(link));

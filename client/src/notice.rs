@@ -3,6 +3,7 @@
 //! With `--json`, each notice is one JSON object a line on standard output, with `event` and `t_ms`. Otherwise
 //! results go to standard output and talk to standard error, in words.
 
+use crate::caster::Pace;
 use crate::meeting::{Link, Rooms};
 use crate::stats::Counts;
 use punchcast::app::NetOp;
@@ -28,6 +29,9 @@ pub enum Notice {
         page: Option<String>,
         /// Where the RTMP port is.
         rtmp: Option<SocketAddr>,
+        /// Where plain RTMP with a stream key is spoken with other machines: publishers dial a viewer there, players a
+        /// caster. A secret, for its key.
+        rtmp_url: Option<String>,
     },
     /// The hole port is bound (for the program alone: a router can be asked to forward it).
     HoleOpen {
@@ -61,6 +65,15 @@ pub enum Notice {
         /// The cast goes on over it, from a relayed one.
         moves: bool,
     },
+    /// A server that was dialled for the reverse way plays nothing; told when the reason changes.
+    DialFailed {
+        /// Which.
+        remote: SocketAddr,
+        /// Why.
+        why: String,
+        /// When it is dialled again.
+        again_in: Duration,
+    },
     /// No direct link has formed so far, and the daemon is asked to relay one.
     SeekingRelay(Obstacle),
     /// The daemon relays nothing for us.
@@ -89,6 +102,11 @@ pub enum Notice {
         /// Came, or left.
         joined: bool,
     },
+    /// The caster's page shares a screen, or stopped.
+    Sharing {
+        /// Whether it does.
+        on: bool,
+    },
     /// A program plays from the viewer's RTMP port, or stopped.
     Player {
         /// Who.
@@ -102,6 +120,8 @@ pub enum Notice {
     StartSource,
     /// The source should make a keyframe.
     KeyframeWanted,
+    /// What the links take of a source that encodes for them has changed.
+    Pace(Pace),
     /// The link is gone; the other side may come back.
     Lost {
         /// Why.
@@ -201,9 +221,10 @@ impl Notice {
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
         Some(match self {
-            Self::Ready { ticket, page, rtmp } => {
-                json!({"event": "ready", "ticket": ticket, "page": page, "rtmp": rtmp.map(|addr| addr.to_string())})
-            }
+            Self::Ready { ticket, page, rtmp, rtmp_url } => json!({
+                "event": "ready", "ticket": ticket, "page": page,
+                "rtmp": rtmp.map(|addr| addr.to_string()), "rtmp_url": rtmp_url,
+            }),
             Self::Rendezvous(event) => rendezvous_json(event)?,
             Self::Mapped(mappings) => json!({
                 "event": "mapped",
@@ -219,8 +240,11 @@ impl Notice {
             Self::Link { link, elapsed, moves } => json!({
                 "event": "link", "rung": link.rung.to_string(),
                 "local": link.local.to_string(), "remote": link.remote.to_string(),
-                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": true,
+                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": link.secure,
                 "moves": moves, "why": link.obstacle.map(|obstacle| obstacle.to_string()),
+            }),
+            Self::DialFailed { remote, why, again_in } => json!({
+                "event": "dial-failed", "remote": remote.to_string(), "why": why, "retry_ms": millis(*again_in),
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
@@ -229,6 +253,7 @@ impl Notice {
             Self::Publisher { remote, joined } => {
                 json!({"event": "publisher", "remote": remote.to_string(), "joined": joined})
             }
+            Self::Sharing { on } => json!({"event": "sharing", "on": on}),
             Self::Player { remote, joined } => {
                 json!({"event": "player", "remote": remote.to_string(), "joined": joined})
             }
@@ -256,6 +281,7 @@ impl Notice {
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
+            | Self::Pace(_)
             | Self::KeyframeWanted
             | Self::Report(_) => return None,
         })
@@ -281,9 +307,19 @@ impl Notice {
                 let why = link.obstacle.map_or_else(String::new, |obstacle| {
                     format!("; through the daemon, which cannot read it, because {obstacle}; still trying for a direct link")
                 });
+                let protection = if link.secure {
+                    "encrypted end to end"
+                } else {
+                    "plain RTMP, not encrypted: whoever is on the way can watch it and change it"
+                };
                 format!(
-                    "{begin}linked ({}): {} → {}{after}{rtt}; encrypted end to end{why}",
+                    "{begin}linked ({}): {} → {}{after}{rtt}; {protection}{why}",
                     link.rung, link.local, link.remote,
+                )
+            }
+            Self::DialFailed { remote, why, .. } => {
+                format!(
+                    "nothing to play from {remote}: {why}; dialling on. Is the address the one that the caster shows?"
                 )
             }
             Self::SeekingRelay(obstacle) => {
@@ -298,6 +334,8 @@ impl Notice {
             Self::FirstFrame { elapsed } => format!("first picture after {:.0} ms", millis(*elapsed)),
             Self::Publisher { remote, joined: true } => format!("{remote} publishes"),
             Self::Publisher { remote, joined: false } => format!("{remote} stopped publishing"),
+            Self::Sharing { on: true } => "the browser shares".into(),
+            Self::Sharing { on: false } => "the browser shares no more; its page can share again".into(),
             Self::Player { remote, joined: true } => format!("{remote} plays"),
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
@@ -313,6 +351,7 @@ impl Notice {
             | Self::Unit(_)
             | Self::Stats(_)
             | Self::StartSource
+            | Self::Pace(_)
             | Self::KeyframeWanted
             | Self::End { .. } => return None,
         })

@@ -19,12 +19,24 @@
 //!
 //! A connection must finish its handshake within [`HANDSHAKE_TIME`] and publish or play within [`JOIN_TIME`]; there
 //! are at most [`MAX_CONNECTIONS`]. A publisher that is silent for [`PUBLISHER_SILENCE`] makes room for another. Keys are compared in constant time and never logged.
+//!
+//! A port with a key may be open to the world: until a connection has told the key it is a stranger before the
+//! [`Door`], which bounds how many there are and how often one source comes. What it is told is that it was refused.
+//!
+//! # Connections accepted elsewhere
+//!
+//! [`RtmpPort::without_listener`] serves connections that another room's listener took and that turned out to speak
+//! RTMP ([`RtmpPort::adopt`]): the viewer's hole port takes publishers so.
 
 mod player;
+mod types;
+
+pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
 use player::Player;
-use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
+use punchcast::link::Door;
 use punchcast::media::{Cache, Unit};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,95 +53,17 @@ pub const JOIN_TIME: Duration = Duration::from_secs(10);
 /// a live encoder sends many times a second, and fifteen seconds cover one that is changing scenes or swapping.
 pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
 
-/// Connections at once: far more than a user's players, far fewer than a process's descriptors.
+/// Connections at once, beside the strangers before the door of a port with a key: far more than a user's players, far
+/// fewer than a process's descriptors.
 pub const MAX_CONNECTIONS: usize = 32;
+
+/// Bytes that a connection may send before it has told a port's key: the handshake has 3 KiB, and the commands up to
+/// `publish` or `play` one more. What strangers make this side hold stays below it.
+pub const MAX_STRANGER_BYTES: usize = 32 * 1024;
 
 /// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
 /// so far: media is held back by then.
 pub const MAX_UNREAD_REPLIES: usize = 64 * 1024;
-
-/// What a port is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// One publisher at a time; nobody plays.
-    Publishers,
-    /// Any number of players; nobody publishes.
-    Players,
-}
-
-/// How a port is run.
-#[derive(Clone)]
-pub struct RtmpPortConfig {
-    /// What it is for.
-    pub mode: Mode,
-    /// The app that must be asked for; any if `None`.
-    pub app: Option<String>,
-    /// The key that must be known; any if `None`.
-    pub key: Option<String>,
-    /// Streams that players can choose from, at least one.
-    pub streams: usize,
-    /// Varies the handshake's filler, which need not be secret.
-    pub seed: u64,
-}
-
-impl RtmpPortConfig {
-    /// A port of `mode` for any app and key.
-    #[must_use]
-    pub const fn new(mode: Mode) -> Self {
-        Self { mode, app: None, key: None, streams: 1, seed: 0 }
-    }
-}
-
-/// What a port has for its application.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RtmpPortOutput {
-    /// For the network.
-    Net(NetOp),
-    /// Something happened.
-    Event(Event),
-}
-
-/// What a port tells.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// The port is open at this address.
-    Listening(SocketAddr),
-    /// The port cannot be opened; nothing will ever happen here.
-    ListenFailed {
-        /// The address that was asked for.
-        addr: SocketAddr,
-        /// Why.
-        error: NetError,
-    },
-    /// A publisher was let in.
-    PublisherJoined {
-        /// Its address.
-        remote: SocketAddr,
-        /// The app it asked for.
-        app: String,
-        /// Its key.
-        key: StreamKey,
-    },
-    /// The publisher's next unit.
-    Media(Unit),
-    /// The publisher has left.
-    PublisherLeft {
-        /// Its address.
-        remote: SocketAddr,
-    },
-    /// A player was let in.
-    PlayerJoined {
-        /// Its address.
-        remote: SocketAddr,
-    },
-    /// A player has left.
-    PlayerLeft {
-        /// Its address.
-        remote: SocketAddr,
-        /// Video units left out because it was slow.
-        dropped: u64,
-    },
-}
 
 /// A local RTMP port. See the [module](self).
 #[derive(Debug)]
@@ -137,6 +71,8 @@ pub struct RtmpPort {
     mode: Mode,
     app: Option<String>,
     key: Option<StreamKey>,
+    /// Bounds those who have not told the key; a port without one has no strangers.
+    door: Option<Door>,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
     /// What players see, by place.
@@ -159,6 +95,8 @@ struct Conn {
     session: ServerSession,
     remote: SocketAddr,
     role: Role,
+    /// It has a place at the door and has not told the key: the bytes that it has sent.
+    stranger: Option<usize>,
     /// The driver holds bytes for it.
     backlogged: bool,
     /// Bytes queued since it became so.
@@ -180,17 +118,57 @@ impl RtmpPort {
     #[must_use]
     pub fn new(room: Room, addr: SocketAddr, config: RtmpPortConfig) -> Self {
         let listener = ListenerId { room, serial: 0 };
-        let listen = NetOp::Listen { listener, addr, reuse: false };
+        let mut port = Self::without_listener(config);
+        port.net(NetOp::Listen { listener, addr, reuse: false });
+        port
+    }
+
+    /// A port for connections that another room accepts.
+    #[must_use]
+    pub fn without_listener(config: RtmpPortConfig) -> Self {
         Self {
             mode: config.mode,
             app: config.app,
+            door: config.key.is_some().then(Door::new),
             key: config.key.map(StreamKey::new),
             seeds: config.seed,
             conns: BTreeMap::new(),
             streams: std::iter::repeat_with(Stream::default).take(config.streams.max(1)).collect(),
             resume: None,
-            outputs: VecDeque::from([RtmpPortOutput::Net(listen)]),
+            outputs: VecDeque::new(),
         }
+    }
+
+    /// Takes over a connection from `remote` that another room accepted, and what it has sent so far. All its inputs
+    /// come here from then on.
+    pub fn adopt(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, bytes: &[u8]) {
+        self.accepted(now, conn, remote);
+        self.received(now, conn, bytes);
+    }
+
+    /// Who publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Option<ConnId> {
+        self.conns.iter().find(|(_, conn)| conn.is_publisher()).map(id_of)
+    }
+
+    /// Whether a player has taken all that there was for it.
+    #[must_use]
+    pub fn has_idle_player(&self) -> bool {
+        self.conns.values().any(|conn| conn.plays().is_some() && !conn.backlogged)
+    }
+
+    /// Sends the publisher away.
+    pub fn end_publisher(&mut self) {
+        if let Some(conn) = self.publisher() {
+            self.close(conn, Closing::Flush);
+        }
+    }
+
+    /// Whether the connection is one of this port's.
+    #[must_use]
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
     }
 
     /// Takes one network event of this room.
@@ -286,14 +264,19 @@ impl RtmpPort {
     }
 
     fn accepted(&mut self, now: Instant, id: ConnId, remote: SocketAddr) {
-        if self.conns.len() == MAX_CONNECTIONS {
+        let admitted = match &mut self.door {
+            Some(door) => door.admit(remote.ip(), now),
+            None => self.conns.len() < MAX_CONNECTIONS,
+        };
+        if !admitted {
             log::debug!("conn={id} one connection too many");
             self.net(NetOp::Close { conn: id, how: Closing::Abort });
             return;
         }
         self.seeds = self.seeds.wrapping_add(1);
         let session = ServerSession::new(self.seeds);
-        let conn = Conn { session, remote, role: Role::Joining(now), backlogged: false, unread: 0 };
+        let (role, stranger) = (Role::Joining(now), self.door.is_some().then_some(0));
+        let conn = Conn { session, remote, role, stranger, backlogged: false, unread: 0 };
         self.conns.insert(id, conn);
     }
 
@@ -301,6 +284,9 @@ impl RtmpPort {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Role::Publisher(heard) = &mut conn.role {
             *heard = now;
+        }
+        if let Some(sent) = &mut conn.stranger {
+            *sent = sent.saturating_add(bytes.len());
         }
         let result = conn.session.handle_input(bytes);
         // What the session has to say goes first.
@@ -318,6 +304,9 @@ impl RtmpPort {
         {
             log::debug!("conn={id} {error}");
             self.close(id, Closing::Flush);
+        } else if self.conns.get(&id).is_some_and(Conn::is_talkative_stranger) {
+            log::debug!("conn={id} sends much and tells no key");
+            self.close(id, Closing::Abort);
         }
     }
 
@@ -336,7 +325,7 @@ impl RtmpPort {
                 if let Some(conn) = self.conns.get_mut(&id) {
                     let role = std::mem::replace(&mut conn.role, Role::Joining(now));
                     let remote = conn.remote;
-                    self.left(role, remote);
+                    self.left(role, remote, true);
                 }
             }
         }
@@ -352,11 +341,17 @@ impl RtmpPort {
         if what == Mode::Players && self.place_of(key).is_none() {
             return Err(Refusal::UnknownKey);
         }
-        let busy = what == Mode::Publishers && self.conns.values().any(Conn::is_publisher);
+        let busy = match what {
+            Mode::Publishers => self.conns.values().any(Conn::is_publisher),
+            Mode::Players => {
+                self.conns.values().filter(|conn| conn.stranger.is_none()).count() >= MAX_CONNECTIONS
+            }
+        };
         if busy { Err(Refusal::Busy) } else { Ok(()) }
     }
 
     fn let_publisher_in(&mut self, now: Instant, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
+        self.leave_door(id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.role = Role::Publisher(now);
         let remote = conn.remote;
@@ -366,12 +361,16 @@ impl RtmpPort {
 
     /// The place of the stream that a player names; `None` for one that cannot be.
     fn place_of(&self, key: &StreamKey) -> Option<usize> {
+        if self.key.is_some() {
+            return Some(0);
+        }
         let number = key.as_str().strip_prefix("cast-").and_then(|number| number.parse::<usize>().ok());
         let place = number.unwrap_or(1).checked_sub(1)?;
         (place < self.streams.len()).then_some(place)
     }
 
     fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId, key: &StreamKey) {
+        self.leave_door(id);
         let place = self.place_of(key).unwrap_or(0);
         let (Some(conn), Some(cast)) = (self.conns.get_mut(&id), self.streams.get(place)) else { return };
         conn.session.accept(stream);
@@ -444,16 +443,27 @@ impl RtmpPort {
         self.net(NetOp::Close { conn: id, how });
     }
 
-    fn gone(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.remove(&id) {
-            self.left(conn.role, conn.remote);
+    /// Gives back a stranger's place at the door: it has told the key, or goes.
+    fn leave_door(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id)
+            && conn.stranger.take().is_some()
+            && let Some(door) = &mut self.door
+        {
+            door.leave(conn.remote.ip());
         }
     }
 
-    fn left(&mut self, role: Role, remote: SocketAddr) {
+    fn gone(&mut self, id: ConnId) {
+        self.leave_door(id);
+        if let Some(conn) = self.conns.remove(&id) {
+            self.left(conn.role, conn.remote, false);
+        }
+    }
+
+    fn left(&mut self, role: Role, remote: SocketAddr, finished: bool) {
         match role {
             Role::Joining(_) => {}
-            Role::Publisher(_) => self.event(Event::PublisherLeft { remote }),
+            Role::Publisher(_) => self.event(Event::PublisherLeft { remote, finished }),
             Role::Player(_, player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
         }
     }
@@ -475,6 +485,10 @@ impl Conn {
             Role::Publisher(heard) => Some(heard + PUBLISHER_SILENCE),
             Role::Player(..) => None,
         }
+    }
+
+    fn is_talkative_stranger(&self) -> bool {
+        self.stranger.is_some_and(|sent| sent > MAX_STRANGER_BYTES)
     }
 
     /// Which stream it plays, if it plays one.

@@ -14,14 +14,18 @@
 
 mod casts;
 mod doors;
+mod plain;
 mod show;
 mod story;
 
+use crate::dial::{Dial, DialConfig};
 use crate::meeting::{self, Meeting};
 use crate::notice::{Notice, Report};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
+use crate::reachable::reachable;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use doors::{Doors, reachable};
+use doors::Doors;
+use plain::Plain;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::id::ClientId;
 use punchcast::link::Bye;
@@ -49,6 +53,12 @@ pub struct Config {
     pub server: Option<ticket::Server>,
     /// The meeting; its secrets are those of `identity`.
     pub meeting: meeting::Config,
+    /// The hole port; 0 takes a free one.
+    pub hole_port: u16,
+    /// Takes plain RTMP publishers at the hole port who tell this key.
+    pub plain_key: Option<String>,
+    /// Plays from a server that is dialled.
+    pub dial: Option<DialConfig>,
     /// Where to serve the page; the ticket is filled in here.
     pub page: Option<PageConfig>,
     /// Where to serve players.
@@ -76,6 +86,7 @@ pub struct Viewer {
     page: Option<Page>,
     port: Option<RtmpPort>,
     wants_rtmp: bool,
+    plain: Plain,
     doors: Doors,
     /// The casts, by place.
     shows: Vec<Show>,
@@ -114,6 +125,11 @@ impl Viewer {
                 };
                 RtmpPort::new(RTMP, addr, port)
             }),
+            plain: Plain::new(
+                config.plain_key,
+                config.dial.map(|dial| Dial::new(now, plain::DIAL, dial)),
+                config.seed,
+            ),
             doors: Doors::default(),
             shows: Vec::new(),
             casts: config.casts.clamp(1, MOST_CASTS),
@@ -126,7 +142,10 @@ impl Viewer {
             status: Status { message: "waiting for a caster".into(), ..Status::default() },
             outputs: VecDeque::new(),
         };
-        viewer.meeting.start(now, 0);
+        if viewer.plain.takes_publishers() {
+            viewer.meeting.take_plain();
+        }
+        viewer.meeting.start(now, config.hole_port);
         viewer.settle(now);
         viewer
     }
@@ -148,6 +167,10 @@ impl Viewer {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(event),
                 }
+            } else if let live = self.is_live()
+                && let Some(output) = self.plain.poll_output(now, live)
+            {
+                self.plain_output(now, output);
             } else {
                 return;
             }
@@ -165,6 +188,9 @@ impl Viewer {
                 self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
             }
             meeting::Event::Linked(link) => self.linked(now, link),
+            meeting::Event::Plain { conn, local, remote, bytes } => {
+                self.plain_came(now, conn, (local, remote), &bytes);
+            }
             meeting::Event::Stream(conn, bytes) => self.stream(now, conn, &bytes),
             meeting::Event::Rtt(conn, rtt) => {
                 if let Some(cast) = self.cast_on(conn) {
@@ -207,6 +233,7 @@ impl Viewer {
         if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
             self.notice(Notice::HoleOpen { port });
         }
+        self.doors.rtmp_url = addresses.first().and_then(|endpoint| self.plain.url(endpoint.addr()));
         let ticket = self.identity.ticket(self.server.clone(), addresses);
         if let Some(mut config) = self.page_config.take() {
             config.ticket_link = ticket.to_string();
@@ -228,7 +255,8 @@ impl Viewer {
             .doors
             .page
             .and_then(|local| self.page.as_ref().map(|page| page.link(reachable(local, &self.own_ips))));
-        let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp: self.doors.rtmp };
+        let (rtmp, rtmp_url) = (self.doors.rtmp, self.doors.rtmp_url.clone());
+        let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp, rtmp_url };
         self.notice(notice);
     }
 
@@ -276,6 +304,7 @@ impl Viewer {
 
     fn leave(&mut self, now: Instant, ok: bool, reason: String) {
         self.meeting.leave(now, Bye::Leaving);
+        self.plain.leave(now);
         self.settle(now);
         if self.once {
             let live = self.shows.iter().filter(|show| show.cast().is_some());
@@ -336,6 +365,7 @@ impl App for Viewer {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input.room() {
+            _ if self.plain.owns(&input) => self.plain.handle_input(now, input),
             Some(PAGE) => {
                 if let Some(page) = &mut self.page {
                     page.handle_input(now, input);
@@ -366,6 +396,7 @@ impl App for Viewer {
         if let Some(port) = &mut self.port {
             port.handle_timeout(now);
         }
+        self.plain.handle_timeout(now);
         if self.met.as_ref().is_some_and(|met| met.at + ATTEMPT_TIME <= now) {
             self.came_to_nothing(now);
         }
@@ -383,6 +414,7 @@ impl App for Viewer {
             self.met.as_ref().map(|met| (met.at + ATTEMPT_TIME, "an introduction that came to nothing")),
             self.page.as_ref().and_then(Page::poll_timeout),
             self.port.as_ref().and_then(RtmpPort::poll_timeout),
+            self.plain.poll_timeout(),
         ];
         self.shows.iter().map(Show::poll_timeout).chain(own).fold(None, soonest)
     }

@@ -95,8 +95,14 @@ fn caster(ticket: &str, source: &str, input: Stdio) -> (Program, Option<SocketAd
     (caster, publisher)
 }
 
+/// Runs a command to its end, which must be success.
+pub(crate) fn alone(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).status().expect("it can be started");
+    assert!(status.success(), "{status} of {command:?}");
+}
+
 /// A daemon on free ports. Its main port, and what tells clients of the other one.
-fn daemon() -> (Program, [String; 2]) {
+pub(crate) fn daemon() -> (Program, [String; 2]) {
     let mut command = Command::new(binary("punchcastd"));
     let mut daemon =
         Program::start("daemon", command.args(["--main", "127.0.0.1:0", "--assist", "127.0.0.1:0"]));

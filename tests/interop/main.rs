@@ -6,11 +6,13 @@
 #![allow(clippy::disallowed_methods, reason = "real programs take real time")]
 
 mod browser;
+mod browser_share;
 mod file;
 mod home;
 mod obs;
 mod play;
 mod publish;
+mod roles;
 mod tool;
 mod x11;
 

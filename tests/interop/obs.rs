@@ -11,6 +11,7 @@ use punchcast::rtmp::handshake::{BLOCK, Handshake};
 use punchcast::rtmp::message::{Command, Message};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -40,30 +41,7 @@ fn a_publisher_that_speaks_like_obs_is_received_whole() {
     let mut obs = Obs::connect(home.publisher());
     obs.publish();
 
-    // ffmpeg gives the units in real time, in place of OBS's encoder.
-    let mut encoder = ffmpeg()
-        .arg("-re")
-        .arg("-i")
-        .arg(&source)
-        .args(["-c", "copy", "-flush_packets", "1", "-f", "flv", "-"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("ffmpeg starts");
-    let mut pipe = encoder.stdout.take().expect("asked for above");
-    let (mut reader, mut buffer) = (flv::Reader::new(), vec![0; 65_536]);
-    loop {
-        let count = pipe.read(&mut buffer).expect("a pipe can be read");
-        if count == 0 {
-            break;
-        }
-        reader.push(&buffer[..count]);
-        while let Some(unit) = reader.next().expect("ffmpeg writes FLV") {
-            obs.send_unit(&unit);
-        }
-    }
-    assert!(encoder.wait().expect("a child can be waited for").success());
+    obs.send_file(&source);
     obs.leave();
     home.end_after_publisher();
 
@@ -80,7 +58,7 @@ fn a_publisher_that_speaks_like_obs_is_received_whole() {
 const ENCODER: &str = "obs-output module (libobs version 29.1.3)";
 
 /// OBS's side of a connection.
-struct Obs {
+pub(crate) struct Obs {
     stream: TcpStream,
     writer: Writer,
     reader: Reader,
@@ -90,8 +68,11 @@ struct Obs {
 }
 
 impl Obs {
+    /// Its stream key.
+    pub(crate) const KEY: &str = "live_1234_secret";
+
     /// Connects and shakes hands.
-    fn connect(addr: SocketAddr) -> Self {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(addr).expect("the caster listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let mut hello = Vec::new();
@@ -107,7 +88,7 @@ impl Obs {
     }
 
     /// The commands up to the point from which media may be sent.
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let mut out = Vec::new();
         self.writer.set_chunk_size(4096, &mut out);
         self.stream.write_all(&out).expect("the caster reads");
@@ -120,7 +101,7 @@ impl Obs {
         ]);
         self.command(COMMANDS, 0, "connect", 1.0, &[connect]);
         self.answer("_result", 1.0);
-        let key = || Value::string("live_1234_secret");
+        let key = || Value::string(Self::KEY);
         self.command(COMMANDS, 0, "releaseStream", 2.0, &[Value::Null, key()]);
         self.command(COMMANDS, 0, "FCPublish", 3.0, &[Value::Null, key()]);
         self.command(COMMANDS, 0, "createStream", 4.0, &[Value::Null]);
@@ -162,6 +143,33 @@ impl Obs {
         self.media(Kind::Data, 0, payload.into());
     }
 
+    /// Sends a file's units in real time, in place of OBS's encoder.
+    pub(crate) fn send_file(&mut self, source: &Path) {
+        let mut encoder = ffmpeg()
+            .arg("-re")
+            .arg("-i")
+            .arg(source)
+            .args(["-c", "copy", "-flush_packets", "1", "-f", "flv", "-"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ffmpeg starts");
+        let mut pipe = encoder.stdout.take().expect("asked for above");
+        let (mut reader, mut buffer) = (flv::Reader::new(), vec![0; 65_536]);
+        loop {
+            let count = pipe.read(&mut buffer).expect("a pipe can be read");
+            if count == 0 {
+                break;
+            }
+            reader.push(&buffer[..count]);
+            while let Some(unit) = reader.next().expect("ffmpeg writes FLV") {
+                self.send_unit(&unit);
+            }
+        }
+        assert!(encoder.wait().expect("a child can be waited for").success());
+    }
+
     /// Sends a unit of the encoder; the metadata are OBS's own.
     fn send_unit(&mut self, unit: &Unit) {
         if unit.kind != Kind::Data {
@@ -169,8 +177,8 @@ impl Obs {
         }
     }
 
-    fn leave(mut self) {
-        self.command(COMMANDS, 0, "FCUnpublish", 6.0, &[Value::Null, Value::string("live_1234_secret")]);
+    pub(crate) fn leave(mut self) {
+        self.command(COMMANDS, 0, "FCUnpublish", 6.0, &[Value::Null, Value::string(Self::KEY)]);
         let stream = Value::Number(f64::from(FIRST_STREAM));
         self.command(COMMANDS, 0, "deleteStream", 7.0, &[Value::Null, stream]);
     }

@@ -81,6 +81,9 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
         run: rng.u64(..),
     };
     let config = viewer::Config {
+        hole_port: 0,
+        plain_key: None,
+        dial: None,
         identity,
         server: (with == With::Daemon).then_some(named),
         meeting,
@@ -116,7 +119,14 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         ticket_addresses: ticket.addresses.clone(),
         run: rng.u64(..),
     };
-    let config = caster::Config { meetings: vec![meeting], rtmp: None, duration: None, seed: rng.u64(..) };
+    let config = caster::Config {
+        meetings: vec![meeting],
+        serve: None,
+        rtmp: None,
+        share: None,
+        duration: None,
+        seed: rng.u64(..),
+    };
     world.start(cast.caster, Caster::new(world.now(), config));
 }
 

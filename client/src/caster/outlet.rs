@@ -10,6 +10,7 @@
 //! sends what it has ([`route`](super::route)). What a link does not take at once waits in a queue of this viewer's own, bounded by
 //! time, so a slow viewer slows nobody else.
 
+use super::budget::Budget;
 use super::route::{Route, Stage};
 use crate::meeting::{self, Link, Meeting};
 use crate::notice::{Notice, Report, Stats};
@@ -48,6 +49,7 @@ pub(super) struct Outlet {
     /// Pictures left out on links that are over.
     dropped: u64,
     meter: Meter,
+    budget: Budget,
     began: Instant,
     sent_first: bool,
     linked_once: bool,
@@ -68,6 +70,7 @@ impl Outlet {
             routes: Vec::new(),
             dropped: 0,
             meter: Meter::new(now),
+            budget: Budget::new(now),
             began: now,
             sent_first: false,
             linked_once: false,
@@ -92,9 +95,15 @@ impl Outlet {
         self.over
     }
 
-    /// Whether it ever had a link.
-    pub(super) const fn was_linked(&self) -> bool {
-        self.linked_once
+    /// Whether a picture waits for the link, so that another would wait behind it; `None` while there is no link.
+    pub(super) fn is_full(&self) -> Option<bool> {
+        let live = self.routes.iter().find(|route| route.stage == Stage::Live)?;
+        Some(!live.queue.is_empty())
+    }
+
+    /// Bits a second that an encoder may make for this viewer; `None`: as many as it likes.
+    pub(super) const fn bitrate(&self) -> Option<u64> {
+        self.budget.target()
     }
 
     pub(super) fn handle_input(&mut self, now: Instant, input: Input<'_>, cache: &Cache) {
@@ -110,6 +119,9 @@ impl Outlet {
         }
         if !self.routes.is_empty() && self.meter.is_due(now) {
             self.tell_stats(now);
+        }
+        if let Some(conn) = self.live().filter(|_| self.budget.due() <= now) {
+            self.budget.think(now, self.meeting.rate(conn));
         }
         self.settle(now, cache);
     }
@@ -131,7 +143,14 @@ impl Outlet {
         let live = !self.routes.is_empty();
         let routes = self.routes.iter().filter_map(Route::poll_timeout);
         let stats = live.then(|| (self.meter.due(), "statistics"));
-        routes.map(Some).fold(soonest(self.meeting.poll_timeout(), stats), soonest)
+        let budget = self.live().map(|_| (self.budget.due(), "think the bitrate over"));
+        let own = soonest(budget, stats);
+        routes.map(Some).fold(soonest(self.meeting.poll_timeout(), own), soonest)
+    }
+
+    /// The link that carries the stream.
+    fn live(&self) -> Option<ConnId> {
+        self.routes.iter().find(|route| route.stage == Stage::Live).map(|route| route.link.conn)
     }
 
     fn settle(&mut self, now: Instant, cache: &Cache) {
@@ -180,7 +199,8 @@ impl Outlet {
             }
             meeting::Event::Room(conn) => self.pump(now, conn),
             meeting::Event::KeyframeWanted(_) => self.notice(Notice::KeyframeWanted),
-            meeting::Event::Stamp(..) => {}
+            // A caster takes no publishers at its hole port.
+            meeting::Event::Stamp(..) | meeting::Event::Plain { .. } => {}
             meeting::Event::Lost(conn, loss) => self.lost(now, conn, loss, cache),
             meeting::Event::NoLink(findings, obstacle) => self.no_link(now, findings, obstacle),
         }
@@ -324,6 +344,7 @@ impl Outlet {
                 continue;
             }
             self.meter.count(&unit);
+            self.budget.sent(unit.payload.len());
             if unit.is_picture() {
                 self.meter.age(now.saturating_duration_since(since));
             }
@@ -333,6 +354,9 @@ impl Outlet {
                 self.notice(Notice::FirstFrame { elapsed });
             }
             self.transmit(now, conn);
+        }
+        if let Some(full) = self.is_full() {
+            self.budget.note(now, full);
         }
         self.finish_drained(now);
     }

@@ -1,6 +1,8 @@
 //! A caster and a viewer, one connection, no network: every byte arrives at once, as it does on loopback.
 
 use super::*;
+use crate::page::PageToken;
+use crate::share::Encoding;
 use crate::viewer::{self, Viewer};
 use punchcast::app::{ConnId, ListenerId, NetError};
 use punchcast::media::Kind;
@@ -26,6 +28,8 @@ struct Bed {
     viewer_says: Vec<Notice>,
     shown: Vec<u32>,
     exits: usize,
+    /// What the sharing page was told.
+    page_hears: String,
 }
 
 impl Bed {
@@ -35,6 +39,9 @@ impl Bed {
         let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
         let ticket = identity.ticket(None, vec![addr(VIEWER_ADDR).into()]);
         let viewer = viewer::Config {
+            hole_port: 0,
+            plain_key: None,
+            dial: None,
             meeting: meeting_of(meeting::Secrets::Viewer(identity.viewer_secrets()), VIEWER_ADDR, None),
             identity,
             server: None,
@@ -46,7 +53,19 @@ impl Bed {
         };
         let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
         let meeting = meeting_of(secrets, CASTER_ADDR, Some(&ticket));
-        let caster = Config { meetings: vec![meeting], rtmp: None, duration: None, seed: 2 };
+        let share = ShareConfig {
+            addr: addr("127.0.0.1:0"),
+            token: PageToken::new([7; 16]),
+            encoding: Encoding::default(),
+        };
+        let caster = Config {
+            meetings: vec![meeting],
+            serve: None,
+            rtmp: None,
+            share: Some(share),
+            duration: None,
+            seed: 2,
+        };
         let ours = ConnId { room: meeting::HOLE, serial: 0 };
         let theirs = ConnId { room: meeting::HOLE, serial: ConnId::ACCEPTED };
         let mut bed = Self {
@@ -60,6 +79,7 @@ impl Bed {
             viewer_says: Vec::new(),
             shown: Vec::new(),
             exits: 0,
+            page_hears: String::new(),
         };
         bed.viewer.handle_input(now, listening(VIEWER_ADDR));
         bed.viewer.handle_input(now, no_ipv6());
@@ -80,6 +100,9 @@ impl Bed {
         while let Some(output) = self.caster.poll_output() {
             match output {
                 Output::Net(NetOp::Connect { conn, .. }) => self.names.0 = conn,
+                Output::Net(NetOp::Send { conn, bytes }) if conn.room == SHARE => {
+                    self.page_hears.push_str(&String::from_utf8_lossy(&bytes));
+                }
                 Output::Net(NetOp::Send { bytes, .. }) => self.to_viewer.extend(bytes),
                 Output::Net(_) => {}
                 Output::Notice(notice) => self.caster_says.push(notice),
@@ -184,4 +207,33 @@ fn on_a_full_link_the_goodbye_goes_alone() {
     assert_eq!(bed.shown, [1], "what waited would have cut the goodbye off");
     assert!(bed.viewer_knows_the_end());
     assert_eq!(bed.exits, 2);
+}
+
+#[test]
+fn the_sharing_page_is_held_while_the_link_is_full() {
+    let mut bed = Bed::new();
+    let conn = ConnId { room: SHARE, serial: ConnId::ACCEPTED };
+    let (local, remote) = (addr("127.0.0.1:80"), addr("127.0.0.1:5000"));
+    let listener = ListenerId { room: SHARE, serial: 0 };
+    bed.caster.handle_input(bed.now, Input::Accepted { listener, conn, local, remote });
+    let token = PageToken::new([7; 16]);
+    let request = format!(
+        "GET /ws?t={} HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        token.as_str()
+    );
+    bed.caster.handle_input(bed.now, Input::Received { conn, bytes: request.as_bytes() });
+    bed.drain();
+    assert!(bed.page_hears.contains(r#""hold":false"#), "{}", bed.page_hears);
+    assert!(bed.page_hears.contains(r#""phase":"live""#), "{}", bed.page_hears);
+
+    bed.page_hears.clear();
+    bed.caster.handle_input(bed.now, Input::Backlogged { conn: bed.names.0 });
+    bed.drain();
+    assert!(bed.page_hears.contains(r#""hold":true"#), "{}", bed.page_hears);
+
+    bed.page_hears.clear();
+    bed.caster.handle_input(bed.now, Input::Drained { conn: bed.names.0 });
+    bed.drain();
+    assert!(bed.page_hears.contains(r#""hold":false"#), "{}", bed.page_hears);
 }

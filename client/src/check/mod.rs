@@ -374,6 +374,7 @@ impl Check {
                 Probe::NotBegun if self.is_own => Hairpin::Needless,
                 Probe::NotBegun | Probe::UnderWay { .. } => Hairpin::NotMeasured,
             },
+            relay: self.agent.relay_offer().is_some(),
             // The program around asks the router meanwhile.
             port_mapping: portmap::not_asked(),
             ipv6: Ipv6 {

@@ -32,6 +32,8 @@ pub struct Report {
     pub hairpin: Hairpin,
     /// What there is of IPv6.
     pub ipv6: Ipv6,
+    /// Whether the daemon relays where no direct link forms.
+    pub relay: bool,
     /// Which protocols the router speaks by which it can be asked to forward a port.
     pub port_mapping: portmap::Findings,
 }
@@ -58,6 +60,8 @@ pub struct Ipv6 {
     pub daemon: Option<bool>,
 }
 
+const RELAY: &str = "this daemon passes on, encrypted from end to end, what cannot be linked directly";
+const NO_RELAY: &str = "this daemon relays nothing: where it says no below, there is no link";
 const NO_UDP: &str = "not needed: everything goes over TCP";
 const ASK_FOR_ALTERNATE: &str =
     "to tell, the daemon needs a second address: start it with `punchcastd --alternate ADDR`";
@@ -98,6 +102,7 @@ impl Report {
                 "pcp": self.speaks(Protocol::Pcp),
                 "nat_pmp": self.speaks(Protocol::NatPmp),
             },
+            "relay": self.relay,
             "udp_needed": false,
             "peers": PeerKind::ALL.map(|peer| self.peer_json(peer)),
             "advice": self.advice(),
@@ -143,6 +148,7 @@ impl Report {
             ("hairpin", self.hairpin_words().into()),
             ("IPv6", self.ipv6_words()),
             ("port mapping", self.port_mapping_words()),
+            ("relay", if self.relay { RELAY } else { NO_RELAY }.into()),
             ("UDP", NO_UDP.into()),
         ];
         for (name, value) in lines {

@@ -1,12 +1,14 @@
 //! `punchcast cast TICKET`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk};
-use super::{DONE, Failure, NO_LINK, args, picture, server, view};
-use crate::caster::{Caster, Config, Message};
+use super::output::{Printer, print_line, talk, talk_failure};
+use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
+use crate::caster::{Caster, Config, Message, Serve};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
+use crate::page::PageToken;
 use crate::portmap::PortMap;
+use crate::share::{Encoding, ShareConfig};
 use crate::source::pattern::PatternReport;
 use crate::source::screen::{self, OpenError, ScreenReport};
 use crate::source::{self, Control, FlvInput, PatternConfig, Screen, ScreenConfig, SourceEvent};
@@ -15,6 +17,7 @@ use punchcast::driver::{self, Driver, Handle, Step};
 use punchcast::rendezvous::agent;
 use punchcast::ticket::Ticket;
 use punchcast::wire::message::Role;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +30,8 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
                           OBS: service Custom, server rtmp://127.0.0.1:1935/punchcast, any key
   --source screen       this machine's screen, where it is X11; without sound (for sound: OBS
                         or ffmpeg, and --source rtmp)
+  --source browser      share a screen, a window or a tab from a page in this machine's browser
+                        (Wayland, Windows, macOS, X11), with sound where the browser gives it
   --source pattern      a moving test picture with a clock and frame numbers
   --source noise        the same with noise, which fills its bitrate (12M, 60 a second)
   --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
@@ -37,12 +42,21 @@ punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several,
                         of the picture that is made here: for pattern and noise as said, for
                         screen at most (30; as it is; 4M)
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
+  --serve ADDR          let viewers and players dial this machine: it shows an address with a secret
+                        key for `punchcast view --dial`, ffplay or VLC (port 1937 if ADDR is an IP
+                        alone; 0.0.0.0 is everywhere). Plain RTMP: not encrypted. With it no TICKET
+                        is needed, and the cast goes on until Ctrl-C, --duration or the source ends it
+  --rtmp-key KEY        that secret key, instead of a new one each time
+  --share ADDR          where --source browser serves its page, loopback only (default: any
+                        free port of 127.0.0.1)
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --duration SECS       end by itself
+  --quiet               say nothing but why it failed
   --json                one JSON object a line on standard output
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
 
+const DEFAULT_SHARE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
 
 /// Viewers of one cast. Each takes a copy of the stream from this machine's line, which is full with fewer.
@@ -52,6 +66,7 @@ const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
 
 enum Source {
     Rtmp,
+    Browser,
     Screen(ScreenConfig),
     Pattern(PatternConfig),
     Flv(FlvInput),
@@ -71,8 +86,12 @@ struct Options {
     tickets: Vec<Ticket>,
     source: Source,
     rtmp: SocketAddr,
+    serve: Option<SocketAddr>,
+    rtmp_key: Option<String>,
+    share: SocketAddr,
     duration: Option<Duration>,
     port_mapping: Choice,
+    quiet: bool,
     json: bool,
 }
 
@@ -80,10 +99,16 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let (mut tickets, mut source, mut rtmp, mut duration, mut json) = (Vec::new(), None, None, None, false);
     let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
+    let (mut serve, mut rtmp_key, mut quiet) = (None, None, false);
+    let mut share = DEFAULT_SHARE;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("source") => source = Some(args::text("source", parser.value()?)?),
+            Long("share") => share = share_addr(parser.value()?)?,
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
+            Long("serve") => serve = Some(plain::serve_addr(parser.value()?)?),
+            Long("rtmp-key") => rtmp_key = Some(plain::key(parser.value()?)?),
+            Long("quiet") => quiet = true,
             Long("duration") => duration = Some(args::seconds("duration", parser.value()?)?),
             Long("no-port-mapping") => port_mapping = Choice::none(),
             Long("port-mapping") => port_mapping = Choice::parse(parser.value()?)?,
@@ -109,10 +134,13 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
     }
-    if tickets.is_empty() {
+    if tickets.is_empty() && serve.is_none() {
         return Err(Failure::Usage(
-            "cast needs the TICKET that `punchcast view` shows on the other machine".into(),
+            "cast needs the TICKET that `punchcast view` shows on the other machine, or --serve".into(),
         ));
+    }
+    if rtmp_key.is_some() && serve.is_none() {
+        return Err(Failure::Usage("--rtmp-key is the key of --serve".into()));
     }
     if tickets.len() > MOST_VIEWERS {
         return Err(Failure::Usage(format!(
@@ -122,7 +150,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
     let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
-    Ok(Some(Options { tickets, source, rtmp, duration, port_mapping, json }))
+    Ok(Some(Options { tickets, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
 }
 
 /// What `--source` names, made as the other options say.
@@ -132,6 +160,7 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
         "noise" => return Ok(Source::Pattern(picture.pattern(NOISE)?)),
         "screen" => return Ok(Source::Screen(picture.screen())),
         "rtmp" => Source::Rtmp,
+        "browser" => Source::Browser,
         file => Source::Flv(FlvInput::from_arg(file)),
     };
     match picture.first() {
@@ -141,9 +170,20 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
     }
 }
 
+/// `--share ADDR`: who can open the page can put pictures into the cast, so it is for this machine alone.
+fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
+    let addr = args::addr("share", value)?;
+    if addr.ip().to_canonical().is_loopback() {
+        return Ok(addr);
+    }
+    Err(Failure::Usage(format!(
+        "--share: {addr} is not this machine's loopback; give 127.0.0.1:PORT or PORT"
+    )))
+}
+
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
-    let printer = Printer::new(options.json);
+    let mut printer = Printer::new(options.json, options.quiet);
     if let Source::Flv(FlvInput::File(path)) = &options.source {
         // Sooner told than after a link was made.
         std::fs::File::open(path)
@@ -151,7 +191,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     let mut screen = match &options.source {
         Source::Screen(config) => Some(open_screen(config, options.rtmp)?),
-        Source::Rtmp | Source::Pattern(_) | Source::Flv(_) => None,
+        Source::Rtmp | Source::Browser | Source::Pattern(_) | Source::Flv(_) => None,
     };
     if let (Some(screen), false) = (&screen, printer.is_json()) {
         talk(&format!("casting {} (without sound)", screen.describe()));
@@ -171,10 +211,21 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         let (viewer, notice) = notice.of_viewer();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
-            Notice::Ready { rtmp: Some(rtmp), .. } if !printer.is_json() => {
-                talk(&format!(
-                    "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
-                ));
+            Notice::Ready { rtmp, rtmp_url, .. } if !printer.is_json() => {
+                if let Some(rtmp) = rtmp {
+                    printer.say(&format!(
+                        "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
+                    ));
+                }
+                if let Some(url) = rtmp_url {
+                    printer.say("This machine can be dialled, by plain RTMP, which is not encrypted:");
+                    print_line(&url);
+                    printer
+                        .say(&format!("  punchcast view --dial '{url}', or ffplay or VLC with that address"));
+                }
+            }
+            Notice::Ready { page: Some(page), .. } if !printer.is_json() => {
+                talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
@@ -184,6 +235,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 thread = start(&options.source, screen.take(), &control, driver.handle())?;
             }
             Notice::KeyframeWanted => control.request_keyframe(),
+            Notice::Pace(pace) => {
+                control.set_hold(pace.hold);
+                let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
+                control.set_bitrate(bits.unwrap_or(u32::MAX));
+            }
             Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
@@ -199,11 +255,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     match outcome {
         (true, reason) => {
-            talk(&format!("punchcast: {reason}"));
+            printer.say(&format!("punchcast: {reason}"));
             Ok(DONE)
         }
         (false, reason) => {
-            talk(&format!("punchcast: {reason}"));
+            talk_failure(&reason);
             Ok(NO_LINK)
         }
     }
@@ -222,7 +278,8 @@ enum SourceThread {
     Flv,
 }
 
-/// Starts the source's thread, which takes `screen`; `None` for the RTMP port, which is the application's own.
+/// Starts the source's thread, which takes `screen`; `None` for the RTMP port and the sharing page, which are the
+/// application's own.
 fn start(
     source: &Source,
     screen: Option<Screen>,
@@ -232,7 +289,7 @@ fn start(
     let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
-        Source::Rtmp => None,
+        Source::Rtmp | Source::Browser => None,
         Source::Screen(_) => match screen {
             Some(screen) => Some(SourceThread::Screen(screen.spawn(control.clone(), emit).map_err(failed)?)),
             None => None,
@@ -252,9 +309,21 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let numbered = options.tickets.iter().zip(0..);
     let meetings = numbered.map(|(ticket, number)| meeting(ticket, Rooms::nth(number)));
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
+    let serve = options.serve.map(|addr| -> Result<Serve, Failure> {
+        let key = options.rtmp_key.clone().map_or_else(plain::random_key, Ok)?;
+        Ok(Serve { addr, key, own_ips: view::own_addresses(None) })
+    });
+    let share = if matches!(options.source, Source::Browser) {
+        let token = PageToken::new(view::random_bytes()?);
+        Some(ShareConfig { addr: options.share, token, encoding: Encoding::default() })
+    } else {
+        None
+    };
     Ok(Config {
+        serve: serve.transpose()?,
         meetings: meetings.collect::<Result<_, _>>()?,
         rtmp,
+        share,
         duration: options.duration,
         seed: super::random_u64()?,
     })

@@ -53,7 +53,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
-    let printer = Printer::new(options.json);
+    let printer = Printer::new(options.json, false);
     let servers = server::resolve(&options.server).map_err(Failure::Failed)?;
     if servers.is_empty() {
         return Err(Failure::Failed(format!("the daemon's name {} has no address", options.server.host)));

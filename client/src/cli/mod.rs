@@ -6,9 +6,12 @@ mod check;
 mod mapping;
 mod output;
 mod picture;
+mod plain;
 mod server;
 mod sinks;
+mod terminal;
 mod view;
+mod words;
 
 pub use output::talk;
 

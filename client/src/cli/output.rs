@@ -2,12 +2,22 @@
 
 #![allow(clippy::disallowed_methods)] // The program's edge: `t_ms` counts from its start.
 
+use super::terminal::{Abilities, Progress, Tone};
 use crate::notice::Notice;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// A status line stands on the terminal: whatever is said next takes its place. There is one terminal, and several
+/// threads talk.
+static LINE_STANDS: AtomicBool = AtomicBool::new(false);
+
+/// Back to the line's beginning, and the rest of it away (ECMA-48 §8.3.41).
+const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// Prints a result; a reader that has gone is no error.
 pub(super) fn print_line(line: &str) {
+    clear_line();
     let mut stdout = io::stdout().lock();
     if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
         // A broken pipe is a quiet exit (`punchcast view | head -1`).
@@ -17,33 +27,75 @@ pub(super) fn print_line(line: &str) {
 
 /// Says a line on standard error. Who has closed it does not want to hear it, and that is no reason to stop.
 pub fn talk(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let clear = if LINE_STANDS.swap(false, Ordering::Relaxed) { CLEAR_LINE } else { "" };
+    let _ = writeln!(io::stderr().lock(), "{clear}{line}");
+}
+
+/// Says why the program ends without having done what it was asked for.
+pub(super) fn talk_failure(reason: &str) {
+    let line = format!("punchcast: {reason}");
+    talk(&if Abilities::detect().colour { Tone::Bad.paint(&line) } else { line });
+}
+
+fn clear_line() {
+    if LINE_STANDS.swap(false, Ordering::Relaxed) {
+        let _ = write!(io::stderr().lock(), "{CLEAR_LINE}");
+    }
+}
+
+fn set_line(line: &str) {
+    LINE_STANDS.store(true, Ordering::Relaxed);
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{CLEAR_LINE}{line}").and_then(|()| stderr.flush());
 }
 
 /// Shows notices: JSON lines on standard output, or talk on standard error.
 pub(super) struct Printer {
     json: bool,
+    /// Only results and failures are shown.
+    quiet: bool,
+    abilities: Abilities,
+    progress: Progress,
     start: Instant,
 }
 
 impl Printer {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, start: Instant::now() }
+    pub(super) fn new(json: bool, quiet: bool) -> Self {
+        let (abilities, progress) = (Abilities::detect(), Progress::default());
+        Self { json, quiet, abilities, progress, start: Instant::now() }
     }
 
     pub(super) const fn is_json(&self) -> bool {
         self.json
     }
 
-    pub(super) fn show(&self, notice: &Notice) {
-        if !self.json {
-            if let Some(line) = notice.to_talk() {
-                talk(&line);
+    /// Says a line, unless nobody wants to hear it.
+    pub(super) fn say(&self, line: &str) {
+        if !self.quiet {
+            talk(line);
+        }
+    }
+
+    pub(super) fn show(&mut self, notice: &Notice) {
+        if self.json {
+            if let Some(value) = notice.to_json() {
+                self.show_json(value);
             }
             return;
         }
-        if let Some(value) = notice.to_json() {
-            self.show_json(value);
+        if self.quiet {
+            return;
+        }
+        let line_changed = self.abilities.line && self.progress.take(notice);
+        // On a terminal the status line tells what is tried; a log has a line for each.
+        let told = self.abilities.line && matches!(notice, Notice::Attempt { .. });
+        if !told && let Some(line) = notice.to_talk() {
+            talk(&if self.abilities.colour { Tone::of(notice).paint(&line) } else { line });
+        }
+        match self.progress.line() {
+            Some(line) if line_changed => set_line(&line),
+            None if line_changed => clear_line(),
+            Some(_) | None => {}
         }
     }
 
@@ -52,5 +104,11 @@ impl Printer {
         let t_ms = self.start.elapsed().as_secs_f64() * 1000.0;
         event["t_ms"] = serde_json::json!((t_ms * 1000.0).round() / 1000.0);
         print_line(&event.to_string());
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        clear_line();
     }
 }

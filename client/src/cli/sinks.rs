@@ -2,7 +2,7 @@
 
 use super::output::talk;
 use super::{DONE, Failure, NO_LINK};
-use crate::sink::{Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo};
+use crate::sink::{LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo};
 use punchcast::media::Unit;
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +14,8 @@ pub(super) struct Sinks {
     path: Option<PathBuf>,
     /// By the cast's place.
     records: BTreeMap<usize, Record>,
+    /// Pipes and players of the first cast.
+    live: Vec<LivePipe>,
     snapshot: Option<Snapshot>,
 }
 
@@ -27,7 +29,11 @@ struct Record {
 
 impl Sinks {
     /// Opens what was asked for.
-    pub(super) fn open(record: Option<&Path>, snapshot: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn open(
+        record: Option<&Path>,
+        snapshot: Option<&Path>,
+        live: &[LiveTarget],
+    ) -> Result<Self, Failure> {
         let mut records = BTreeMap::new();
         if let Some(path) = record {
             let recorder = Recorder::create(path)
@@ -35,7 +41,10 @@ impl Sinks {
             records.insert(0, Record { recorder: Some(recorder), full: false });
         }
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
-        Ok(Self { path, records, snapshot: snapshot.map(Snapshot::new) })
+        let live = live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
+        let live =
+            live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
+        Ok(Self { path, records, live, snapshot: snapshot.map(Snapshot::new) })
     }
 
     pub(super) fn write(&mut self, cast: usize, unit: &Unit) {
@@ -48,16 +57,20 @@ impl Sinks {
                 "the recording ends here: its file takes no more (why comes at the end); the picture goes on",
             );
         }
-        if let Some(snapshot) = &mut self.snapshot
-            && cast == 0
-        {
-            snapshot.write(unit);
+        if cast == 0 {
+            self.live.iter_mut().for_each(|pipe| pipe.write(unit));
+            if let Some(snapshot) = &mut self.snapshot {
+                snapshot.write(unit);
+            }
         }
     }
 
     pub(super) fn stream_started(&mut self, cast: usize) {
         if let Some(Record { recorder: Some(recorder), .. }) = self.record(cast) {
             recorder.next_stream();
+        }
+        if cast == 0 {
+            self.live.iter_mut().for_each(LivePipe::next_stream);
         }
     }
 
@@ -77,6 +90,7 @@ impl Sinks {
     /// Finishes every file, whatever became of the others, says what there is to say, and gives the exit code that
     /// this comes to. `once`: a cast was to be had, so none is a failure.
     pub(super) fn finish(self, once: bool) -> i32 {
+        self.live.into_iter().for_each(LivePipe::finish);
         let recorders = self.records.into_values().filter_map(|record| record.recorder);
         let records: Vec<_> = recorders.map(|recorder| recording_words(&recorder.finish())).collect();
         let snapshot = self.snapshot.map(|snapshot| snapshot_words(&snapshot.finish(), once));
@@ -174,7 +188,7 @@ mod tests {
         let recorder = Some(Recorder::to_stream(Full).expect("a thread can be had"));
         let path = Path::new("/nowhere/snapshot.png");
         let records = BTreeMap::from([(0, Record { recorder, full: false })]);
-        let mut sinks = Sinks { path: None, records, snapshot: Some(Snapshot::new(path)) };
+        let mut sinks = Sinks { path: None, records, live: Vec::new(), snapshot: Some(Snapshot::new(path)) };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while !sinks.records[&0].full {
             sinks.write(0, &keyframe);

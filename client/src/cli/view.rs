@@ -1,22 +1,26 @@
 //! `punchcast view`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk};
+use super::output::{Printer, print_line, talk, talk_failure};
 use super::sinks::Sinks;
-use super::{DONE, Failure, NO_LINK, args, server};
+use super::{DONE, Failure, NO_LINK, args, plain, server, words};
+use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
 use crate::portmap::PortMap;
+use crate::sink::LiveTarget;
 use crate::viewer::{Config, MOST_CASTS, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::driver::{self, Driver, Step};
 use punchcast::endpoint::Reach;
 use punchcast::rendezvous::agent;
+use punchcast::rtmp::RtmpUrl;
 use punchcast::ticket::{Host, Server, ViewerIdentity};
 use punchcast::wire::message::Role;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const HELP: &str = "\
 punchcast view: shows a ticket; whoever is given it can cast to this machine, and nobody else.
@@ -28,11 +32,22 @@ punchcast view: shows a ticket; whoever is given it can cast to this machine, an
   --rtmp ADDR           serve the picture to players by RTMP there: ffplay rtmp://ADDR/punchcast/live;
                         the second cast at once is rtmp://ADDR/punchcast/cast-2, and so on
   --casts N             casts at once, 1 to 9 (default 4); they share the page as a grid
+  --rtmp-in             take plain RTMP publishers (OBS, ffmpeg, a phone) at the ticket's port: it shows
+                        an address with a secret key for them. Plain RTMP: not encrypted
+  --rtmp-key KEY        that secret key, instead of a new one each time
+  --port PORT           the ticket's port, instead of a free one
+  --dial URL            dial a caster that serves (`punchcast cast --serve`), or any RTMP server, and
+                        play: rtmp://HOST:1937/punchcast/KEY. Plain RTMP: not encrypted
+  --dial-after SECS     dial only where no other cast has come for so long
+  --player COMMAND      start a player and write FLV to it: --player 'mpv -'
+  --flv PATH            write FLV as it comes, `-` for standard output, or to a named pipe; who reads
+                        slowly gets fewer pictures
   --record FILE.flv     write what comes to a file, `-` for standard output; the second cast at once
                         goes to FILE-2.flv, and so on
   --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --once                end with the first cast
+  --quiet               say nothing but the ticket and why it failed
   --json                one JSON object a line on standard output
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
@@ -48,12 +63,45 @@ struct Options {
     page: Option<SocketAddr>,
     no_page: bool,
     rtmp: Option<SocketAddr>,
+    rtmp_in: bool,
+    rtmp_key: Option<String>,
+    port: Option<u16>,
+    dial: Option<RtmpUrl>,
+    dial_after: Option<Duration>,
+    live: Vec<LiveTarget>,
     record: Option<PathBuf>,
     snapshot: Option<PathBuf>,
     port_mapping: Choice,
     casts: Option<usize>,
     once: bool,
+    quiet: bool,
     json: bool,
+}
+
+impl Options {
+    /// Something else than results goes to standard output.
+    fn stdout_is_taken(&self) -> bool {
+        self.record.as_ref().is_some_and(|path| path.as_os_str() == "-")
+            || self.live.contains(&LiveTarget::Stdout)
+    }
+
+    /// Whether the options fit each other.
+    fn check(&self) -> Result<(), Failure> {
+        let usage = |why: &str| Err(Failure::Usage(why.into()));
+        let stdout = usize::from(self.record.as_ref().is_some_and(|path| path.as_os_str() == "-"))
+            + self.live.iter().filter(|target| **target == LiveTarget::Stdout).count()
+            + usize::from(self.json);
+        if stdout > 1 {
+            return usage("of --json, --record - and --flv - one can have standard output");
+        }
+        if self.rtmp_key.is_some() && !self.rtmp_in {
+            return usage("--rtmp-key is the key of --rtmp-in");
+        }
+        if self.dial_after.is_some() && self.dial.is_none() {
+            return usage("--dial-after needs --dial");
+        }
+        Ok(())
+    }
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
@@ -75,6 +123,18 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 }
             }
             Long("rtmp") => options.rtmp = Some(args::addr("rtmp", parser.value()?)?),
+            Long("rtmp-in") => options.rtmp_in = true,
+            Long("rtmp-key") => options.rtmp_key = Some(plain::key(parser.value()?)?),
+            Long("port") => options.port = Some(args::port("port", parser.value()?)?),
+            Long("dial") => options.dial = Some(plain::url(parser.value()?)?),
+            Long("dial-after") => options.dial_after = Some(args::seconds("dial-after", parser.value()?)?),
+            Long("player") => options.live.push(player(parser.value()?)?),
+            Long("flv") => {
+                let value = parser.value()?;
+                let target = if value == "-" { LiveTarget::Stdout } else { LiveTarget::Path(value.into()) };
+                options.live.push(target);
+            }
+            Long("quiet") => options.quiet = true,
             Long("record") => options.record = Some(parser.value()?.into()),
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
             Long("casts") => {
@@ -94,22 +154,29 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             other @ (Short(_) | Long(_) | lexopt::Arg::Value(_)) => return Err(other.unexpected().into()),
         }
     }
-    if options.json && options.record.as_ref().is_some_and(|path| path.as_os_str() == "-") {
-        return Err(Failure::Usage("--json and --record - both want standard output".into()));
-    }
+    options.check()?;
     Ok(Some(options))
+}
+
+/// `--player COMMAND`.
+fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
+    let text = args::text("player", value)?;
+    match words::split(&text) {
+        Some(words) if !words.is_empty() => Ok(LiveTarget::Player(words)),
+        Some(_) => Err(Failure::Usage("--player names no program".into())),
+        None => Err(Failure::Usage(format!("--player: a quote in {text:?} is not closed"))),
+    }
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
-    let printer = Printer::new(options.json);
+    let mut printer = Printer::new(options.json, options.quiet);
     let mut random = [0; ViewerIdentity::RANDOM_LEN];
     fill(&mut random)?;
     let identity = ViewerIdentity::from_random(&random);
     let page_token = PageToken::new(random_bytes()?);
     let config = config(&options, identity, page_token)?;
-    let stdout_is_taken = options.record.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let mut sinks = Sinks::open(options.record.as_deref(), options.snapshot.as_deref())?;
+    let mut sinks = Sinks::open(options.record.as_deref(), options.snapshot.as_deref(), &options.live)?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
@@ -122,8 +189,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         let (cast, notice) = notice.of_cast();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
-            Notice::Ready { ticket, page, rtmp } if !printer.is_json() => {
-                show_ready(ticket.as_deref(), page.as_deref(), rtmp, stdout_is_taken);
+            Notice::Ready { ticket, page, rtmp, rtmp_url } if !printer.is_json() => {
+                show_ticket(&printer, ticket.as_deref(), options.stdout_is_taken());
+                show_doors(&printer, page.as_deref(), rtmp, rtmp_url.as_deref());
             }
             Notice::HoleOpen { port } if has_daemon => {
                 port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
@@ -144,30 +212,38 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let code = match outcome {
         (true, _) => DONE,
         (false, reason) => {
-            talk(&format!("punchcast: {reason}"));
+            talk_failure(&reason);
             NO_LINK
         }
     };
     Ok(code.max(sinks.finish(options.once)))
 }
 
-fn show_ready(ticket: Option<&str>, page: Option<&str>, rtmp: Option<SocketAddr>, stdout_is_taken: bool) {
-    if let Some(ticket) = ticket {
-        if stdout_is_taken {
-            talk(ticket);
-        } else {
-            print_line(ticket);
-        }
-        if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-            talk(&format!("\n{}", page::terminal_qr(ticket)));
-        }
-        talk(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
+fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
+    let Some(ticket) = ticket else { return };
+    if stdout_is_taken {
+        talk(ticket);
+    } else {
+        print_line(ticket);
     }
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        printer.say(&format!("\n{}", page::terminal_qr(ticket)));
+    }
+    printer.say(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
+}
+
+fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<SocketAddr>, rtmp_url: Option<&str>) {
     if let Some(page) = page {
-        talk(&format!("The picture will be at {page}"));
+        printer.say(&format!("The picture will be at {page}"));
     }
     if let Some(rtmp) = rtmp {
-        talk(&format!("Players find it at rtmp://{rtmp}/punchcast/live"));
+        printer.say(&format!("Players find it at rtmp://{rtmp}/punchcast/live"));
+    }
+    if let Some(url) = rtmp_url {
+        printer.say(&format!(
+            "OBS, ffmpeg or a phone publish to {url}\n  (plain RTMP: not encrypted; from outside this network with \
+             the router's address, where it forwards that port)"
+        ));
     }
 }
 
@@ -204,7 +280,24 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         seed,
     });
     let casts = options.casts.unwrap_or(DEFAULT_CASTS);
-    Ok(Config { identity, server, meeting, page, rtmp: options.rtmp, casts, once: options.once, seed })
+    let plain_key = options.rtmp_in.then(|| options.rtmp_key.clone().map_or_else(plain::random_key, Ok));
+    let dial = options.dial.clone().map(|url| {
+        let addrs = plain::resolve(&url)?;
+        Ok::<_, Failure>(DialConfig { url, addrs, after: options.dial_after, seed: super::random_u64()? })
+    });
+    Ok(Config {
+        identity,
+        server,
+        meeting,
+        hole_port: options.port.unwrap_or(0),
+        plain_key: plain_key.transpose()?,
+        dial: dial.transpose()?,
+        page,
+        rtmp: options.rtmp,
+        casts,
+        once: options.once,
+        seed,
+    })
 }
 
 /// This host's addresses; loopback, too, where nothing else is there or the daemon is on this host, for a caster on

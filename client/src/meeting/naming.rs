@@ -42,7 +42,7 @@ pub(super) fn facts(open: &Open, mapped: bool, run: u64) -> Facts {
 
 /// Whether no NAT can stand between: both ends are on one host, both addresses are of this host or site, or both are
 /// in one IPv6 /64.
-pub(super) fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
+pub(crate) fn is_lan(local: Endpoint, remote: Endpoint) -> bool {
     match (local.ip(), remote.ip()) {
         (IpAddr::V6(ours), IpAddr::V6(theirs)) if ours.octets()[..8] == theirs.octets()[..8] => true,
         (ours, theirs) => ours == theirs || local.reach() <= Reach::Site && remote.reach() <= Reach::Site,

@@ -101,6 +101,17 @@ pub enum Event {
     /// A link stands. A direct one may come while a relayed one still carries the cast: the application moves over and
     /// ends the relayed one with [`Bye::Moved`](punchcast::link::Bye::Moved).
     Linked(Link),
+    /// A connection to the hole port speaks plain RTMP. It is the application's from here on, with all its inputs.
+    Plain {
+        /// Which.
+        conn: ConnId,
+        /// Our address.
+        local: Endpoint,
+        /// The peer's.
+        remote: Endpoint,
+        /// What it has sent.
+        bytes: bytes::Bytes,
+    },
     /// Bytes of the link's stream.
     Stream(ConnId, bytes::Bytes),
     /// The link's line takes more again.
@@ -166,6 +177,8 @@ pub struct Link {
     pub run: u64,
     /// Why there is no direct link, for a relayed one.
     pub obstacle: Option<Obstacle>,
+    /// Both ends are proven and everything is encrypted. Plain RTMP is not.
+    pub secure: bool,
 }
 
 impl Link {

@@ -1,10 +1,12 @@
 //! One connection of the page: first a reader of request heads, then perhaps a WebSocket.
 
+use super::flv;
 use super::http::{self, Head, MAX_HEAD, Response, Status as Code};
 use super::site::{Answer, Site};
 use super::socket::{Received, Socket, Wish};
 use punchcast::app::Closing;
 use punchcast::endpoint::Prefix;
+use punchcast::media::pace::Queue;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,27 @@ pub(super) enum Stage {
     },
     /// A page's WebSocket.
     Socket(Box<Socket>),
+    /// A player's response without end.
+    Flv(Box<flv::Response>),
+}
+
+/// What a connection turns into after a request.
+#[derive(Debug)]
+pub(super) enum Joined {
+    /// A page's WebSocket.
+    Socket {
+        /// The response that switches to it.
+        switch: Vec<u8>,
+        /// What came after the head.
+        early: Vec<u8>,
+    },
+    /// A cast as FLV.
+    Flv {
+        /// The response's head.
+        head: Vec<u8>,
+        /// Which cast.
+        place: usize,
+    },
 }
 
 /// What is to be done after an input.
@@ -68,14 +91,14 @@ impl Conn {
         Self { local, source: Prefix::of(remote.ip()), passed: false, backlogged: false, stage }
     }
 
-    /// Takes bytes of a request head. Where they ask for a WebSocket and may have one, `joined` gets the response
-    /// and what came after the head.
+    /// Takes bytes of a request head. Where they ask for a WebSocket or a cast and may have it, `joined` gets what that
+    /// begins with.
     pub(super) fn receive_head(
         &mut self,
         now: Instant,
         bytes: &[u8],
         site: &Site,
-        joined: &mut Option<(Vec<u8>, Vec<u8>)>,
+        joined: &mut Option<Joined>,
     ) -> Turn {
         let Stage::Http { head, until } = &mut self.stage else { return Turn::default() };
         if head.is_empty() {
@@ -95,7 +118,12 @@ impl Conn {
         match site.answer(&request, self.local) {
             Answer::Socket { accept } => {
                 self.passed = true;
-                *joined = Some((http::switch_protocols(&accept), rest));
+                *joined = Some(Joined::Socket { switch: http::switch_protocols(&accept), early: rest });
+                Turn::default()
+            }
+            Answer::Flv { place } => {
+                self.passed = true;
+                *joined = Some(Joined::Flv { head: http::endless("video/x-flv"), place });
                 Turn::default()
             }
             Answer::Response(response) => {
@@ -122,12 +150,27 @@ impl Conn {
 
     /// What may go to the peer of what waited; nothing while the connection is backed up.
     pub(super) fn flush(&mut self, site: &Site) -> Option<Vec<u8>> {
-        let Stage::Socket(socket) = &mut self.stage else { return None };
         if self.backlogged {
             return None;
         }
-        socket.flush(|| site.status_json());
-        Some(socket.take_outbound()).filter(|bytes| !bytes.is_empty())
+        let bytes = match &mut self.stage {
+            Stage::Http { .. } => return None,
+            Stage::Socket(socket) => {
+                socket.flush(|| site.status_json());
+                socket.take_outbound()
+            }
+            Stage::Flv(response) => response.take(),
+        };
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// The queue of the cast at `place`, where this connection is sent it.
+    pub(super) fn queue(&mut self, place: usize) -> Option<&mut Queue> {
+        match &mut self.stage {
+            Stage::Http { .. } => None,
+            Stage::Socket(socket) => Some(&mut socket.lane(place).queue),
+            Stage::Flv(response) => (response.place == place).then_some(&mut response.queue),
+        }
     }
 
     /// Takes the passing of time.
@@ -142,6 +185,11 @@ impl Conn {
                 let close = (!socket.tick(now)).then_some(Closing::Abort);
                 Turn { send: socket.take_outbound(), close, wishes: Vec::new() }
             }
+            Stage::Flv(response) if now < response.until => Turn::default(),
+            Stage::Flv(response) => {
+                response.until = now + flv::STALL_TIME;
+                Turn { close: self.backlogged.then_some(Closing::Abort), ..Turn::default() }
+            }
         }
     }
 
@@ -151,6 +199,7 @@ impl Conn {
             Stage::Http { until, head } if head.is_empty() => (*until, "page: idle connection"),
             Stage::Http { until, .. } => (*until, "page: request head"),
             Stage::Socket(socket) => socket.deadline(),
+            Stage::Flv(response) => (response.until, "page: a player that takes nothing"),
         }
     }
 }

@@ -38,7 +38,8 @@ impl PageToken {
         &self.0
     }
 
-    fn matches(&self, given: &str) -> bool {
+    /// Whether `given` is the token, in a time that does not tell how much of it is.
+    pub(crate) fn matches(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
 }
@@ -120,7 +121,7 @@ pub(super) fn set_cookie(request: &Request, local: SocketAddr, token: Option<&Pa
 
 /// Whether `host` is `localhost` on a loopback connection, or the literal address that the connection was made to.
 /// Ports are not compared: a forwarded port (`ssh -L`) differs rightly, and rebinding is about names.
-fn host_is_ours(host: &str, local: IpAddr) -> bool {
+pub(crate) fn host_is_ours(host: &str, local: IpAddr) -> bool {
     let Some(name) = without_port(host) else { return false };
     if name.eq_ignore_ascii_case("localhost") {
         return local.is_loopback();
@@ -147,7 +148,8 @@ fn without_port(host: &str) -> Option<&str> {
     }
 }
 
-fn origin_is_host(origin: Option<&str>, host: &str) -> bool {
+/// Whether a request's `Origin` is the site that its `Host` names.
+pub(crate) fn origin_is_host(origin: Option<&str>, host: &str) -> bool {
     origin
         .and_then(|origin| origin.strip_prefix("http://"))
         .is_some_and(|place| place.eq_ignore_ascii_case(host))

@@ -7,35 +7,35 @@ use std::fmt::Write as _;
 
 /// The longest request head. A browser's own head is about 1 KiB; with a link's token and a few foreign cookies of
 /// the same host (cookies ignore ports) it stays below 8 KiB.
-pub(super) const MAX_HEAD: usize = 8 * 1024;
+pub(crate) const MAX_HEAD: usize = 8 * 1024;
 
 /// How many header lines a head may have. Browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
 /// One request that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Only the head of the response is wanted (`HEAD`).
-    pub(super) head_only: bool,
+    pub(crate) head_only: bool,
     /// The path, without the query.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// What follows `?`, raw.
-    pub(super) query: String,
+    pub(crate) query: String,
     /// The `Host` field, raw.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// The `Origin` field.
-    pub(super) origin: Option<String>,
+    pub(crate) origin: Option<String>,
     /// Every `Cookie` field, joined by `; `.
-    pub(super) cookie: String,
+    pub(crate) cookie: String,
     /// The peer will send another request on this connection.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// What the request asks to turn the connection into.
-    pub(super) upgrade: Upgrade,
+    pub(crate) upgrade: Upgrade,
 }
 
 /// The switch of protocol that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Upgrade {
+pub(crate) enum Upgrade {
     /// None.
     No,
     /// A WebSocket with this `Sec-WebSocket-Key` (RFC 6455 §4.2.1).
@@ -49,7 +49,7 @@ pub(super) enum Upgrade {
 
 /// What the bytes so far amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Head {
+pub(crate) enum Head {
     /// More is needed.
     Partial,
     /// A request, and the length of its head; what follows belongs to what comes next.
@@ -60,7 +60,7 @@ pub(super) enum Head {
 
 /// The response statuses in use (RFC 9110 §15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     /// 200.
     Ok,
     /// 400.
@@ -83,7 +83,7 @@ pub(super) enum Status {
 
 impl Status {
     /// The status line after the version.
-    pub(super) const fn line(self) -> &'static str {
+    pub(crate) const fn line(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
             Self::BadRequest => "400 Bad Request",
@@ -99,7 +99,7 @@ impl Status {
 }
 
 /// Reads one head from the start of `bytes`.
-pub(super) fn parse(bytes: &[u8]) -> Head {
+pub(crate) fn parse(bytes: &[u8]) -> Head {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut raw = httparse::Request::new(&mut fields);
     let window = &bytes[..bytes.len().min(MAX_HEAD)];
@@ -205,42 +205,42 @@ fn has_token(list: &str, token: &str) -> bool {
 
 /// The value of `name` in a query string. Values are taken as they are: nothing that the page hands out needs
 /// percent-encoding.
-pub(super) fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The value of `name` in a `Cookie` field (RFC 6265 §4.2.1).
-pub(super) fn cookie_value<'a>(cookie: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn cookie_value<'a>(cookie: &'a str, name: &str) -> Option<&'a str> {
     cookie.split(';').find_map(|pair| pair.trim_start().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// One response.
 #[derive(Clone, Debug)]
-pub(super) struct Response {
+pub(crate) struct Response {
     /// The status.
-    pub(super) status: Status,
+    pub(crate) status: Status,
     /// The body's media type.
-    pub(super) content_type: &'static str,
+    pub(crate) content_type: &'static str,
     /// The body.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// A `Set-Cookie` value.
-    pub(super) cookie: Option<String>,
+    pub(crate) cookie: Option<String>,
 }
 
 impl Response {
     /// A successful response.
-    pub(super) fn ok(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn ok(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self { status: Status::Ok, content_type, body: body.into(), cookie: None }
     }
 
     /// A refusal with a line of text for whoever reads it.
-    pub(super) fn refusal(status: Status, text: &str) -> Self {
+    pub(crate) fn refusal(status: Status, text: &str) -> Self {
         let body = format!("{}\n\n{text}\n", status.line()).into_bytes();
         Self { status, content_type: "text/plain; charset=utf-8", body, cookie: None }
     }
 
     /// The bytes of the response. `keep_alive` tells the peer whether another request may follow.
-    pub(super) fn encode(&self, head_only: bool, keep_alive: bool) -> Vec<u8> {
+    pub(crate) fn encode(&self, head_only: bool, keep_alive: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status.line());
         let mut field = |name: &str, value: &str| {
             // Writing to a string cannot fail.
@@ -279,12 +279,23 @@ impl Response {
 }
 
 /// The 101 response that turns the connection into a WebSocket (RFC 6455 §4.2.2).
-pub(super) fn switch_protocols(accept: &str) -> Vec<u8> {
+pub(crate) fn switch_protocols(accept: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// The head of a response whose body ends with the connection (RFC 9112 §6.3, item 8).
+pub(super) fn endless(content_type: &str) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\nContent-Type: {content_type}\r\n", Status::Ok.line());
+    for (name, value) in SECURITY_FIELDS {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    head.into_bytes()
 }
 
 /// What every response carries. The page loads nothing but its own files, so the policy begins at nothing;

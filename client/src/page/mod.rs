@@ -17,12 +17,15 @@
 //! `left-out`) and binary messages of media (`packet`); it sends `keyframe` and a place when a decoder had to skip.
 
 mod conn;
-mod guard;
-mod http;
+mod flv;
+#[cfg(test)]
+mod flv_tests;
+pub(crate) mod guard;
+pub(crate) mod http;
 mod packet;
 mod qr;
 mod site;
-mod socket;
+pub(crate) mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -31,7 +34,7 @@ pub use guard::PageToken;
 pub use qr::terminal_qr;
 pub use status::{CastStatus, Phase, Status, Step, StepState};
 
-use conn::{Conn, Stage, Turn};
+use conn::{Conn, Joined, Stage, Turn};
 use packet::{PacketKind, Reading};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::Prefix;
@@ -232,7 +235,8 @@ impl Page {
         let foreign = match packet::read(unit) {
             Reading::Packet(packet) => (packet.kind == PacketKind::VideoConfig).then_some(false),
             Reading::ForeignVideo => Some(true),
-            Reading::Nothing => return,
+            // Not for the page's script; a player may know what to do with it.
+            Reading::Nothing => None,
         };
         if foreign.is_some_and(|foreign| self.site.set_foreign_video(place, foreign)) {
             self.status.ask(now, STATUS_EVERY);
@@ -291,20 +295,40 @@ impl Page {
 
     fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Stage::Socket(_) = conn.stage {
-            self.turn(now, id, |conn| conn.receive_message(now, bytes));
-            return;
+        match conn.stage {
+            Stage::Http { .. } => {}
+            Stage::Socket(_) => {
+                self.turn(now, id, |conn| conn.receive_message(now, bytes));
+                return;
+            }
+            // A player that goes on asking is not answered.
+            Stage::Flv(_) => return,
         }
         let mut joined = None;
         let site = &self.site;
         let turn = conn.receive_head(now, bytes, site, &mut joined);
         self.carry_out(now, id, turn);
-        if let Some((switch, early)) = joined {
-            self.join(now, id, switch);
-            if !early.is_empty() {
-                self.turn(now, id, |conn| conn.receive_message(now, &early));
+        match joined {
+            Some(Joined::Socket { switch, early }) => {
+                self.join(now, id, switch);
+                if !early.is_empty() {
+                    self.turn(now, id, |conn| conn.receive_message(now, &early));
+                }
             }
+            Some(Joined::Flv { head, place }) => self.join_flv(now, id, head, place),
+            None => {}
         }
+    }
+
+    /// Makes a connection a response without end.
+    fn join_flv(&mut self, now: Instant, id: ConnId, mut head: Vec<u8>, place: usize) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let cast = self.casts.get(&place);
+        let mut response = flv::Response::new(now, place, cast.map(|cast| &cast.cache));
+        head.extend(response.take());
+        conn.stage = Stage::Flv(Box::new(response));
+        self.net(NetOp::Send { conn: id, bytes: head });
+        self.want_keyframe(now, place);
     }
 
     /// Makes a connection a WebSocket and sends what its page needs to show a picture at once.
@@ -341,8 +365,7 @@ impl Page {
     fn spread(&mut self, now: Instant, place: usize, unit: &Unit) {
         let mut starved = false;
         for (id, conn) in &mut self.conns {
-            let Stage::Socket(socket) = &mut conn.stage else { continue };
-            let queue = &mut socket.lane(place).queue;
+            let Some(queue) = conn.queue(place) else { continue };
             let dropped = queue.dropped();
             queue.push(now, unit.clone());
             starved |= queue.dropped() > dropped;
@@ -366,9 +389,16 @@ impl Page {
         if self.site.set_foreign_video(place, false) {
             self.status.ask(now, Duration::ZERO);
         }
+        if control == Control::Gone {
+            self.end_flv(place);
+        }
         for (id, conn) in &mut self.conns {
-            let Stage::Socket(socket) = &mut conn.stage else { continue };
-            socket.lane(place).restart(control);
+            match &mut conn.stage {
+                Stage::Http { .. } => continue,
+                Stage::Socket(socket) => socket.lane(place).restart(control),
+                Stage::Flv(response) if response.place == place => response.restart(),
+                Stage::Flv(_) => continue,
+            }
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
             }
@@ -376,9 +406,23 @@ impl Page {
         self.pace(now);
     }
 
+    /// The cast will not come back: its players see the end of the file.
+    fn end_flv(&mut self, place: usize) {
+        let is_its = |conn: &Conn| matches!(&conn.stage, Stage::Flv(response) if response.place == place);
+        let over: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| is_its(conn)).map(|(id, _)| *id).collect();
+        for id in over {
+            self.conns.remove(&id);
+            self.net(NetOp::Close { conn: id, how: Closing::Flush });
+        }
+    }
+
     fn set_backlogged(&mut self, now: Instant, id: ConnId, backlogged: bool) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.backlogged = backlogged;
+        if let Stage::Flv(response) = &mut conn.stage {
+            response.until = now + flv::STALL_TIME;
+        }
         let bytes = conn.flush(&self.site);
         // Who does not read is not listened to either, or its requests would pile up answers in the driver.
         self.net(NetOp::Read { conn: id, on: !backlogged });

@@ -1,5 +1,6 @@
 //! What the page serves: its few files, made once, and the answer to each request.
 
+use super::flv;
 use super::guard::{self, PageToken};
 use super::http::{Request, Response, Status as Code, Upgrade};
 use super::qr;
@@ -30,6 +31,11 @@ pub(super) enum Answer {
     Socket {
         /// The handshake's proof (RFC 6455 §4.2.2).
         accept: String,
+    },
+    /// Send the cast at this place as FLV, without end.
+    Flv {
+        /// Counted from 0.
+        place: usize,
     },
 }
 
@@ -101,6 +107,11 @@ impl Site {
                     "This is a WebSocket (RFC 6455).",
                 )),
             };
+        }
+        if !request.head_only
+            && let Some(place) = flv::place_of(&request.path)
+        {
+            return Answer::Flv { place };
         }
         let mut response = self.file(&request.path);
         response.cookie = guard::set_cookie(request, local, self.token.as_ref());

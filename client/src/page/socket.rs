@@ -200,9 +200,11 @@ fn wish(text: &str) -> Option<Wish> {
 
 /// A stream in memory. Reading past what has arrived would block.
 #[derive(Debug, Default)]
-struct Pipe {
-    inbound: Vec<u8>,
-    outbound: Vec<u8>,
+pub(crate) struct Pipe {
+    /// What came from the peer.
+    pub(crate) inbound: Vec<u8>,
+    /// What is to go to it.
+    pub(crate) outbound: Vec<u8>,
 }
 
 impl Read for Pipe {

@@ -10,26 +10,26 @@ use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
 
 const ROOM: Room = Room(3);
-const LOOPBACK: &str = "127.0.0.1:8080";
-const NETWORK: &str = "192.168.1.5:8080";
+pub(super) const LOOPBACK: &str = "127.0.0.1:8080";
+pub(super) const NETWORK: &str = "192.168.1.5:8080";
 
 /// A page, and what came out of it.
-struct Bed {
-    page: Page,
-    now: Instant,
+pub(super) struct Bed {
+    pub(super) page: Page,
+    pub(super) now: Instant,
     sent: BTreeMap<ConnId, Vec<u8>>,
-    closed: BTreeMap<ConnId, Closing>,
+    pub(super) closed: BTreeMap<ConnId, Closing>,
     reading: BTreeMap<ConnId, bool>,
     events: Vec<PageEvent>,
     accepted: u32,
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_token(None)
     }
 
-    fn with_token(token: Option<PageToken>) -> Self {
+    pub(super) fn with_token(token: Option<PageToken>) -> Self {
         let addr = "127.0.0.1:0".parse().unwrap();
         let config = PageConfig { addr, ticket_link: "punchcast://x/y#z".to_owned(), token, seed: 7 };
         let mut bed = Self {
@@ -46,7 +46,7 @@ impl Bed {
         bed
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(output) = self.page.poll_output() {
             match output {
                 PageOutput::Net(NetOp::Send { conn, bytes }) => {
@@ -74,7 +74,7 @@ impl Bed {
         }
     }
 
-    fn accept(&mut self, local: &str) -> ConnId {
+    pub(super) fn accept(&mut self, local: &str) -> ConnId {
         self.accept_from("127.0.0.1:50000", local)
     }
 
@@ -88,34 +88,34 @@ impl Bed {
         conn
     }
 
-    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub(super) fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
         self.page.handle_input(self.now, Input::Received { conn, bytes });
         self.drain();
     }
 
-    fn backlog(&mut self, conn: ConnId, on: bool) {
+    pub(super) fn backlog(&mut self, conn: ConnId, on: bool) {
         let input = if on { Input::Backlogged { conn } } else { Input::Drained { conn } };
         self.page.handle_input(self.now, input);
         self.drain();
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.page.handle_timeout(self.now);
         self.drain();
     }
 
-    fn publish(&mut self, unit: &Unit) {
+    pub(super) fn publish(&mut self, unit: &Unit) {
         self.page.publish(self.now, 0, unit);
         self.drain();
     }
 
-    fn taken(&mut self, conn: ConnId) -> Vec<u8> {
+    pub(super) fn taken(&mut self, conn: ConnId) -> Vec<u8> {
         self.sent.remove(&conn).unwrap_or_default()
     }
 
     /// Sends a request on a new connection; its connection and response.
-    fn ask(&mut self, local: &str, request: &str) -> (ConnId, String) {
+    pub(super) fn ask(&mut self, local: &str, request: &str) -> (ConnId, String) {
         let conn = self.accept(local);
         self.receive(conn, request.as_bytes());
         (conn, String::from_utf8(self.taken(conn)).unwrap())
@@ -179,7 +179,7 @@ fn media(frames: &[Frame]) -> Vec<(u8, u8)> {
     frames.iter().filter(|(opcode, _)| *opcode == 2).map(|(_, payload)| (payload[0], payload[1])).collect()
 }
 
-fn video(head: [u8; 2], timestamp: u32) -> Unit {
+pub(super) fn video(head: [u8; 2], timestamp: u32) -> Unit {
     let payload = Bytes::from(vec![head[0], head[1], 0, 0, 0, 1, 0x42, 0, 0x1f, 0xff]);
     Unit { kind: Kind::Video, timestamp, payload }
 }
@@ -188,7 +188,7 @@ const CONFIG: [u8; 2] = [0x17, 0];
 const KEY: [u8; 2] = [0x17, 1];
 const DELTA: [u8; 2] = [0x27, 1];
 
-fn get(path: &str, host: &str) -> String {
+pub(super) fn get(path: &str, host: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }
 

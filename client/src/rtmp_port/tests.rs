@@ -1,4 +1,5 @@
 use super::*;
+use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
 use punchcast::rtmp::{ClientEvent, ClientSession, Error, PlayConfig, PublishConfig};
@@ -205,7 +206,7 @@ fn a_publisher_comes_gives_media_and_leaves() {
     assert_eq!(scene.events[1..], [Event::Media(key(5))]);
     scene.client(1).session.finish();
     scene.settle();
-    assert_eq!(scene.events[2..], [Event::PublisherLeft { remote }]);
+    assert_eq!(scene.events[2..], [Event::PublisherLeft { remote, finished: true }]);
 }
 
 #[test]
@@ -217,7 +218,7 @@ fn a_second_publisher_is_refused_until_the_first_has_left() {
     assert_eq!(scene.client(2).closed, Some(Closing::Flush));
     assert_eq!(scene.client(1).events, [ClientEvent::Publishing]);
     scene.input(Input::Closed { conn: id(1), error: Some(NetError::Reset) });
-    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1) }));
+    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1), finished: false }));
     scene.join_publisher(3);
     assert_eq!(scene.client(3).events, [ClientEvent::Publishing]);
 }
@@ -239,6 +240,60 @@ fn app_and_key_must_fit_and_so_must_the_purpose() {
     assert_eq!(scene.events, []);
     scene.join(5, ClientSession::publisher(PublishConfig::new("rtmp://h/live/key?with=query").unwrap()));
     assert_eq!(scene.client(5).events, [ClientEvent::Publishing]);
+}
+
+#[test]
+fn strangers_take_only_their_places_at_the_door_of_a_port_with_a_key() {
+    let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Players) };
+    let mut scene = Scene::new(config);
+    scene.join_player(1);
+    scene.ops.clear();
+    let places = punchcast::link::PER_SOURCE as u32;
+    for serial in 2..=places + 1 {
+        scene.connect(serial);
+    }
+    assert!(scene.ops.is_empty(), "a player that told the key takes no stranger's place: {:?}", scene.ops);
+    scene.connect(places + 2);
+    assert_eq!(scene.ops, [NetOp::Close { conn: id(places + 2), how: Closing::Abort }]);
+    scene.input(Input::Closed { conn: id(2), error: None });
+    scene.join_player(places + 3);
+    assert_eq!(scene.client(places + 3).events, [ClientEvent::Playing]);
+}
+
+#[test]
+fn a_stranger_that_sends_much_and_tells_no_key_is_cut_off() {
+    let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
+    let mut scene = Scene::new(config);
+    scene.connect(1);
+    let mut hello = vec![3];
+    hello.resize(1 + 2 * 1536, 0);
+    scene.input(Input::Received { conn: id(1), bytes: &hello });
+    scene.ops.clear();
+    // A message of 16 MB minus one is announced, and its bytes come.
+    let mut flood = vec![4, 0, 0, 0, 0x01, 0, 0, 8, 1, 0, 0, 0];
+    flood.resize(MAX_STRANGER_BYTES, 0xc4);
+    scene.input(Input::Received { conn: id(1), bytes: &flood });
+    assert_eq!(scene.ops.last(), Some(&NetOp::Close { conn: id(1), how: Closing::Abort }));
+}
+
+#[test]
+fn a_connection_accepted_elsewhere_publishes_with_the_key() {
+    let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
+    let mut port = RtmpPort::without_listener(config);
+    let mut obs = ClientSession::publisher(PublishConfig::new(URL).unwrap());
+    let Some(rtmp::Output::Transmit(hello)) = obs.poll_output() else { panic!("a handshake") };
+    port.adopt(start(), id(1), remote(1), &hello);
+    assert!(port.owns(id(1)) && !port.owns(id(2)));
+    while let Some(output) = port.poll_output() {
+        if let RtmpPortOutput::Net(NetOp::Send { bytes, .. }) = output {
+            obs.handle_input(&bytes).unwrap();
+        }
+        while let Some(rtmp::Output::Transmit(bytes)) = obs.poll_output() {
+            port.handle_input(start(), Input::Received { conn: id(1), bytes: &bytes });
+        }
+    }
+    assert!(obs.is_established());
+    assert!(port.conns.values().any(Conn::is_publisher));
 }
 
 #[test]
@@ -414,7 +469,7 @@ fn a_publisher_that_falls_silent_makes_room_for_the_next() {
     scene.now += Duration::from_millis(1);
     scene.timeout();
     assert_eq!(scene.client(1).closed, Some(Closing::Abort));
-    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1) }));
+    assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1), finished: false }));
     scene.join_publisher(3);
     assert_eq!(scene.client(3).events, [ClientEvent::Publishing]);
 }

@@ -1,8 +1,11 @@
-//! Where a viewer's units go besides the page and the players: a file, and a picture of the last frame.
+//! Where a viewer's units go besides the page and the players: files, pipes, and a picture of the last frame.
 
+pub mod live;
 pub mod record;
 pub mod snapshot;
 mod timeline;
 
+pub use live::{LivePipe, LiveTarget};
 pub use record::{Recorder, Recording};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotInfo};
+pub(crate) use timeline::Timeline;

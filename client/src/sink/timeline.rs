@@ -22,7 +22,7 @@ const AUDIO_ALONE: u32 = 2_000;
 
 /// Decides on the units of a recording.
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     phase: Phase,
     metadata: Header,
     video: Header,
@@ -74,23 +74,31 @@ struct Clock {
 
 impl Timeline {
     /// Whether the recording holds sound, and whether pictures, as far as is known.
-    pub(super) fn contents(&self) -> (bool, bool) {
+    pub(crate) fn contents(&self) -> (bool, bool) {
         (self.audio.unit.is_some() || matches!(self.phase, Phase::Sound(_)), self.video.unit.is_some())
     }
 
     /// Another stream follows: its clock is another, and it begins at its next keyframe.
-    pub(super) fn next_stream(&mut self) {
+    pub(crate) fn next_stream(&mut self) {
         self.clock = None;
         self.video_seen = false;
         self.wait();
     }
 
     /// Some of what was given out was lost: nothing can be decoded before the next keyframe.
-    pub(super) fn resynchronise(&mut self) {
+    pub(crate) fn resynchronise(&mut self) {
         for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
             header.written = false;
         }
         self.wait();
+    }
+
+    /// Another recording begins in the middle of the stream: at time zero, with the headers that were seen, at the next
+    /// keyframe.
+    pub(crate) fn restart(&mut self) {
+        self.clock = None;
+        self.now = 0;
+        self.resynchronise();
     }
 
     fn wait(&mut self) {
@@ -99,7 +107,7 @@ impl Timeline {
     }
 
     /// Takes the next unit that was received, and gives what is to be written for it, in order.
-    pub(super) fn accept(&mut self, unit: &Unit, mut write: impl FnMut(Unit)) {
+    pub(crate) fn accept(&mut self, unit: &Unit, mut write: impl FnMut(Unit)) {
         self.video_seen |= unit.kind == Kind::Video;
         if let Some(header) = self.header_of(unit) {
             header.keep(unit);

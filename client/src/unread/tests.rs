@@ -154,6 +154,9 @@ fn a_caster_that_asks_and_does_not_read_is_ended() {
     let secrets = identity.ticket(None, Vec::new()).caster_secrets();
     let meeting = config(Secrets::Viewer(identity.viewer_secrets()), Vec::new());
     let config = viewer::Config {
+        hole_port: 0,
+        plain_key: None,
+        dial: None,
         identity,
         server: None,
         meeting,
@@ -196,7 +199,14 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let (now, identity) = (start(), identity());
     let ticket = identity.ticket(None, vec![Endpoint::new(addr(THEIRS))]);
     let meeting = config(Secrets::Caster(ticket.caster_secrets()), ticket.addresses);
-    let config = caster::Config { meetings: vec![meeting], rtmp: None, duration: None, seed: 1 };
+    let config = caster::Config {
+        meetings: vec![meeting],
+        serve: None,
+        rtmp: None,
+        share: None,
+        duration: None,
+        seed: 1,
+    };
     let channel = Channel::viewer(now, &identity.viewer_secrets(), Facts::default());
     let mut scene = Scene::new(now, Caster::new(now, config), channel);
     let conn = scene.conn();

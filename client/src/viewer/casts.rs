@@ -35,14 +35,21 @@ impl Viewer {
     }
 
     pub(super) fn linked(&mut self, now: Instant, link: Link) {
+        let began = self.met.as_ref().map_or(now, |met| met.at);
+        if self.give_place(now, link, began).is_some() {
+            self.met = None;
+        }
+    }
+
+    /// Gives a link its place; `None` if all are taken, and it was ended.
+    pub(super) fn give_place(&mut self, now: Instant, link: Link, began: Instant) -> Option<usize> {
         let Some(place) = place_for(&self.shows, self.casts, now, &link) else {
-            self.meeting.end(now, link.conn, Bye::Busy);
+            self.end_link(now, link.conn, Bye::Busy);
             self.notice(Notice::Busy { remote: link.remote.addr() });
-            return;
+            return None;
         };
         let current = self.show_at(place).and_then(|show| show.cast().map(|cast| cast.link));
         let moves = current.is_some_and(|current| link.succeeds(&current));
-        let began = self.met.take().map_or(now, |met| met.at);
         self.story.begin();
         self.seed = self.seed.wrapping_add(1);
         let cast = Cast {
@@ -59,6 +66,7 @@ impl Viewer {
         self.seat(now, place, cast, moves);
         self.show_status(now);
         self.cast_notice(place, Notice::Link { link, elapsed: now - began, moves });
+        Some(place)
     }
 
     /// Gives a cast its place; whatever it takes the place of is told so.
@@ -77,7 +85,7 @@ impl Viewer {
             }
         }
         for conn in given_up.into_iter().chain(over) {
-            self.meeting.end(now, conn, Bye::NotChosen);
+            self.end_link(now, conn, Bye::NotChosen);
         }
     }
 
@@ -92,7 +100,7 @@ impl Viewer {
         self.link_over(now, conn, false, why);
     }
 
-    fn link_over(&mut self, now: Instant, conn: ConnId, finished: bool, why: &str) {
+    pub(super) fn link_over(&mut self, now: Instant, conn: ConnId, finished: bool, why: &str) {
         let Some(place) = self.place_of(conn) else { return };
         let Some(show) = self.show_at(place) else { return };
         if show.moves_to(conn) {
@@ -165,7 +173,7 @@ impl Viewer {
         }
     }
 
-    fn stream_started(&mut self, now: Instant, place: usize) {
+    pub(super) fn stream_started(&mut self, now: Instant, place: usize) {
         if let Some(page) = &mut self.page {
             page.stream_started(now, place);
         }
@@ -186,7 +194,7 @@ impl Viewer {
         }
     }
 
-    fn unit(&mut self, now: Instant, place: usize, unit: Unit) {
+    pub(super) fn unit(&mut self, now: Instant, place: usize, unit: Unit) {
         let Some(show) = self.show_at(place) else { return };
         show.meter.count(&unit);
         let mut first = None;

@@ -1,7 +1,7 @@
 //! What has been bound so far; the ticket is shown when nothing is missing.
 
 use punchcast::ticket::Ticket;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -9,16 +9,7 @@ pub(super) struct Doors {
     pub(super) ticket: Option<Ticket>,
     pub(super) page: Option<SocketAddr>,
     pub(super) rtmp: Option<SocketAddr>,
+    /// Where plain RTMP publishers are taken.
+    pub(super) rtmp_url: Option<String>,
     pub(super) told: bool,
-}
-
-/// Where a browser finds what listens at `local`: the unspecified address is nobody's, so this host's first one of its
-/// family stands for it.
-pub(super) fn reachable(local: SocketAddr, own: &[IpAddr]) -> SocketAddr {
-    if !local.ip().is_unspecified() {
-        return local;
-    }
-    let loopback = if local.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { Ipv6Addr::LOCALHOST.into() };
-    let ip = own.iter().copied().find(|ip| ip.is_ipv4() == local.is_ipv4()).unwrap_or(loopback);
-    SocketAddr::new(ip, local.port())
 }

@@ -39,6 +39,7 @@ pub(super) const KEEP_ENDED: Duration = Duration::from_secs(10);
 /// The RTMP session of a link.
 pub(super) struct Cast {
     pub(super) link: Link,
+    /// Idle for plain RTMP, whose session is where it came in.
     pub(super) session: ServerSession,
     pub(super) stream: Option<StreamId>,
     pub(super) heard: Instant,
@@ -127,7 +128,8 @@ impl Show {
             frames: self.meter.total_frames(),
             message: match link.obstacle {
                 Some(obstacle) => format!("through the daemon, which cannot read it: {obstacle}"),
-                None => format!("linked ({})", link.rung),
+                None if link.secure => format!("linked ({})", link.rung),
+                None => format!("plain RTMP ({}): not encrypted", link.rung),
             },
             why: link.obstacle.map(|obstacle| obstacle.to_string()),
             ..CastStatus::default()

@@ -30,7 +30,19 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
         run: 7,
     };
     let page = page.map(|at| PageConfig { addr: addr(at), ticket_link: String::new(), token: None, seed: 0 });
-    let config = Config { identity, server: None, meeting, page, rtmp: None, casts: 4, once: false, seed: 0 };
+    let config = Config {
+        identity,
+        server: None,
+        meeting,
+        hole_port: 0,
+        plain_key: None,
+        dial: None,
+        page,
+        rtmp: None,
+        casts: 4,
+        once: false,
+        seed: 0,
+    };
     (now, Viewer::new(now, config))
 }
 
@@ -53,7 +65,7 @@ fn introduce(viewer: &mut Viewer, now: Instant) {
 fn link_of(serial: u32, run: u64, remote: &str) -> Link {
     let conn = ConnId { room: meeting::HOLE, serial };
     let (local, remote) = (Endpoint::new(addr("192.168.1.3:800")), Endpoint::new(addr(remote)));
-    Link { conn, rung: Rung::Lan, local, remote, rtt: None, run, obstacle: None }
+    Link { conn, rung: Rung::Lan, local, remote, rtt: None, run, obstacle: None, secure: true }
 }
 
 /// What the viewer tells, each with the cast that it is about.

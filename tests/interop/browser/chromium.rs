@@ -26,12 +26,34 @@ pub(crate) struct Chromium {
 }
 
 impl Chromium {
-    /// Starts `program` with a profile of its own below `scratch`, and opens an empty page.
+    /// Starts `program` without a window, with a profile of its own below `scratch`, and opens an empty page.
     pub(crate) fn start(program: &Path, scratch: &Path, size: (u32, u32)) -> Self {
+        Self::launch(Command::new(program).arg("--headless"), scratch, size)
+    }
+
+    /// Starts `program` with a window at `left` of an X display, which it shares when a page asks for a screen.
+    pub(crate) fn on_display(
+        program: &Path,
+        scratch: &Path,
+        display: &str,
+        left: u32,
+        size: (u32, u32),
+    ) -> Self {
+        let mut command = Command::new(program);
+        command
+            .env("DISPLAY", display)
+            .env_remove("WAYLAND_DISPLAY")
+            .args(["--ozone-platform=x11", "--auto-select-desktop-capture-source=Entire screen"])
+            .args(["--autoplay-policy=no-user-gesture-required", "--disable-infobars"])
+            .arg(format!("--window-position={left},0"));
+        Self::launch(&mut command, scratch, size)
+    }
+
+    fn launch(command: &mut Command, scratch: &Path, size: (u32, u32)) -> Self {
         let profile = scratch.join(format!("chromium-{}-{:x}", std::process::id(), fastrand::u64(..)));
         fs::create_dir_all(&profile).expect("a profile directory");
-        let process = Command::new(program)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        let process = command
+            .args(["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--remote-debugging-port=0", "--hide-scrollbars", "--disable-dev-shm-usage"])
             .arg(format!("--window-size={},{}", size.0, size.1))
@@ -110,6 +132,24 @@ impl Chromium {
         let result = self.call("Runtime.evaluate", params);
         assert!(result.get("exceptionDetails").is_none(), "{expression}: {}", result["exceptionDetails"]);
         result["result"]["value"].clone()
+    }
+
+    /// Clicks where the element `selector` is, as a hand does.
+    pub(crate) fn click(&mut self, selector: &str) {
+        let place = self.evaluate(&format!(
+            "(() => {{ const {{left, top, width, height}} = document.querySelector('{selector}').getBoundingClientRect(); \
+             return [left + width / 2, top + height / 2]; }})()"
+        ));
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event =
+                json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
+            self.call("Input.dispatchMouseEvent", event);
+        }
+    }
+
+    /// The process of the browser itself.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Waits until `condition` is true. The page may be left and loaded anew meanwhile.

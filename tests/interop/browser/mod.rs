@@ -1,7 +1,7 @@
 //! The viewer's page in a real browser: is the right picture on the screen?
 
 mod casters;
-mod chromium;
+pub(crate) mod chromium;
 mod grid;
 mod viewer;
 
@@ -25,12 +25,12 @@ const VIDEO: &str = ".tile[data-place=\"0\"] video.picture";
 /// Left of the middle the stream is this colour, in full range.
 const LEFT: [i32; 3] = [200, 30, 60];
 
-fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// The browser, or a reason to do without it.
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let found = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
         .iter()
         .map(PathBuf::from)

@@ -1,0 +1,243 @@
+//! What a person at a terminal sees: one calm status line below the talk, and a little colour.
+//!
+//! The line is written over each second; talk goes above it. Where standard error is no terminal there is neither, so
+//! a log has no control characters. `NO_COLOR` (no-color.org) takes the colour away, and `TERM=dumb` both.
+
+use crate::notice::{Notice, Stats};
+use punchcast::policy::Rung;
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+
+/// Columns that a status line may take: what every terminal has. A longer one would wrap, and not be written over.
+const COLUMNS: usize = 79;
+
+/// Rungs named while a link is made.
+const MOST_RUNGS: usize = 4;
+
+/// How a line of talk is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// What went well.
+    Good,
+    /// What somebody may want to do something about.
+    Warning,
+    /// What somebody has to.
+    Bad,
+    /// Everything else.
+    Plain,
+}
+
+impl Tone {
+    pub(super) fn of(notice: &Notice) -> Self {
+        #[allow(clippy::wildcard_enum_match_arm)] // Most are neither.
+        match notice {
+            Notice::Link { link, .. } if link.secure => Self::Good,
+            Notice::Link { .. }
+            | Notice::Lost { .. }
+            | Notice::Busy { .. }
+            | Notice::DialFailed { .. }
+            | Notice::NoRelay { .. }
+            | Notice::SeekingRelay(_) => Self::Warning,
+            Notice::OfCast { notice, .. } | Notice::OfViewer { notice, .. } => Self::of(notice),
+            _ => Self::Plain,
+        }
+    }
+
+    /// `line` in its colour, as an ANSI terminal takes it (ECMA-48 §8.3.117).
+    pub(super) fn paint(self, line: &str) -> String {
+        let code = match self {
+            Self::Good => 32,
+            Self::Warning => 33,
+            Self::Bad => 31,
+            Self::Plain => return line.to_owned(),
+        };
+        format!("\x1b[{code}m{line}\x1b[0m")
+    }
+}
+
+/// What standard error can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Abilities {
+    /// One line can be written over.
+    pub(super) line: bool,
+    /// It has colours, and they are wanted.
+    pub(super) colour: bool,
+}
+
+impl Abilities {
+    /// Of this process.
+    pub(super) fn detect() -> Self {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        Self::new(io::stderr().is_terminal(), dumb, is_set("NO_COLOR"))
+    }
+
+    const fn new(terminal: bool, dumb: bool, no_colour: bool) -> Self {
+        Self { line: terminal && !dumb, colour: terminal && !dumb && !no_colour }
+    }
+}
+
+/// What the status line tells.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What is tried for a link, and whether one is being made.
+    tried: Vec<Rung>,
+    trying: Option<SocketAddr>,
+    seen_as: Option<String>,
+    /// The last second of each cast, or each viewer.
+    live: BTreeMap<usize, Stats>,
+}
+
+impl Progress {
+    /// Takes a notice; whether the line is another.
+    pub(super) fn take(&mut self, notice: &Notice) -> bool {
+        self.take_of(0, notice)
+    }
+
+    fn take_of(&mut self, which: usize, notice: &Notice) -> bool {
+        #[allow(clippy::wildcard_enum_match_arm)] // The line tells little.
+        match notice {
+            Notice::OfCast { cast: which, notice } | Notice::OfViewer { viewer: which, notice } => {
+                return self.take_of(*which, notice);
+            }
+            Notice::Attempt { rung, remote, .. } => {
+                self.tried.retain(|tried| tried != rung);
+                self.tried.push(*rung);
+                self.trying = Some(*remote);
+            }
+            Notice::Rendezvous(punchcast::rendezvous::agent::Event::Observed { observation })
+                if observation.hole =>
+            {
+                self.seen_as = Some(observation.endpoint.to_string());
+            }
+            Notice::Stats(stats) => {
+                self.live.insert(which, *stats);
+            }
+            Notice::Link { .. } => {
+                self.tried.clear();
+                self.trying = None;
+            }
+            Notice::Lost { .. } | Notice::CastEnded | Notice::ViewerOver { .. } => {
+                self.live.remove(&which);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The line; `None` when there is nothing to tell.
+    pub(super) fn line(&self) -> Option<String> {
+        let line = match self.live.len() {
+            0 => self.way()?,
+            1 => one(self.live.values().next()?),
+            _ => several(&self.live),
+        };
+        Some(line.chars().take(COLUMNS).collect())
+    }
+
+    /// How far the way to a link is made.
+    fn way(&self) -> Option<String> {
+        let remote = self.trying?;
+        let rungs: Vec<String> = self.tried.iter().rev().take(MOST_RUNGS).map(ToString::to_string).collect();
+        let seen = self.seen_as.as_ref().map_or_else(String::new, |seen| format!("; seen as {seen}"));
+        Some(format!("making the link: trying {} at {remote}{seen}", rungs.join(", ")))
+    }
+}
+
+/// One cast in one line.
+fn one(stats: &Stats) -> String {
+    let counts = &stats.counts;
+    let mut line = format!("{} · {:.0} fps · {:.2} Mbit/s", stats.rung, fps(stats), mbit(stats));
+    if let Some(age) = counts.age_p50 {
+        line.push_str(&format!(" · age {:.0} ms", age.as_secs_f64() * 1e3));
+    }
+    if let Some(age) = counts.age_p99 {
+        line.push_str(&format!(" (p99 {:.0})", age.as_secs_f64() * 1e3));
+    }
+    if let Some(rtt) = stats.rtt {
+        line.push_str(&format!(" · rtt {:.1} ms", rtt.as_secs_f64() * 1e3));
+    }
+    line.push_str(&format!(" · {} dropped", stats.dropped));
+    line
+}
+
+/// Several in one line: what all of them take, and how each one stands.
+fn several(live: &BTreeMap<usize, Stats>) -> String {
+    let total: f64 = live.values().map(mbit).sum();
+    let each = live.iter().map(|(which, stats)| {
+        format!("{}: {} {:.0} fps, {} dropped", which + 1, stats.rung, fps(stats), stats.dropped)
+    });
+    format!("{total:.1} Mbit/s · {}", each.collect::<Vec<_>>().join(" · "))
+}
+
+fn fps(stats: &Stats) -> f64 {
+    stats.counts.frames as f64 * 1000.0 / stats.counts.period_ms.max(1) as f64
+}
+
+fn mbit(stats: &Stats) -> f64 {
+    stats.counts.bytes as f64 * 8.0 / 1000.0 / stats.counts.period_ms.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Counts;
+    use std::time::Duration;
+
+    fn stats(rung: Rung, dropped: u64) -> Stats {
+        let counts = Counts {
+            frames: 60,
+            bytes: 1_000_000,
+            period_ms: 2000,
+            age_p50: Some(Duration::from_millis(34)),
+            age_p99: Some(Duration::from_millis(61)),
+            ..Counts::default()
+        };
+        Stats { counts, rung, rtt: Some(Duration::from_micros(20_140)), dropped }
+    }
+
+    #[test]
+    fn one_cast_has_one_line_with_what_matters() {
+        let mut progress = Progress::default();
+        assert!(progress.take(&Notice::Stats(stats(Rung::Punched, 3))));
+        let line = progress.line().expect("a line");
+        assert_eq!(line, "punched · 30 fps · 4.00 Mbit/s · age 34 ms (p99 61) · rtt 20.1 ms · 3 dropped");
+        assert!(progress.take(&Notice::Lost { why: "cut".into() }));
+        assert_eq!(progress.line(), None);
+    }
+
+    #[test]
+    fn several_share_it_and_it_never_wraps() {
+        let mut progress = Progress::default();
+        for viewer in 0..9 {
+            let notice = Box::new(Notice::Stats(stats(Rung::Lan, 0)));
+            progress.take(&Notice::OfViewer { viewer, notice });
+        }
+        let line = progress.line().expect("a line");
+        assert!(line.starts_with("36.0 Mbit/s · 1: lan 30 fps, 0 dropped · 2: "), "{line}");
+        assert_eq!(line.chars().count(), COLUMNS);
+    }
+
+    #[test]
+    fn while_the_link_is_made_it_tells_what_is_tried() {
+        let mut progress = Progress::default();
+        let addr: SocketAddr = "192.0.2.7:4001".parse().expect("an address");
+        for rung in [Rung::Lan, Rung::Punched, Rung::Lan] {
+            assert!(progress.take(&Notice::Attempt { rung, local: addr, remote: addr }));
+        }
+        let line = progress.line().expect("a line");
+        assert_eq!(line, "making the link: trying lan, punched at 192.0.2.7:4001");
+    }
+
+    #[test]
+    fn a_log_gets_neither_line_nor_colour() {
+        let none = Abilities { line: false, colour: false };
+        assert_eq!(Abilities::new(false, false, false), none);
+        assert_eq!(Abilities::new(true, true, false), none);
+        assert_eq!(Abilities::new(true, false, true), Abilities { line: true, colour: false });
+        assert_eq!(Tone::Bad.paint("x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(Tone::Plain.paint("x"), "x");
+    }
+}

@@ -1,0 +1,327 @@
+//! FLV as it comes: standard output, a named pipe, a player's standard input.
+//!
+//! A thread writes, and may wait as long as the reader does not read; nobody else waits for it. What it cannot take is
+//! left out up to the next keyframe, so a slow reader sees fewer pictures and not ever older ones. Each reader gets a
+//! file of its own: header, metadata, sequence headers, a keyframe, times from zero.
+//!
+//! ```text
+//!  open ─▶ a new generation ─▶ header, tags … ─▶ reader gone ─┬─ standard output: the end
+//!    ▲                                                        ├─ named pipe: the next reader
+//!    └────────────────────────────────────────────────────────┴─ player: with the next stream
+//! ```
+
+#![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
+
+use super::timeline::Timeline;
+use punchcast::media::{Unit, flv};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Units that may wait for a reader: three seconds of pictures and sound, which is what a stream begins with at once when
+/// it is joined in the middle of a group.
+const MAX_QUEUED_UNITS: usize = 256;
+
+/// Bytes that may wait for a reader: two seconds of 32 Mbit/s.
+const MAX_QUEUED_BYTES: usize = 8 << 20;
+
+/// How long a player may take to end once its input has.
+const PLAYER_GRACE: Duration = Duration::from_secs(3);
+
+/// How long the end of the program waits for what is still to be written. A pipe that nobody opens is not waited for.
+const FINISH_TIME: Duration = Duration::from_secs(4);
+
+/// Where FLV goes as it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveTarget {
+    /// Standard output.
+    Stdout,
+    /// A named pipe, opened when somebody reads it, again and again; or a file.
+    Path(PathBuf),
+    /// A program and its arguments, which reads its standard input. One that ends is started again with the next stream.
+    Player(Vec<String>),
+}
+
+/// Writes units to a [`LiveTarget`].
+#[derive(Debug)]
+pub struct LivePipe {
+    timeline: Timeline,
+    /// What is written at present, and what the header said.
+    generation: u32,
+    header: Option<flv::Writer>,
+    /// The file's header is with the reader.
+    begun: bool,
+    /// Streams so far.
+    stream: u32,
+    shared: Arc<Shared>,
+    queue: SyncSender<Piece>,
+    done: Receiver<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The generation that the thread can write; another one is thrown away.
+    wanted: AtomicU32,
+    /// A named pipe that nobody reads: nothing need be queued for it.
+    unread: AtomicBool,
+    queued: AtomicUsize,
+}
+
+struct Piece {
+    generation: u32,
+    stream: u32,
+    /// It begins with the file's header.
+    first: bool,
+    bytes: Vec<u8>,
+}
+
+impl LivePipe {
+    /// Starts the thread that opens the target. `say` tells the user what became of it.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(target: LiveTarget, say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
+        let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
+        let (tell_done, done) = channel();
+        let shared = Arc::new(Shared::default());
+        shared.unread.store(matches!(target, LiveTarget::Path(_)), Ordering::Release);
+        let writer = Writer { pieces, shared: Arc::clone(&shared), generation: 0, ended_in: None };
+        thread::Builder::new().name("live pipe".into()).spawn(move || {
+            writer.run(&target, &say);
+            // Nobody may wait for it.
+            let _ = tell_done.send(());
+        })?;
+        let timeline = Timeline::default();
+        Ok(Self { timeline, generation: 0, header: None, begun: false, stream: 0, shared, queue, done })
+    }
+
+    /// Writes one unit, without waiting for the reader.
+    pub fn write(&mut self, unit: &Unit) {
+        let wanted = self.shared.wanted.load(Ordering::Acquire);
+        if wanted != self.generation {
+            // Another reader, which knows nothing of what the one before it was told.
+            (self.generation, self.header, self.begun) = (wanted, None, false);
+            self.timeline.restart();
+        }
+        let mut units = Vec::new();
+        // The headers are kept whether or not anybody reads.
+        self.timeline.accept(unit, |unit| units.push(unit));
+        if self.shared.unread.load(Ordering::Acquire) {
+            return;
+        }
+        for unit in units {
+            let (audio, video) = self.timeline.contents();
+            let writer = *self.header.get_or_insert_with(|| flv::Writer::new(audio, video));
+            let mut bytes = if self.begun { Vec::new() } else { writer.header().to_vec() };
+            bytes.extend(writer.tag(&unit));
+            if !self.append(bytes) {
+                // Everything up to the next keyframe is of no use without this one.
+                self.timeline.resynchronise();
+                break;
+            }
+            self.begun = true;
+        }
+    }
+
+    /// Another stream follows.
+    pub fn next_stream(&mut self) {
+        self.stream = self.stream.wrapping_add(1);
+        self.timeline.next_stream();
+    }
+
+    /// Ends: the reader gets what waits, if it reads; a player has a little time to end by itself.
+    pub fn finish(self) {
+        let Self { queue, done, .. } = self;
+        drop(queue);
+        let _ = done.recv_timeout(FINISH_TIME);
+    }
+
+    fn append(&self, bytes: Vec<u8>) -> bool {
+        let size = bytes.len();
+        let queued = self.shared.queued.fetch_add(size, Ordering::Relaxed);
+        let (generation, stream, first) = (self.generation, self.stream, !self.begun);
+        let piece = Piece { generation, stream, first, bytes };
+        if queued + size <= MAX_QUEUED_BYTES {
+            match self.queue.try_send(piece) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+        self.shared.queued.fetch_sub(size, Ordering::Relaxed);
+        false
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    pieces: Receiver<Piece>,
+    shared: Arc<Shared>,
+    generation: u32,
+    /// The stream in which the last player ended.
+    ended_in: Option<u32>,
+}
+
+/// Somebody who reads.
+enum Reader {
+    Stream(Box<dyn Write>),
+    Player(Child, ChildStdin),
+}
+
+/// How one reader's time ended.
+enum End {
+    /// It is gone.
+    Gone(u32, io::Error),
+    /// There is nothing more to write.
+    Finished,
+}
+
+impl Writer {
+    fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) {
+        loop {
+            let (mut reader, first) = match self.open(target) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => return,
+                Err(error) => {
+                    say(&format!("{} cannot be had: {error}", target.name()));
+                    return;
+                }
+            };
+            let end = self.feed(&mut reader, first);
+            reader.close();
+            match end {
+                End::Finished => return,
+                End::Gone(stream, error) => {
+                    self.ended_in = Some(stream);
+                    if !target.goes_on(&error, say) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a reader; `None` when there is nothing more to read. What it is to be given first comes along.
+    fn open(&mut self, target: &LiveTarget) -> io::Result<Option<(Reader, Option<Piece>)>> {
+        Ok(Some(match target {
+            LiveTarget::Stdout => (Reader::Stream(Box::new(io::stdout())), None),
+            LiveTarget::Path(path) => {
+                // Opening a named pipe takes until somebody reads it, and what was queued by then is old.
+                self.shared.unread.store(true, Ordering::Release);
+                let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+                // In this order: what comes between belongs to the last reader's file, and is thrown away.
+                self.shared.unread.store(false, Ordering::Release);
+                self.begin_anew();
+                (Reader::Stream(Box::new(file)), None)
+            }
+            LiveTarget::Player(words) => {
+                let Some(piece) = self.await_stream() else { return Ok(None) };
+                let (program, args) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+                let mut command = Command::new(program);
+                // Standard output is this program's own, for results.
+                command.args(args).stdin(Stdio::piped()).stdout(Stdio::null());
+                let mut child = command.spawn()?;
+                let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+                (Reader::Player(child, stdin), Some(piece))
+            }
+        }))
+    }
+
+    /// Asks for a file of its own for the next reader.
+    fn begin_anew(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.shared.wanted.store(self.generation, Ordering::Release);
+    }
+
+    /// Waits for the beginning of a file in a stream in which no player has ended; `None` when there will be none.
+    fn await_stream(&mut self) -> Option<Piece> {
+        loop {
+            let piece = self.take()?;
+            if self.ended_in == Some(piece.stream) || piece.generation != self.generation {
+                continue;
+            }
+            if piece.first {
+                return Some(piece);
+            }
+            self.begin_anew();
+        }
+    }
+
+    fn take(&self) -> Option<Piece> {
+        let piece = self.pieces.recv().ok()?;
+        self.shared.queued.fetch_sub(piece.bytes.len(), Ordering::Relaxed);
+        Some(piece)
+    }
+
+    fn feed(&mut self, reader: &mut Reader, mut first: Option<Piece>) -> End {
+        while let Some(piece) = first.take().or_else(|| self.take()) {
+            if piece.generation == self.generation
+                && let Err(error) = reader.write(&piece.bytes)
+            {
+                return End::Gone(piece.stream, error);
+            }
+        }
+        End::Finished
+    }
+}
+
+impl Reader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stream: &mut dyn Write = match self {
+            Self::Stream(stream) => stream,
+            Self::Player(_, stdin) => stdin,
+        };
+        stream.write_all(bytes)?;
+        stream.flush()
+    }
+
+    /// Ends what can be ended: a player sees the end of its input, and is ended if it does not care.
+    fn close(self) {
+        let Self::Player(mut child, stdin) = self else { return };
+        drop(stdin);
+        let until = Instant::now() + PLAYER_GRACE;
+        while matches!(child.try_wait(), Ok(None)) {
+            if Instant::now() >= until {
+                let _ = child.kill();
+                let _ = child.wait();
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl LiveTarget {
+    fn name(&self) -> String {
+        match self {
+            Self::Stdout => "standard output".into(),
+            Self::Path(path) => path.display().to_string(),
+            Self::Player(words) => format!("the player {:?}", words.first().map_or("", String::as_str)),
+        }
+    }
+
+    /// Whether another reader may come after one that is gone; says what there is to say.
+    fn goes_on(&self, error: &io::Error, say: &dyn Fn(&str)) -> bool {
+        let gone = error.kind() == io::ErrorKind::BrokenPipe;
+        match self {
+            Self::Stdout if gone => false,
+            Self::Path(_) if gone => true,
+            Self::Player(_) => {
+                say("the player ended; it is started again with the next cast");
+                true
+            }
+            Self::Stdout | Self::Path(_) => {
+                say(&format!("{} takes no more: {error}", self.name()));
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

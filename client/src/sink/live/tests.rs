@@ -1,0 +1,172 @@
+use super::*;
+use punchcast::media::Kind;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn unit(timestamp: u32, head: [u8; 2], size: usize) -> Unit {
+    let mut payload = head.to_vec();
+    payload.resize(size, 0);
+    Unit { kind: Kind::Video, timestamp, payload: payload.into() }
+}
+
+fn picture(timestamp: u32, is_key: bool) -> Unit {
+    unit(timestamp, [if is_key { 0x17 } else { 0x27 }, 1], 100)
+}
+
+/// The units of an FLV file.
+fn read(bytes: &[u8]) -> Vec<(u32, u8, u8)> {
+    let mut reader = flv::Reader::new();
+    reader.push(bytes);
+    let units = std::iter::from_fn(|| reader.next().expect("FLV"));
+    units.map(|unit| (unit.timestamp, unit.payload[0], unit.payload[1])).collect()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("punchcast-live-{}-{name}", std::process::id()));
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn said() -> (impl Fn(&str) + Send + 'static, Receiver<String>) {
+    let (tell, told): (Sender<String>, _) = channel();
+    (move |text: &str| drop(tell.send(text.to_owned())), told)
+}
+
+/// A player that copies what it reads to a file.
+fn copier(path: &Path) -> LiveTarget {
+    let script = format!("exec cat > '{}'", path.display());
+    LiveTarget::Player(["sh", "-c", &script].map(str::to_owned).to_vec())
+}
+
+#[test]
+fn a_player_gets_a_file_from_the_first_keyframe_on() {
+    let path = scratch("player");
+    let (say, told) = said();
+    let mut pipe = LivePipe::start(copier(&path), say).expect("a thread");
+    pipe.next_stream();
+    pipe.write(&picture(960, false));
+    pipe.write(&unit(1000, [0x17, 0], 40));
+    pipe.write(&picture(1000, true));
+    pipe.write(&picture(1040, false));
+    pipe.finish();
+    assert_eq!(read(&fs::read(&path).expect("a file")), [(0, 0x17, 0), (0, 0x17, 1), (40, 0x27, 1)]);
+    assert!(told.try_recv().is_err());
+    let _ = fs::remove_file(path);
+}
+
+#[test]
+fn a_player_that_ends_is_started_again_with_the_next_stream_only() {
+    let path = scratch("again");
+    let script = format!("echo started >> '{}'", path.display());
+    let (say, told) = said();
+    let words = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    let mut pipe = LivePipe::start(LiveTarget::Player(words), say).expect("a thread");
+    let until = Instant::now() + PATIENCE;
+    for _ in 0..2 {
+        pipe.next_stream();
+        // The player reads nothing and ends: the pipe notices when it writes.
+        while told.try_recv().is_err() {
+            assert!(Instant::now() < until, "the player's end goes unnoticed");
+            pipe.write(&picture(0, true));
+            thread::yield_now();
+        }
+        for _ in 0..1000 {
+            pipe.write(&picture(0, true));
+        }
+    }
+    pipe.finish();
+    assert_eq!(fs::read_to_string(&path).expect("a file"), "started\nstarted\n");
+    let _ = fs::remove_file(path);
+}
+
+#[test]
+fn who_reads_slowly_delays_nobody_and_goes_on_at_a_keyframe() {
+    let path = scratch("slow");
+    let go = scratch("go");
+    let script =
+        format!("until [ -e '{}' ]; do sleep 0.05; done; exec cat > '{}'", go.display(), path.display());
+    let (say, _told) = said();
+    let words = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    let mut pipe = LivePipe::start(LiveTarget::Player(words), say).expect("a thread");
+    pipe.next_stream();
+    let began = Instant::now();
+    // Ten times what may wait, while nothing is read.
+    let last = 10 * MAX_QUEUED_UNITS as u32;
+    for at in 0..last {
+        pipe.write(&unit(at * 40, [if at % 50 == 0 { 0x17 } else { 0x27 }, 1], 20_000));
+    }
+    let took = began.elapsed();
+    assert!(took < PATIENCE, "writing waited for the reader: {took:?}");
+    fs::write(&go, b"").expect("a file");
+    let until = Instant::now() + PATIENCE;
+    while pipe.shared.queued.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+        thread::yield_now();
+    }
+    pipe.write(&picture(last * 40, true));
+    pipe.write(&picture(last * 40 + 40, false));
+    pipe.finish();
+    let units = read(&fs::read(&path).expect("a file"));
+    assert!(units.len() < last as usize / 2, "{} units were kept for a reader that slept", units.len());
+    // What came last is there, and the jump ends at a keyframe.
+    assert_eq!(units.last(), Some(&((last * 40) + 40, 0x27, 1)));
+    for pair in units.windows(2) {
+        assert!(pair[1].0 - pair[0].0 <= 40 || pair[1].1 == 0x17, "a gap before what needs others: {pair:?}");
+    }
+    let _ = (fs::remove_file(path), fs::remove_file(go));
+}
+
+#[test]
+fn each_reader_of_a_named_pipe_gets_a_file_of_its_own() {
+    let path = scratch("fifo");
+    let made = Command::new("mkfifo").arg(&path).status().expect("coreutils are everywhere");
+    assert!(made.success());
+    let (say, _told) = said();
+    let mut pipe = LivePipe::start(LiveTarget::Path(path.clone()), say).expect("a thread");
+    pipe.next_stream();
+    let mut at = 0;
+    for _ in 0..2 {
+        // Who comes the moment that another leaves takes over its file, so the writer has to notice first.
+        let until = Instant::now() + PATIENCE;
+        while !pipe.shared.unread.load(Ordering::Acquire) {
+            assert!(Instant::now() < until, "a reader that is gone goes unnoticed");
+            pipe.write(&picture(at, at % 200 == 0));
+            at += 40;
+        }
+        let reading = path.clone();
+        let reader = thread::spawn(move || {
+            let mut file = fs::File::open(reading).expect("a pipe");
+            let mut bytes = vec![0; 13 + 11 + 100 + 4 + 11];
+            file.read_exact(&mut bytes).expect("the beginning of a file");
+            bytes
+        });
+        let until = Instant::now() + PATIENCE;
+        while !reader.is_finished() {
+            assert!(Instant::now() < until, "the reader gets nothing");
+            pipe.write(&picture(at, at % 200 == 0));
+            at += 40;
+            thread::sleep(Duration::from_millis(1));
+        }
+        let bytes = reader.join().expect("a reader");
+        assert_eq!(&bytes[..3], b"FLV");
+        assert_eq!(read(&bytes[..13 + 11 + 100 + 4]), [(0, 0x17, 1)]);
+    }
+    pipe.finish();
+    let _ = fs::remove_file(path);
+}
+
+#[test]
+fn a_player_that_is_not_there_is_told_of() {
+    let (say, told) = said();
+    let words = vec!["/nowhere/player".to_owned()];
+    let mut pipe = LivePipe::start(LiveTarget::Player(words), say).expect("a thread");
+    pipe.next_stream();
+    pipe.write(&picture(0, true));
+    let text = told.recv_timeout(PATIENCE).expect("a word");
+    assert!(text.contains("/nowhere/player") && text.contains("cannot be had"), "{text}");
+    pipe.finish();
+}

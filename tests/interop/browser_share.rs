@@ -1,0 +1,300 @@
+//! A browser's screen, shared by the caster's page, shown by the viewer's page.
+//!
+//! ```text
+//!  ffplay ─▶ Xvfb ─▶ Chromium, the caster's page ─▶ punchcast cast ═══▶ punchcast view ─▶ Chromium, the viewer's page
+//!                                                                        └▶ recording.flv
+//! ```
+
+use crate::browser::chromium::Chromium;
+use crate::browser::{program, scratch};
+use crate::home::daemon;
+use crate::lab::binary;
+use crate::program::Program;
+use crate::scene::{END, LINK, START, text};
+use crate::tool::{Scratch, have, tell};
+use punchcast::media::{Kind, Unit, avc, flv};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// The screen: the left half shows [`COLOURS`], the right half the browser that shares it.
+const SCREEN: (u32, u32) = (1280, 720);
+
+/// The quarters of the left half, in reading order.
+const COLOURS: [[i32; 3]; 4] = [[200, 30, 60], [20, 160, 40], [40, 60, 220], [230, 230, 230]];
+
+/// How far a channel may be off.
+const TOLERANCE: i64 = 10;
+
+struct Cast {
+    // Programs end before the display does.
+    sharing: Chromium,
+    caster: Program,
+    viewer: Program,
+    _daemon: Program,
+    _screen: [Program; 2],
+    viewers_page: String,
+    share_link: String,
+    scratch: Scratch,
+}
+
+impl Cast {
+    fn start(program: &Path, prelude: Option<&str>) -> Self {
+        let scratch_folder = Scratch::new();
+        let (display, screen) = screen();
+        let (daemon, [server, assist]) = daemon();
+        let mut viewer = Program::start(
+            "viewer",
+            Command::new(binary("punchcast"))
+                .args(["view", "--json", "--page", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--server"])
+                .args([&server, "--assist", &assist, "--record"])
+                .arg(scratch_folder.file("recording.flv")),
+        );
+        let ready = viewer.event("ready", START);
+        let mut caster = Program::start(
+            "caster",
+            Command::new(binary("punchcast")).args([
+                "cast",
+                &text(&ready, "ticket"),
+                "--json",
+                "--source",
+                "browser",
+            ]),
+        );
+        let share_link = text(&caster.event("ready", START), "page");
+        let (width, height) = SCREEN;
+        let mut sharing = Chromium::on_display(program, &scratch(), &display, width / 2, (width / 2, height));
+        if let Some(prelude) = prelude {
+            sharing.prelude(prelude);
+        }
+        sharing.open(&share_link);
+        sharing.wait_for("document.body.dataset.socket === 'up'");
+        caster.event("link", LINK);
+        Self {
+            sharing,
+            caster,
+            viewer,
+            _daemon: daemon,
+            _screen: screen,
+            viewers_page: text(&ready, "page"),
+            share_link,
+            scratch: scratch_folder,
+        }
+    }
+
+    fn share(&mut self) {
+        self.sharing.click("#share");
+        self.sharing.wait_for("punchcast.sharing && punchcast.numbers?.sent > 0");
+        assert_eq!(self.caster.event("sharing", LINK)["on"], true);
+    }
+
+    /// Ends the cast in order; what was recorded comes back.
+    fn end(mut self) -> Vec<Unit> {
+        self.caster.terminate();
+        self.caster.succeeds(END);
+        self.viewer.event("cast-end", END);
+        self.sharing.wait_for("punchcast.status.over && !punchcast.sharing");
+        self.viewer.terminate();
+        self.viewer.succeeds(END);
+        let mut reader = flv::Reader::new();
+        reader.push(&fs::read(self.scratch.file("recording.flv")).expect("a recording"));
+        std::iter::from_fn(|| reader.next().expect("a sound file")).collect()
+    }
+}
+
+/// A display whose left half has the colours.
+fn screen() -> (String, [Program; 2]) {
+    let (width, height) = SCREEN;
+    let mut server = Program::start(
+        "Xvfb",
+        Command::new("Xvfb")
+            .args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0"])
+            .arg(format!("{width}x{height}x24")),
+    );
+    let number =
+        server.line(START, |line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()));
+    let display = format!(":{number}");
+    let quarters: String = COLOURS
+        .iter()
+        .zip(["a", "b", "c", "d"])
+        .map(|([red, green, blue], name)| {
+            let size = format!("{}x{}", width / 4, height / 2);
+            format!("color=c=0x{red:02x}{green:02x}{blue:02x}:s={size}:r=5,format=rgb24[{name}];")
+        })
+        .collect();
+    let graph = format!("{quarters}[a][b]hstack[e];[c][d]hstack[f];[e][f]vstack[out0]");
+    let client = Program::start(
+        "ffplay",
+        Command::new("ffplay")
+            .args(["-v", "error", "-nostats", "-noborder", "-left", "0", "-top", "0", "-an"])
+            .args(["-f", "lavfi", "-i", &graph])
+            .env("DISPLAY", &display)
+            .envs([("SDL_VIDEODRIVER", "x11"), ("SDL_RENDER_DRIVER", "software")]),
+    );
+    (display, [server, client])
+}
+
+/// JavaScript that is true once the viewer's picture has the colours where the screen has them.
+fn shows_colours() -> String {
+    let (width, height) = SCREEN;
+    let mut points = Vec::new();
+    for (at, colour) in (0u32..).zip(&COLOURS) {
+        for (x, y) in [(1, 1), (1, 3), (2, 2), (3, 1), (3, 3)] {
+            let x = at % 2 * width / 4 + x * width / 16;
+            let y = at / 2 * height / 2 + y * height / 8;
+            points.push(format!("[{x},{y},{colour:?}]"));
+        }
+    }
+    format!(
+        "(() => {{ const from = document.querySelector('#canvas'); \
+         const canvas = new OffscreenCanvas({width}, {height}); const context = canvas.getContext('2d'); \
+         context.drawImage(from, 0, 0, {width}, {height}); \
+         window.looked = [{points}].map(([x, y, colour]) => [colour, [...context.getImageData(x, y, 1, 1).data]]); \
+         return window.looked.every(([colour, found]) => \
+         colour.every((channel, at) => Math.abs(channel - found[at]) <= {TOLERANCE})); }})()",
+        points = points.join(",")
+    )
+}
+
+fn assert_one_clock(units: &[Unit]) {
+    for kind in [Kind::Video, Kind::Audio] {
+        let times: Vec<u32> =
+            units.iter().filter(|unit| unit.kind == kind).map(|unit| unit.timestamp).collect();
+        let back = times.windows(2).filter(|pair| pair[1] < pair[0]).count();
+        assert_eq!(back, 0, "the clock of {kind:?} goes back: {times:?}");
+    }
+}
+
+#[test]
+fn a_screen_shared_in_a_browser_is_seen_in_another_and_can_be_shared_again() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let mut cast = Cast::start(&program, None);
+    assert_eq!(cast.sharing.evaluate("location.search"), "", "the token is not in the picture");
+
+    cast.share();
+    let mut viewing = Chromium::start(&program, &scratch(), SCREEN);
+    viewing.open(&cast.viewers_page);
+    viewing.wait_for(&shows_colours());
+    tell(&format!("colours {}", viewing.evaluate("JSON.stringify(window.looked)")));
+    cast.sharing.wait_for("document.querySelector('#headline').textContent === 'Sharing'");
+
+    cast.sharing.click("#stop");
+    assert_eq!(cast.caster.event("sharing", LINK)["on"], false);
+    cast.sharing.wait_for("!punchcast.sharing");
+    assert_eq!(viewing.evaluate(&shows_colours()), true, "the last picture stays");
+    let before = viewing.evaluate("punchcast.frames").as_u64().expect("a count");
+    cast.share();
+    viewing.wait_for(&format!("punchcast.frames > {before}"));
+    viewing.wait_for(&shows_colours());
+
+    let units = cast.end();
+    assert_one_clock(&units);
+    let pictures: Vec<&Unit> = units.iter().filter(|unit| avc::is_picture(unit)).collect();
+    let stamps: Vec<u64> =
+        pictures.iter().map(|unit| avc::stamp(unit).expect("a stamp on each").frame).collect();
+    let again = stamps.windows(2).position(|pair| pair[1] < pair[0]).expect("counted anew") + 1;
+    assert!(pictures[0].is_keyframe() && pictures[again].is_keyframe(), "{stamps:?}");
+}
+
+#[test]
+fn where_frames_are_not_streamed_the_page_takes_them_from_its_preview() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let mut cast = Cast::start(&program, Some("delete globalThis.MediaStreamTrackProcessor;"));
+    cast.share();
+    let mut viewing = Chromium::start(&program, &scratch(), SCREEN);
+    viewing.open(&cast.viewers_page);
+    viewing.wait_for(&shows_colours());
+    assert_one_clock(&cast.end());
+}
+
+/// Gives each screen the sound of a tuning fork, as a display without a sound card has none.
+const TUNING_FORK: &str = "const capture = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices); \
+     navigator.mediaDevices.getDisplayMedia = async (options) => { \
+     const screen = await capture({...options, audio: false}); \
+     const context = new AudioContext({sampleRate: 48000}); const fork = context.createOscillator(); \
+     const out = context.createMediaStreamDestination(); fork.connect(out); fork.start(); \
+     screen.addTrack(out.stream.getAudioTracks()[0]); return screen; };";
+
+#[test]
+fn sound_from_a_browser_is_opus() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let mut cast = Cast::start(&program, Some(TUNING_FORK));
+    cast.share();
+    // A second of packets of 20 ms.
+    cast.sharing.wait_for("punchcast.numbers.sounds > 50");
+    let units = cast.end();
+    assert_one_clock(&units);
+    let sounds: Vec<&Unit> = units.iter().filter(|unit| unit.kind == Kind::Audio).collect();
+    assert!(sounds[0].payload.starts_with(b"\x90OpusOpusHead"), "{:?}", sounds[0]);
+    assert!(sounds.len() > 40, "{} sounds", sounds.len());
+    assert!(sounds[1..].iter().all(|unit| unit.payload.starts_with(b"\x91Opus")), "one header");
+    let (first, last) = (sounds[1].timestamp, sounds[sounds.len() - 1].timestamp);
+    let length = u32::try_from(sounds.len() - 2).expect("a few") * 20;
+    assert!(last.abs_diff(first + length) <= 100, "{length} ms of sound last from {first} to {last}");
+}
+
+#[test]
+fn the_sharing_page_serves_nobody_but_who_has_its_link() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let mut cast = Cast::start(&program, None);
+    let (host, token) =
+        cast.share_link["http://".len()..].split_once("/?t=").expect("an address and a token");
+    assert!(host.starts_with("127.0.0.1:") && token.len() == 32, "{host}");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let socket = |origin: &str, token: &str| {
+        ask(host, &format!("GET /ws?t={token} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{upgrade}\r\n"))
+    };
+    let page = |host_field: &str, token: &str| {
+        ask(host, &format!("GET /?t={token} HTTP/1.1\r\nHost: {host_field}\r\nConnection: close\r\n\r\n"))
+    };
+    let wrong = "0".repeat(32);
+    assert!(page(host, token).starts_with("HTTP/1.1 200 "));
+    assert!(page(host, &wrong).starts_with("HTTP/1.1 403 "));
+    assert!(page("evil.example", token).starts_with("HTTP/1.1 421 "));
+    assert!(socket("http://evil.example", token).starts_with("HTTP/1.1 403 "));
+    assert!(socket(&format!("http://{host}"), &wrong).starts_with("HTTP/1.1 403 "));
+
+    // Another page of the same browser, which has the cookie.
+    cast.sharing.open("data:text/html,<title>another</title>");
+    let tried = format!(
+        "new Promise((done) => {{ const socket = new WebSocket('ws://{host}/ws'); \
+         socket.onopen = () => done('open'); socket.onerror = () => done('refused'); }})"
+    );
+    assert_eq!(cast.sharing.evaluate(&tried), "refused");
+}
+
+#[test]
+fn the_sharing_page_is_not_served_beyond_this_machine() {
+    let mut caster = Program::start(
+        "caster",
+        Command::new(binary("punchcast")).args(["cast", "--source", "browser", "--share", "0.0.0.0:0"]),
+    );
+    assert_eq!(caster.end(END).code(), Some(2), "{}", caster.report());
+    assert!(caster.talk().concat().contains("loopback"), "{}", caster.report());
+}
+
+/// What a server that closes has to say.
+fn ask(addr: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).expect("the page listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer, and the end");
+    answer
+}
