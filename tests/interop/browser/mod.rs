@@ -19,7 +19,7 @@ const TICKET: &str = "punchcast://cast.example.net:4000/q3XJ0Vt8mB2yKc5sWf7uLg\
                       #AWH4pQ8zN1vTcR6yK0xE3mJ9bW5dL2sG7uF4hA1iO8oZDq2w5e8r1t4y7u0i3o6pYXNkZgKAwKgBF8Y0CgAACaXk";
 
 /// The first cast's picture, by either way.
-const CANVAS: &str = ".tile[data-place=\"0\"] canvas.picture";
+pub(crate) const CANVAS: &str = ".tile[data-place=\"0\"] canvas.picture";
 const VIDEO: &str = ".tile[data-place=\"0\"] video.picture";
 
 /// Left of the middle the stream is this colour, in full range.

@@ -8,7 +8,7 @@
 mod page;
 
 use crate::browser::chromium::Chromium;
-use crate::browser::{keep_screenshot, program, scratch};
+use crate::browser::{CANVAS, keep_screenshot, program, scratch};
 use crate::home::daemon;
 use crate::lab::binary;
 use crate::program::Program;
@@ -166,7 +166,7 @@ fn shows_colours() -> String {
         }
     }
     format!(
-        "(() => {{ const from = document.querySelector('#canvas'); \
+        "(() => {{ const from = document.querySelector('{CANVAS}'); \
          const canvas = new OffscreenCanvas({width}, {height}); const context = canvas.getContext('2d'); \
          context.drawImage(from, 0, 0, {width}, {height}); \
          window.looked = [{points}].map(([x, y, colour]) => [colour, [...context.getImageData(x, y, 1, 1).data]]); \
@@ -214,10 +214,10 @@ fn a_screen_shared_in_a_browser_is_seen_in_another_and_can_be_shared_again() {
     assert_eq!(cast.caster.event("sharing", LINK)["on"], false);
     cast.sharing.wait_for("!punchcast.sharing");
     assert_eq!(viewing.evaluate(&shows_colours()), true, "the last picture stays");
-    let before = viewing.evaluate("punchcast.frames").as_u64().expect("a count");
+    let before = viewing.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");
     let stopped = wall_us();
     cast.share();
-    viewing.wait_for(&format!("punchcast.frames > {before}"));
+    viewing.wait_for(&format!("punchcast.tiles.get(0).frames > {before}"));
     viewing.wait_for(&shows_colours());
 
     let units = cast.end();
