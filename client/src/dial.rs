@@ -9,7 +9,7 @@
 //!     └──── a pause ────┴───────────────┴─────────────────┘
 //! ```
 //!
-//! The pause doubles from [`MIN_PAUSE`] to [`MAX_PAUSE`] and is short again once pictures have come.
+//! The pause doubles from one second to fifteen, and is short again once pictures have come.
 
 use punchcast::app::{Closing, ConnId, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::media::Unit;

@@ -119,6 +119,8 @@ pub struct Meeting {
     relays: Relays,
     /// When a caster on a relayed link tries the direct ways again, and the pause after that.
     direct_again: (Option<Instant>, Duration),
+    /// Since when there is, or was, the latest direct link.
+    direct_since: Option<Instant>,
     local_ips: Vec<IpAddr>,
     ticket_addresses: Vec<Endpoint>,
     run: u64,
@@ -143,6 +145,7 @@ impl Meeting {
             sessions: VecDeque::new(),
             relays: Relays::new(rooms.relay),
             direct_again: (None, DIRECT_AGAIN_MIN),
+            direct_since: None,
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
             run: config.run,
@@ -561,7 +564,8 @@ impl Meeting {
                 }
             }
             link::Event::Ended(reason) => {
-                if line.stage == Stage::Linked {
+                let was_linked = line.stage == Stage::Linked;
+                if was_linked {
                     if reason == EndReason::Silent && self.links().count() == 1 {
                         self.renew_login(now);
                     }
@@ -573,6 +577,9 @@ impl Meeting {
                 // needs.
                 let gone = matches!(reason, EndReason::Failed(_) | EndReason::Late | EndReason::Silent);
                 self.close(now, conn, if gone { Closing::Abort } else { Closing::Flush });
+                if was_linked {
+                    self.fell_back(now);
+                }
             }
         }
     }
@@ -627,7 +634,11 @@ impl Meeting {
         match (self.role(), &relayed) {
             // The direct ways are tried on.
             (Role::Caster, Some(_)) => {
-                self.direct_again = (None, DIRECT_AGAIN_MIN);
+                self.direct_again.0 = None;
+                // A direct link that broke at once is not to be tried again and again.
+                if self.direct_since.is_none_or(|since| since + DIRECT_AGAIN_MAX <= now) {
+                    self.direct_again.1 = DIRECT_AGAIN_MIN;
+                }
                 if !self.hole.is_trying(THE_ATTEMPT) {
                     self.try_direct_again(now);
                 }
@@ -635,6 +646,7 @@ impl Meeting {
             (Role::Viewer, Some(_)) => {}
             (Role::Caster, None) => {
                 self.direct_again.0 = None;
+                self.direct_since = Some(now);
                 self.hole.stop(THE_ATTEMPT);
                 self.relays.cancel_all();
             }
@@ -683,9 +695,19 @@ impl Meeting {
                 if error.is_some() && self.links().next().is_none() {
                     self.renew_login(now);
                 }
+                self.fell_back(now);
                 let spent = line.relayed.and_then(|relayed| relayed.spent(now));
                 self.event(Event::Lost(conn, spent.map_or(Loss::Cut(error), Loss::RelaySpent)));
             }
+        }
+    }
+
+    /// A link is gone: a caster that is left with a relayed one seeks the direct ways again.
+    fn fell_back(&mut self, now: Instant) {
+        let relayed = self.links().any(|line| line.relayed.is_some());
+        if self.role() == Role::Caster && relayed && !self.has_direct_link() && self.direct_again.0.is_none()
+        {
+            self.try_direct_again(now);
         }
     }
 

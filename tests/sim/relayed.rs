@@ -144,3 +144,35 @@ fn a_relay_that_is_used_up_is_told_for_what_it_is() {
         }
     });
 }
+
+#[test]
+fn a_direct_link_that_dies_while_the_cast_moves_to_it_leaves_nobody_waiting() {
+    sweep("walls that open for a moment only", 30, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![one_sided()], vec![one_sided()]));
+        link(&mut world, cast, Limits::default());
+        cast_pictures(&mut world, cast, 1, 30);
+        for place in world.net.places() {
+            world.net.wall(place).change(Wall::home());
+        }
+        // One picture at a time, up to the new link and a little further: into the move, or beyond it.
+        let mut number = 31;
+        let after = u32::try_from(seed % 30).expect("small");
+        let mut left = None;
+        while left != Some(0) {
+            cast_pictures(&mut world, cast, number, 1);
+            number += 1;
+            let moves = both(&world, cast)[0].len() > 1;
+            left = left.map(|left: u32| left - 1).or_else(|| moves.then_some(after));
+            assert!(number < 2000, "no direct link");
+        }
+        for place in world.net.places() {
+            world.net.wall(place).forget();
+            world.net.wall(place).change(one_sided());
+        }
+        cast_pictures(&mut world, cast, number, 900);
+        let last = number + 899;
+        world.run_for(Duration::from_secs(1));
+        assert!(shown(&world, cast).contains(&last), "{:?}", both(&world, cast));
+        assert!(world.is_running(cast.caster));
+    });
+}

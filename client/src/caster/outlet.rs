@@ -17,6 +17,7 @@ use crate::notice::{Notice, Report, Stats};
 use crate::stats::Meter;
 use punchcast::app::{ConnId, Input, NetOp, Room, soonest};
 use punchcast::link::{Bye, EndReason};
+use punchcast::media::pace::Queue;
 use punchcast::media::{Cache, Unit};
 use punchcast::policy::Obstacle;
 use punchcast::portmap::Mapping;
@@ -95,10 +96,10 @@ impl Outlet {
         self.over
     }
 
-    /// Whether a picture waits for the link, so that another would wait behind it; `None` while there is no link.
+    /// Whether a picture would have to wait: the link is full, or another one waits; `None` while there is no link.
     pub(super) fn is_full(&self) -> Option<bool> {
         let live = self.routes.iter().find(|route| route.stage == Stage::Live)?;
-        Some(!live.queue.is_empty())
+        Some(!live.queue.is_empty() || live.unread.is_backlogged())
     }
 
     /// Bits a second that an encoder may make for this viewer; `None`: as many as it likes.
@@ -369,6 +370,16 @@ impl Outlet {
             route.session.finish();
             self.transmit(now, conn);
             self.drop_route(now, conn, Bye::Moved);
+            self.seek_if_alone(now, "the direct link broke while the cast moved to it");
+        }
+    }
+
+    /// Seeks another link where none is left.
+    fn seek_if_alone(&mut self, now: Instant, why: &str) {
+        if self.routes.is_empty() && !self.over {
+            self.notice(Notice::Lost { why: why.to_owned() });
+            self.began = now;
+            self.meeting.seek(now);
         }
     }
 
@@ -400,22 +411,26 @@ impl Outlet {
             }
             meeting::Loss::Ended(_) | meeting::Loss::Cut(_) | meeting::Loss::RelaySpent(_) => {
                 self.went_on(now, &route, cache);
-                if self.routes.is_empty() {
-                    self.notice(Notice::Lost { why: loss.to_string() });
-                    self.began = now;
-                    self.meeting.seek(now);
-                }
+                self.seek_if_alone(now, &loss.to_string());
             }
         }
     }
 
-    /// One of two links is gone: the other carries the stream, and has no keyframe to wait for any more.
+    /// One of two links is gone: the other carries the stream, with no keyframe to wait for if it was about to begin, or
+    /// from the next one on if it was about to end.
     fn went_on(&mut self, now: Instant, gone: &Route, cache: &Cache) {
-        let ready = self.routes.iter_mut().find(|route| route.stage == Stage::Ready);
-        if let Some(next) = ready.filter(|_| gone.stage == Stage::Live) {
+        if gone.stage != Stage::Live {
+            return;
+        }
+        if let Some(next) = self.routes.iter_mut().find(|route| route.stage == Stage::Ready) {
             next.stage = Stage::Opening;
             let conn = next.link.conn;
             self.publishing(now, conn, cache);
+        } else if let Some(before) = self.routes.iter_mut().find(|route| route.is_draining()) {
+            before.stage = Stage::Live;
+            self.dropped += before.queue.dropped();
+            before.queue = Queue::awaiting_keyframe();
+            self.notice(Notice::KeyframeWanted);
         }
     }
 

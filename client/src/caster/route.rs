@@ -65,6 +65,10 @@ impl Route {
         self.stage = Stage::Draining(now + DRAIN_TIME);
     }
 
+    pub(super) const fn is_draining(&self) -> bool {
+        matches!(self.stage, Stage::Draining(_))
+    }
+
     /// Whether what waited before a link that was succeeded has left, or its time is over.
     pub(super) fn is_drained(&self, now: Instant) -> bool {
         match self.stage {

@@ -17,7 +17,9 @@ impl Meeting {
         }
         if self.role() == Role::Caster && self.sessions.iter().any(|(known, _)| *known != session) {
             // A caster has one viewer; what was known of its earlier login leads nowhere, or to somebody else by now.
-            self.sessions.clear();
+            for (_, earlier) in self.sessions.drain(..) {
+                self.relays.cancel(earlier.client);
+            }
         }
         self.sessions.retain(|(known, other)| {
             // A caster that asks again replaces what was tried for it before.
@@ -28,16 +30,16 @@ impl Meeting {
             !same
         });
         if self.sessions.len() >= MAX_SESSIONS
-            && let Some((oldest, _)) = self.sessions.pop_front()
+            && let Some((oldest, forgotten)) = self.sessions.pop_front()
         {
             self.hole.stop(Attempt(oldest.0));
+            self.relays.cancel(forgotten.client);
         }
         let client = peer.client;
         self.sessions.push_back((session, peer));
-        if !self.has_link_with(client) {
-            let at = now + approach.begin_in + approach.rtt.unwrap_or_default() + RELAY_AFTER;
-            self.relays.plan(session, client, at);
-        }
+        // Whether it is needed shows when its time has come.
+        let at = now + approach.begin_in + approach.rtt.unwrap_or_default() + RELAY_AFTER;
+        self.relays.plan(session, client, at);
         match self.role() {
             Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
             // A caster that has its link needs no other.

@@ -3,7 +3,7 @@
 //! A relay is planned with each introduction and asked for when the direct ways have had their time; a link that forms
 //! before takes the plan back. Both sides plan by the same rule, so their halves meet at the daemon.
 
-use super::{DIRECT_AGAIN_MAX, Event, Meeting};
+use super::{DIRECT_AGAIN_MAX, Event, MAX_SESSIONS, Meeting};
 use punchcast::app::{Closing, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::id::{ClientId, PunchToken, SessionId};
 use punchcast::policy::{self, Obstacle};
@@ -76,6 +76,11 @@ impl Relays {
             return;
         }
         self.cancel(client);
+        // A daemon that introduces without end gets no more connections than it has casters.
+        if self.plans.len() >= MAX_SESSIONS {
+            let oldest = self.plans[0].session;
+            self.cancel_if(|plan| plan.session == oldest);
+        }
         self.plans.push(Plan { session, client, at: Some(at), relay: Relay::new() });
     }
 
@@ -159,6 +164,11 @@ impl Relays {
 impl Meeting {
     /// The direct ways have had their time: asks the daemon to relay.
     pub(super) fn seek_relay(&mut self, now: Instant, session: SessionId) {
+        let client = self.sessions.iter().find(|(known, _)| *known == session).map(|(_, peer)| peer.client);
+        if client.is_none_or(|client| self.has_link_with(client)) {
+            self.relays.answered(session);
+            return;
+        }
         let offer = self.agent.as_ref().and_then(Agent::relay_offer);
         self.relays.ask(now, session, offer);
         if offer.is_some() {

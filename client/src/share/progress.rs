@@ -33,17 +33,17 @@ impl Viewer {
         let before = self.clone();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest says nothing about how far the cast has come.
         match notice {
-            Notice::Rendezvous(agent::Event::Introduced { .. }) | Notice::Attempt { .. } => {
-                // Attempts go on beside a relayed link.
-                if self.phase != Phase::Live {
-                    self.phase = Phase::Connecting;
-                    self.words = sentence(notice);
-                }
+            // Attempts go on beside a relayed link.
+            Notice::Rendezvous(agent::Event::Introduced { .. }) | Notice::Attempt { .. }
+                if self.phase != Phase::Live =>
+            {
+                self.phase = Phase::Connecting;
+                self.words = sentence(notice);
             }
-            Notice::Rendezvous(_) | Notice::SeekingRelay(_) | Notice::NoRelay { .. } => {
-                if self.phase != Phase::Live && notice.to_talk().is_some() {
-                    self.words = sentence(notice);
-                }
+            Notice::Rendezvous(_) | Notice::SeekingRelay(_) | Notice::NoRelay { .. }
+                if self.phase != Phase::Live && notice.to_talk().is_some() =>
+            {
+                self.words = sentence(notice);
             }
             Notice::Link { link, .. } => {
                 *self = Self {
@@ -75,9 +75,10 @@ impl Viewer {
 
 /// The notice as it is talked of, as a sentence.
 fn sentence(notice: &Notice) -> String {
-    let talk = match notice {
-        Notice::End { reason, .. } => reason.clone(),
-        other => other.to_talk().unwrap_or_default(),
+    let talk = if let Notice::End { reason, .. } = notice {
+        reason.clone()
+    } else {
+        notice.to_talk().unwrap_or_default()
     };
     let mut rest = talk.chars();
     rest.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), rest.as_str()))

@@ -128,11 +128,11 @@ impl Bed {
     }
 
     fn timestamps(&self) -> Vec<u32> {
-        let units = self.events.iter().filter_map(|event| match event {
-            ShareEvent::Media(unit) if unit.is_picture() => Some(unit.timestamp),
-            _ => None,
-        });
-        units.collect()
+        let units = self
+            .events
+            .iter()
+            .filter_map(|event| if let ShareEvent::Media(unit) = event { Some(unit) } else { None });
+        units.filter(|unit| unit.is_picture()).map(|unit| unit.timestamp).collect()
     }
 
     fn count(&self, wanted: &ShareEvent) -> usize {

@@ -10,7 +10,9 @@ use crate::unread::Unread;
 use punchcast::app::ConnId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::Unit;
+use punchcast::media::pace::MAX_UNITS;
 use punchcast::rtmp::{self, ServerEvent, ServerSession};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 impl Viewer {
@@ -108,7 +110,14 @@ impl Viewer {
                 *next = None;
             }
         } else if show.moves() {
-            self.move_over(now, place);
+            // It broke off: what comes next may be a repetition, and is no continuation.
+            let publishes =
+                show.next().is_some_and(|next| next.as_ref().is_some_and(|next| next.cast.stream.is_some()));
+            let units = self.take_over(now, place);
+            if publishes {
+                self.stream_started(now, place);
+            }
+            self.show_all(now, place, units);
         } else {
             self.cast_over(now, place, finished, why);
         }
@@ -116,9 +125,21 @@ impl Viewer {
 
     /// The old link has given what it had: the cast goes on over the new one.
     fn move_over(&mut self, now: Instant, place: usize) {
-        let Some((old, units)) = self.show_at(place).and_then(|show| show.move_over(now)) else { return };
+        let units = self.take_over(now, place);
+        self.show_all(now, place, units);
+    }
+
+    /// The new link takes the old one's place; the units that waited on it.
+    fn take_over(&mut self, now: Instant, place: usize) -> VecDeque<Unit> {
+        let Some((old, units)) = self.show_at(place).and_then(|show| show.move_over(now)) else {
+            return VecDeque::new();
+        };
         // No harm if it is gone.
         self.meeting.end(now, old.link.conn, Bye::Moved);
+        units
+    }
+
+    fn show_all(&mut self, now: Instant, place: usize, units: VecDeque<Unit>) {
         for unit in units {
             self.unit(now, place, unit);
         }
@@ -189,7 +210,7 @@ impl Viewer {
         next.since.get_or_insert(now);
         next.bytes += unit.payload.len();
         next.units.push_back(unit);
-        if next.bytes > MOVE_BYTES {
+        if next.bytes > MOVE_BYTES || next.units.len() > MAX_UNITS {
             self.move_over(now, place);
         }
     }

@@ -218,3 +218,19 @@ fn each_starved_decoder_asks_for_a_key_frame_of_its_own_cast() {
     let before = browser.evaluate(&format!("punchcast.tiles.get({place}).frames")).as_u64().expect("a count");
     browser.wait_for(&format!("punchcast.tiles.get({place}).frames > {before} + 10"));
 }
+
+#[test]
+fn a_decoder_that_never_catches_up_with_the_group_under_way_asks_for_a_key_frame() {
+    let Some(program) = program() else { return };
+    let viewer = Viewer::start("127.0.0.1:0".parse().unwrap(), TICKET);
+    let mut browser = Chromium::start(&program, &scratch(), (1280, 720));
+    browser.prelude("Object.defineProperty(VideoDecoder.prototype, 'decodeQueueSize', {get: () => 9});");
+    viewer.cue(Cue::Status(live()));
+    viewer.cue(Cue::Play(0, stream()));
+    browser.open(&format!("http://{}/", viewer.local));
+    browser.wait_for("punchcast.tiles.get(0).skipped > 0");
+    let asked = viewer.notices.recv_timeout(PATIENCE).expect("a key frame is asked for");
+    assert!(matches!(asked, Notice::KeyframeWanted(0)), "{asked:?}");
+    // Meanwhile the screen does not stand still.
+    browser.wait_for("punchcast.tiles.get(0).frames > 10");
+}

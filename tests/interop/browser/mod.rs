@@ -19,7 +19,7 @@ const TICKET: &str = "punchcast://cast.example.net:4000/q3XJ0Vt8mB2yKc5sWf7uLg\
                       #AWH4pQ8zN1vTcR6yK0xE3mJ9bW5dL2sG7uF4hA1iO8oZDq2w5e8r1t4y7u0i3o6pYXNkZgKAwKgBF8Y0CgAACaXk";
 
 /// The first cast's picture, by either way.
-const CANVAS: &str = ".tile[data-place=\"0\"] canvas.picture";
+pub(crate) const CANVAS: &str = ".tile[data-place=\"0\"] canvas.picture";
 const VIDEO: &str = ".tile[data-place=\"0\"] video.picture";
 
 /// Left of the middle the stream is this colour, in full range.
@@ -157,7 +157,7 @@ fn assert_left_half(browser: &mut Chromium, selector: &str, colour: [i32; 3]) {
 }
 
 /// Keeps a picture of the page where `PUNCHCAST_SCREENSHOTS` says, for people to look at.
-fn keep_screenshot(browser: &mut Chromium, name: &str) -> Vec<u8> {
+pub(crate) fn keep_screenshot(browser: &mut Chromium, name: &str) -> Vec<u8> {
     let shot = browser.screenshot();
     if let Some(folder) = std::env::var_os("PUNCHCAST_SCREENSHOTS") {
         fs::write(Path::new(&folder).join(format!("{name}.png")), &shot).expect("the screenshot's folder");

@@ -9,6 +9,13 @@ const MAX_DECODE_QUEUE = 3;
 const MAX_LATE = 200;
 const MOST_DECODE_QUEUE = 15;
 
+// A group under way may take this long, milliseconds, once all of it is there. A decoder that is not through with it by
+// then is too slow for this picture.
+const MAX_CATCH_UP = 2000;
+
+// The screen does not stand still for longer, milliseconds, while older pictures are passed over.
+const MAX_STILL = 100;
+
 // Pictures in the decoder whose arrival is remembered; more are not in it for long.
 const MAX_ARRIVALS = 64;
 
@@ -32,7 +39,9 @@ export class CanvasPicture {
   #config = null;
   #awaitsKey = true;
   #behind = false; // Decoding a past group: only its newest picture is worth drawing, and none may be skipped.
+  #behindUntil = null;
   #newest = -Infinity;
+  #drawn = -Infinity; // When the last picture was.
   #warm = false;
   #failures = 0;
   #lateSince = null; // When too many chunks began to wait.
@@ -55,8 +64,15 @@ export class CanvasPicture {
   }
 
   catchUp(behind) {
-    if (behind) this.#behind = true;
-    else if (this.#behind && (this.#decoder?.decodeQueueSize ?? 0) <= MAX_DECODE_QUEUE) this.#behind = false;
+    if (behind) {
+      this.#behind = true;
+      this.#behindUntil = null;
+    } else if (this.#behind) {
+      const now = performance.now();
+      this.#behindUntil ??= now + MAX_CATCH_UP;
+      const isThrough = (this.#decoder?.decodeQueueSize ?? 0) <= MAX_DECODE_QUEUE;
+      if (isThrough || now > this.#behindUntil) this.#behind = false;
+    }
   }
 
   frame({ key, timestamp, offset, data, arrived }) {
@@ -135,12 +151,14 @@ export class CanvasPicture {
     const time = Math.round(frame.timestamp / 1000);
     const arrived = this.#arrivals.get(time);
     this.#arrivals.delete(time);
-    const hurries = this.#behind || this.#lateSince !== null;
+    const now = performance.now();
+    const hurries = (this.#behind || this.#lateSince !== null) && now - this.#drawn < MAX_STILL;
     if (decoder !== this.#decoder || (hurries && this.#warm && time < this.#newest)) {
       frame.close();
       return;
     }
     this.#warm = true;
+    this.#drawn = now;
     this.#failures = 0;
     const { displayWidth: width, displayHeight: height } = frame;
     if (this.#canvas.width !== width || this.#canvas.height !== height) {

@@ -93,41 +93,31 @@ function end() {
   latest = null;
 }
 
-async function readAll(stream, own, take) {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      if (share === own) take(value);
-      else {
-        value.close();
-        await reader.cancel();
-        return;
-      }
-    }
-  } catch {
-    // The track has ended; the page hears of that itself.
-  }
-}
-
 onmessage = ({ data }) => {
-  if (data.type === "share") {
-    end();
-    share = {};
-    origin = performance.now();
-    frames = 0;
-    failures = 0;
-    Object.assign(counts, zero());
-    const own = share;
-    if (data.video) readAll(data.video, own, takeFrame);
-    if (data.sound) readAll(data.sound, own, takeSound);
-    begin();
-    if (!data.video) grab(own);
-  } else if (data.type === "frame") {
-    if (share) takeFrame(data.frame);
-    else data.frame.close();
-  } else if (data.type === "stop") end();
+  switch (data.type) {
+    case "share":
+      end();
+      share = { serial: data.serial };
+      origin = performance.now();
+      frames = 0;
+      failures = 0;
+      Object.assign(counts, zero());
+      before = { ...zero(), at: origin };
+      begin();
+      if (!data.streamed) grab(share);
+      break;
+    case "frame":
+      if (share) takeFrame(data.data);
+      else data.data.close();
+      break;
+    case "sound":
+      if (share) takeSound(data.data);
+      else data.data.close();
+      break;
+    case "stop":
+      end();
+      break;
+  }
 };
 
 // Where a browser gives no stream of frames, the page takes one whenever it is asked to. The timer is here, as here it
@@ -355,13 +345,14 @@ const counts = zero();
 let before = { ...zero(), at: performance.now() };
 
 setInterval(() => {
+  if (!share) return;
   const now = performance.now();
   const span = (now - before.at) / 1000;
   const sorted = counts.latencies.toSorted((a, b) => a - b);
   const part = (share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? null;
   postMessage({
     type: "numbers",
-    sharing: share !== null,
+    serial: share.serial,
     width: config?.width ?? 0,
     height: config?.height ?? 0,
     codec: config?.codec ?? "",

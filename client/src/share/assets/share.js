@@ -15,6 +15,7 @@ window.punchcast = punchcast;
 let streams = []; // All that was asked of the browser, to be given back.
 let mixer = null;
 let taken = false;
+let serial = 0; // Of what is shared: numbers may be late.
 
 const supported =
   typeof VideoEncoder === "function" && typeof navigator.mediaDevices?.getDisplayMedia === "function";
@@ -66,18 +67,34 @@ async function send(screen, voice) {
   element("heard").textContent = heard ? [desktop && "desktop", voice && "microphone"].filter(Boolean).join(", ") : "none";
   const preview = element("preview");
   preview.srcObject = new MediaStream([picture]);
-  const message = { type: "share", video: null, sound: null };
-  if (framesAreStreamed) {
-    message.video = new MediaStreamTrackProcessor({ track: picture }).readable;
-    if (heard) message.sound = new MediaStreamTrackProcessor({ track: heard }).readable;
-  } else if (heard) {
-    trouble("This browser gives a page no sound to encode; the picture goes alone.");
-  }
-  sender.postMessage(message, [message.video, message.sound].filter(Boolean));
+  serial += 1;
+  sender.postMessage({ type: "share", serial, streamed: framesAreStreamed });
   punchcast.sharing = true;
   body.dataset.sharing = "yes";
+  if (framesAreStreamed) {
+    pump("frame", picture, serial);
+    if (heard) pump("sound", heard, serial);
+  } else if (heard) {
+    element("heard").textContent = "none";
+    trouble("This browser gives a page no sound to encode; the picture goes alone.");
+  }
   // Frames are taken from it where they are not streamed.
   await preview.play().catch(() => {});
+}
+
+// Hands on what a track has to give. The stream itself could be given to the sender, but Chromium then loses it at
+// times; and reading is not slowed down when the page is hidden, as timers are.
+async function pump(type, track, own) {
+  const reader = new MediaStreamTrackProcessor({ track }).readable.getReader();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    if (!punchcast.sharing || serial !== own) {
+      value.close();
+      return void reader.cancel();
+    }
+    sender.postMessage({ type, data: value }, [value]);
+  }
 }
 
 // One track of both.
@@ -105,6 +122,7 @@ function giveBack() {
   mixer = null;
   element("preview").srcObject = null;
   punchcast.sharing = false;
+  punchcast.numbers = null;
   body.dataset.sharing = "no";
 }
 
@@ -112,7 +130,7 @@ function grab() {
   const preview = element("preview");
   if (!punchcast.sharing || preview.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
   const frame = new VideoFrame(preview, { timestamp: Math.round(performance.now() * 1000) });
-  sender.postMessage({ type: "frame", frame }, [frame]);
+  sender.postMessage({ type: "frame", data: frame }, [frame]);
 }
 
 // ---- What the sender says ----
@@ -130,6 +148,7 @@ sender.onmessage = ({ data }) => {
       punchcast.hold = data.hold;
       break;
     case "numbers":
+      if (!punchcast.sharing || data.serial !== serial) return;
       punchcast.numbers = data;
       return showNumbers(data);
     case "grab":
