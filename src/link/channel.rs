@@ -189,7 +189,7 @@ impl Channel {
             State::Greeting { until, .. } | State::Calling { until, .. } | State::Proving { until, .. } => {
                 (now >= *until).then_some(EndReason::Late)
             }
-            State::Open(open) if now >= open.heard + SILENCE => Some(EndReason::Silent),
+            State::Open(open) if now >= open.silent_at() => Some(EndReason::Silent),
             State::Open(open) => match open.stage {
                 Stage::Waiting { until } if now >= until => Some(EndReason::NotNominated),
                 Stage::Deciding | Stage::Waiting { .. } | Stage::Nominated => None,
@@ -219,7 +219,7 @@ impl Channel {
             State::Proving { until, .. } => Some((*until, "link: no proof from the caster")),
             State::Open(open) => {
                 let alive = (open.ping_at, "link: ping");
-                let silent = (open.heard + SILENCE, "link: silence");
+                let silent = (open.silent_at(), "link: silence");
                 let mut soonest = if silent.0 < alive.0 { silent } else { alive };
                 if let Some(at) = open.receipts.poll_timeout(open.heard).filter(|at| *at < soonest.0) {
                     soonest = (at, "link: receipt");
@@ -536,6 +536,12 @@ impl Open {
             Some(received) => self.send(Control::Received(received, self.clock(now)), outbox),
             None => Ok(()),
         }
+    }
+
+    /// When the other end is given up: nothing was heard of it, or nothing of the stream that is on its way, without which
+    /// a caster would wait for room for ever.
+    fn silent_at(&self) -> Instant {
+        self.flow.untold_since().map_or(self.heard, |untold| untold.min(self.heard)) + SILENCE
     }
 
     /// Our clock at `at`, in microseconds.

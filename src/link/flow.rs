@@ -5,6 +5,10 @@
 //! ([`Flow`]) that follows the delay: it grows while the line adds none, and shrinks to what the line carries in its
 //! shortest round trip and [`QUEUE`] as soon as it adds more. (LEDBAT, RFC 6817, has the idea, for traffic that is in
 //! no hurry.) A unit may reach over the window's end: whoever has room has room for one.
+//!
+//! A round trip may also be longer because the way is, or because of somebody else's traffic. A smaller window does not
+//! help then, and the rate that it leaves says nothing of the line. So where one step does not help, or the delay is
+//! far too long, the line is drained: nothing is sent until all has arrived, and the next bytes show the way as it is.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -34,8 +38,16 @@ const JUDGE_EVERY: Duration = Duration::from_millis(20);
 /// line as it is.
 const SHORTEST_OF: Duration = Duration::from_secs(10);
 
-/// Writes whose times are kept. One that is on its way for longer than this many others is dated too late.
+/// Writes whose times are kept. More are taken for a part of the last, and so for older than they are.
 const MARKS: usize = 512;
+
+/// Receipts, and rates, that are kept: more than an honest receiver tells in [`RATE_TIME`].
+const RECEIPTS: usize = 64;
+
+/// The line is not drained again for want of a shorter queue before this is over: each time costs two round trips.
+const DRAIN_EVERY: Duration = Duration::from_millis(500);
+/// A drained line that shows nothing for so long is used again all the same.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The sender's half.
 #[derive(Debug)]
@@ -47,22 +59,50 @@ pub(super) struct Flow {
     limited: bool,
     /// Ends of writes, and when they were.
     marks: VecDeque<(u64, Instant)>,
+    /// When the receiver told of more bytes last.
+    told_at: Instant,
+    /// The receiver's clock then.
+    clock: u64,
     shortest: Shortest,
-    /// The window is closed until then, so that the queue empties.
-    drained_until: Option<Instant>,
+    /// The window is closed, so that the queue empties.
+    drain: Option<Drain>,
+    drained_at: Option<Instant>,
     /// After that the window opens with what arrives, not all at once.
     opening: Option<u64>,
-    /// Receipts without a pause between: bytes, and the receiver's clock in microseconds.
-    receipts: VecDeque<(u64, u64)>,
+    /// Receipts without a pause between: bytes, the receiver's clock in microseconds, and ours.
+    receipts: VecDeque<(u64, u64, Instant)>,
     /// Rates of late, with their times, falling: bytes a second.
     rates: VecDeque<(Instant, u64)>,
     /// Bytes a second, as far as the line was full.
     rate: Option<u64>,
+    /// The same of late, while the window is closed and bytes still come.
+    measured: Option<u64>,
     /// When the window was judged last, and the shortest wait since: a burst waits for itself, and only what stands in the
     /// queue all the time is too much (as CoDel has it, RFC 8289).
     judged_at: Instant,
+    /// What was sent until then: only what is sent later shows what came of it.
+    judged: u64,
     least: Duration,
     shrunk_at: Option<Instant>,
+    /// Window and rate before the queue was found too long, until it is short again.
+    before: Option<Before>,
+}
+
+/// What was before the window was made smaller.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    window: u64,
+    rate: Option<u64>,
+}
+
+/// A closed window.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// The bytes after these were sent into a line that was empty, or nearly.
+    from: u64,
+    until: Instant,
+    /// How long the queue seemed to be.
+    queue: Duration,
 }
 
 /// The shortest round trips of the running and of the last half of [`SHORTEST_OF`].
@@ -81,22 +121,28 @@ impl Flow {
             window: WINDOW_START,
             limited: false,
             marks: VecDeque::new(),
+            told_at: now,
+            clock: 0,
             shortest: Shortest { last: Duration::MAX, running: Duration::MAX, until: now + SHORTEST_OF / 2 },
-            drained_until: None,
+            drain: None,
+            drained_at: None,
             opening: None,
             receipts: VecDeque::new(),
             rates: VecDeque::new(),
             rate: None,
+            measured: None,
             judged_at: now,
+            judged: 0,
             least: Duration::MAX,
             shrunk_at: None,
+            before: None,
         }
     }
 
     /// Whether more may be sent. If not, it may be after a receipt.
     pub(super) const fn has_room(&mut self) -> bool {
-        let window = match (self.drained_until, self.opening) {
-            (Some(_), _) => WINDOW_MIN,
+        let window = match (self.drain, self.opening) {
+            (Some(_), _) => 1,
             (None, Some(opening)) => opening,
             (None, None) => self.window,
         };
@@ -116,48 +162,118 @@ impl Flow {
             // The line was idle: what comes tells of its rate from its first receipt on.
             self.receipts.clear();
         }
+        let flying = self.sent - self.received;
         self.sent += bytes as u64;
-        if self.marks.len() == MARKS {
-            self.marks.pop_back();
+        if let Some(drain) = self.drain.as_mut().filter(|_| flying > WINDOW_MIN) {
+            drain.from = self.sent;
         }
-        self.marks.push_back((self.sent, now));
+        let full = self.marks.len() == MARKS;
+        match self.marks.back_mut() {
+            Some(last) if full => last.0 = self.sent,
+            _ => self.marks.push_back((self.sent, now)),
+        }
+    }
+
+    /// Since when bytes are on their way and the receiver has told of no more of them; `None` while none are.
+    pub(super) fn untold_since(&self) -> Option<Instant> {
+        self.marks.front().map(|&(_, sent)| sent.max(self.told_at))
     }
 
     /// Notes that the receiver had `received` bytes in all when its clock showed `clock` microseconds. Whether there
     /// can be so many.
     pub(super) fn receipt(&mut self, now: Instant, received: u64, clock: u64) -> bool {
-        if received > self.sent || received < self.received {
+        if received > self.sent || received < self.received || clock < self.clock {
             return false;
         }
+        self.clock = clock;
         let Some(rtt) = self.round_trip(now, received) else { return true };
+        self.told_at = now;
         self.opening = self
             .opening
             .map(|opening| opening + received - self.received)
             .filter(|opening| *opening < self.window);
         self.received = received;
-        self.note_shortest(now, rtt);
-        let shortest = self.shortest.last.min(self.shortest.running);
-        let waited = rtt.saturating_sub(shortest);
-        let rate = self.note_rate(now, received, clock, shortest);
-        self.least = self.least.min(waited);
-        if self.drained_until.is_some() || now < self.judged_at + shortest.max(JUDGE_EVERY) {
+        let way = self.shortest();
+        let rate = self.note_rate(now, received, clock, way.min(rtt));
+        if let Some(drain) = self.drain {
+            if received > drain.from || now >= drain.until {
+                self.drained(now, drain, way, rtt);
+            } else {
+                self.measured = rate;
+            }
             return true;
         }
-        if self.least > QUEUE {
-            if let Some(rate) = rate {
-                self.rate = Some(rate);
-                let time = shortest + QUEUE;
-                let carries = u128::from(rate) * time.as_micros() / 1_000_000;
-                self.window = u64::try_from(carries).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX);
-                self.shrunk_at = Some(now);
-            }
-        } else if self.least < QUEUE / 2 && self.limited {
-            self.grow(now, shortest);
-            self.rate = rate.or(self.rate);
+        self.note_shortest(now, rtt);
+        let way = self.shortest();
+        self.least = self.least.min(rtt.saturating_sub(way));
+        if self.drain.is_none() && received > self.judged && now >= self.judged_at + way.max(JUDGE_EVERY) {
+            self.judge(now, way, rate);
         }
-        (self.judged_at, self.least) = (now, Duration::MAX);
-        self.limited = false;
         true
+    }
+
+    fn shortest(&self) -> Duration {
+        self.shortest.last.min(self.shortest.running)
+    }
+
+    /// Judges the window by the shortest wait of a round trip that it was in force for.
+    fn judge(&mut self, now: Instant, way: Duration, rate: Option<u64>) {
+        if self.least > QUEUE {
+            let again = self.before.is_some();
+            self.before.get_or_insert(Before { window: self.window, rate: self.rate });
+            self.shrunk_at = Some(now);
+            let long = self.least > QUEUE * 2;
+            if again || long {
+                let pause = if long { DRAIN_EVERY } else { SHORTEST_OF / 2 };
+                if self.drained_at.is_none_or(|at| now >= at + pause) {
+                    self.start_drain(now, way, self.least);
+                }
+            } else if let Some(rate) = rate {
+                self.rate = Some(rate);
+                self.window = carries(rate, way + QUEUE).min(self.window);
+            }
+        } else {
+            self.before = None;
+            if self.least < QUEUE / 2 && self.limited && self.opening.is_none() {
+                self.grow(now, way);
+                self.rate = rate.or(self.rate);
+            }
+        }
+        self.judged_from(now);
+    }
+
+    /// Begins to look at the queue anew.
+    const fn judged_from(&mut self, now: Instant) {
+        (self.judged_at, self.judged, self.least) = (now, self.sent, Duration::MAX);
+        self.limited = false;
+    }
+
+    fn start_drain(&mut self, now: Instant, way: Duration, queue: Duration) {
+        self.drain = Some(Drain { from: self.sent, until: now + (way + queue) * 2 + DRAIN_TIME, queue });
+        self.measured = None;
+    }
+
+    /// The line was empty, and bytes took `rtt` over it.
+    fn drained(&mut self, now: Instant, drain: Drain, way: Duration, rtt: Duration) {
+        (self.drain, self.drained_at) = (None, Some(now));
+        self.shortest = Shortest { last: rtt, running: rtt, until: now + SHORTEST_OF / 2 };
+        let before = self.before.take();
+        if rtt > way + drain.queue.max(QUEUE) / 2 {
+            // The way is longer: the window was too small for it, and no rate since then is the line's.
+            let before = before.unwrap_or(Before { window: self.window, rate: self.rate });
+            self.rate = before.rate;
+            let fills = before.rate.map_or(0, |rate| carries(rate, rtt + QUEUE));
+            self.window = self.window.max(before.window).max(fills);
+        } else if let Some(rate) = self.measured.filter(|_| drain.queue > QUEUE) {
+            // The queue was ours, and the line was full until it was empty.
+            self.rate = Some(rate);
+            self.window = carries(rate, rtt + QUEUE);
+        }
+        // What was closed says nothing of the line's rate.
+        self.receipts.clear();
+        self.rates.clear();
+        self.opening = Some((self.window / 4).max(WINDOW_MIN * 2)).filter(|opening| *opening < self.window);
+        self.judged_from(now);
     }
 
     /// By a quarter, while the line's end is not in sight; where it was met lately, by as much as fills a part of the
@@ -196,38 +312,34 @@ impl Flow {
         if now < shortest.until {
             return;
         }
-        let drained = self.drained_until.take().is_some();
-        if drained || shortest.running <= shortest.last.saturating_add(QUEUE / 2) {
+        if shortest.running <= shortest.last.saturating_add(QUEUE / 2) {
             // A queue that is always there must not pass for the way, little by little.
-            let last = if drained { shortest.running } else { shortest.last.min(shortest.running) };
+            let last = shortest.last.min(shortest.running);
             *shortest = Shortest { last, running: rtt, until: now + SHORTEST_OF / 2 };
-            if drained {
-                // Nothing that was closed says anything of the line's rate.
-                self.receipts.clear();
-                self.opening = Some(WINDOW_MIN * 2);
-                self.judged_at = now + rtt;
-                self.least = Duration::MAX;
-            }
         } else {
-            let drains = shortest.last + QUEUE * 2;
-            shortest.running = Duration::MAX;
-            shortest.until = now + drains;
-            self.drained_until = Some(now + drains);
+            self.start_drain(now, rtt, Duration::ZERO);
         }
     }
 
     /// The line's rate: the best of late, for where the window was the limit the line was idle half the time.
     fn note_rate(&mut self, now: Instant, received: u64, clock: u64, shortest: Duration) -> Option<u64> {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        while self.receipts.front().is_some_and(|&(_, at)| clock.saturating_sub(at) > micros(RATE_TIME)) {
+        // By their clock, which the way back does not blur, and by ours, since theirs may stand still.
+        let old = |&(_, theirs, ours): &(u64, u64, Instant)| {
+            clock.saturating_sub(theirs) > micros(RATE_TIME) || ours + RATE_TIME * 2 < now
+        };
+        while self.receipts.len() >= RECEIPTS || self.receipts.front().is_some_and(old) {
             self.receipts.pop_front();
         }
-        self.receipts.push_back((received, clock));
-        let &(first, since) = self.receipts.front()?;
+        self.receipts.push_back((received, clock, now));
+        let &(first, since, _) = self.receipts.front()?;
         let time = clock.saturating_sub(since);
         if time >= micros(RATE_TIME_MIN) {
             let rate = (received - first).saturating_mul(1_000_000) / time;
             while self.rates.back().is_some_and(|&(_, lower)| lower <= rate) {
+                self.rates.pop_back();
+            }
+            if self.rates.len() >= RECEIPTS {
                 self.rates.pop_back();
             }
             self.rates.push_back((now, rate));
@@ -238,6 +350,12 @@ impl Flow {
         }
         self.rates.front().map(|&(_, rate)| rate)
     }
+}
+
+/// The window of a line of `rate` bytes a second, for `time`.
+fn carries(rate: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate) * time.as_micros() / 1_000_000;
+    u64::try_from(bytes).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX)
 }
 
 /// The receiver's half.
@@ -387,6 +505,26 @@ mod tests {
     }
 
     #[test]
+    fn a_way_that_becomes_longer_is_used_again_soon() {
+        for (before, after) in [(20, 60), (20, 170), (40, 240)] {
+            let mut line = Line::new(2_500_000, ms(before));
+            line.run(ms(5000));
+            line.rtt = ms(after);
+            let (mut low, mut lowest) = (0, 0);
+            for tenth in 0..100 {
+                let (used, _) = line.run(ms(100));
+                low = if used < 0.3 { low + 1 } else { 0 };
+                lowest = lowest.max(low);
+                if tenth == 19 {
+                    let (used, _) = line.run(ms(1000));
+                    assert!(used > 0.5, "{before} to {after} ms: {used:.2} used after 2 s");
+                }
+            }
+            assert!(lowest <= 10, "{before} to {after} ms: nearly idle for {lowest} tenths of a second");
+        }
+    }
+
+    #[test]
     fn the_rate_is_told_once_the_line_was_full() {
         let mut line = Line::new(1_000_000, ms(20));
         assert_eq!(line.flow.rate(), None);
@@ -402,6 +540,44 @@ mod tests {
         assert!(!line.flow.receipt(line.now, 1001, 0));
         assert!(line.flow.receipt(line.now, 1000, 0));
         assert!(!line.flow.receipt(line.now, 999, 5), "it had more");
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_grows_nothing_and_one_that_goes_back_is_refused() {
+        let mut line = Line::new(1_000_000, ms(20));
+        for received in 1..=1000 {
+            line.flow.sent(line.now, 1);
+            assert!(line.flow.receipt(line.now + ms(received), received, 7));
+            assert!(line.flow.receipts.len() <= RECEIPTS && line.flow.rates.len() <= RECEIPTS);
+        }
+        line.flow.sent(line.now, 1);
+        assert!(!line.flow.receipt(line.now, 1001, 6));
+    }
+
+    #[test]
+    fn a_write_beyond_those_that_are_kept_is_no_younger_than_it_is() {
+        let mut line = Line::new(1_000_000, ms(20));
+        for _ in 0..MARKS * 2 {
+            line.flow.sent(line.now, 10);
+            line.now += ms(1);
+        }
+        assert_eq!(line.flow.marks.len(), MARKS);
+        let kept = 10 * (MARKS as u64 - 1);
+        assert_eq!(line.flow.round_trip(line.now, kept + 10), Some(ms(MARKS as u64 + 1)));
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_untold_since_the_last_receipt_for_more() {
+        let mut line = Line::new(1_000_000, ms(20));
+        let start = line.now;
+        assert_eq!(line.flow.untold_since(), None);
+        line.flow.sent(start + ms(5), 100);
+        assert_eq!(line.flow.untold_since(), Some(start + ms(5)));
+        assert!(line.flow.receipt(start + ms(50), 60, 1));
+        assert!(line.flow.receipt(start + ms(70), 60, 2), "the same again");
+        assert_eq!(line.flow.untold_since(), Some(start + ms(50)));
+        assert!(line.flow.receipt(start + ms(90), 100, 3));
+        assert_eq!(line.flow.untold_since(), None);
     }
 
     #[test]

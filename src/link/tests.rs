@@ -297,3 +297,26 @@ fn only_a_caster_stamps_and_only_a_viewer_wants_keyframes() {
     assert_eq!(pair.caster.want_keyframe(), Err(LinkError::NotOpen));
     assert_eq!(pair.viewer.stamp(0, pair.now), Err(LinkError::NotOpen));
 }
+
+#[test]
+fn a_caster_gives_a_viewer_up_that_tells_nothing_of_the_stream() {
+    let mut pair = Pair::nominated();
+    let begin = pair.now;
+    pair.caster.send_stream(begin, &[7; 1000]).unwrap();
+    // Nothing reaches the viewer, and its own pings are heard.
+    let mut pings = 0;
+    while let Some((at, _)) = pair.caster.poll_timeout() {
+        pair.now = at;
+        pair.viewer.handle_timeout(at);
+        let (ping, _) = drain(&mut pair.viewer);
+        if at < begin + SILENCE {
+            pings += usize::from(!ping.is_empty());
+            pair.caster.handle_input(at, &ping).unwrap();
+        }
+        pair.caster.handle_timeout(at);
+        pair.caster_events.extend(drain(&mut pair.caster).1);
+    }
+    assert!(pings >= 2);
+    assert_eq!(pair.now, begin + SILENCE);
+    assert_eq!(pair.caster_events.last(), Some(&Event::Ended(EndReason::Silent)));
+}
