@@ -135,7 +135,6 @@ impl Caster {
 
     fn settle(&mut self, now: Instant) {
         loop {
-            self.tell_pace();
             let said = self
                 .outlets
                 .iter_mut()
@@ -158,15 +157,15 @@ impl Caster {
                     ShareOutput::Net(op) => self.net(op),
                     ShareOutput::Event(event) => self.share_event(now, event),
                 }
-            } else {
+            } else if !self.tell_pace() {
                 return;
             }
         }
     }
 
-    /// Tells the source what the links take, where that has changed. The fastest line decides: a slow viewer misses
+    /// Tells the source what the links take; whether that has changed. The fastest line decides: a slow viewer misses
     /// pictures, and nobody else does.
-    fn tell_pace(&mut self) {
+    fn tell_pace(&mut self) -> bool {
         let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
         let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
         let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
@@ -175,16 +174,18 @@ impl Caster {
             bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
         };
         let nobody = live().next().is_none() && !player_waits;
+        let mut changed = pace != self.pace;
         if let Some(share) = &mut self.share {
-            share.set_hold(pace.hold || nobody);
             let most = Encoding::default().bitrate;
             let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
-            share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
+            changed |= share.set_hold(pace.hold || nobody);
+            changed |= share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
         }
         if pace != self.pace {
             self.pace = pace;
             self.notice(Notice::Pace(pace));
         }
+        changed
     }
 
     fn outlet_output(&mut self, now: Instant, at: usize, output: outlet::Output) {

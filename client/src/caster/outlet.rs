@@ -98,7 +98,7 @@ impl Outlet {
 
     /// Whether a picture would have to wait: the link is full, or another one waits; `None` while there is no link.
     pub(super) fn is_full(&self) -> Option<bool> {
-        let live = self.routes.iter().find(|route| route.stage == Stage::Live)?;
+        let live = self.live()?;
         Some(!live.queue.is_empty() || live.unread.is_backlogged())
     }
 
@@ -121,7 +121,7 @@ impl Outlet {
         if !self.routes.is_empty() && self.meter.is_due(now) {
             self.tell_stats(now);
         }
-        if let Some(conn) = self.live().filter(|_| self.budget.due() <= now) {
+        if let Some(conn) = self.live().map(|route| route.link.conn).filter(|_| self.budget.due() <= now) {
             self.budget.think(now, self.meeting.rate(conn));
         }
         self.settle(now, cache);
@@ -150,8 +150,8 @@ impl Outlet {
     }
 
     /// The link that carries the stream.
-    fn live(&self) -> Option<ConnId> {
-        self.routes.iter().find(|route| route.stage == Stage::Live).map(|route| route.link.conn)
+    fn live(&self) -> Option<&Route> {
+        self.routes.iter().find(|route| route.stage == Stage::Live)
     }
 
     fn settle(&mut self, now: Instant, cache: &Cache) {
@@ -276,8 +276,8 @@ impl Outlet {
 
     /// The session of a link may carry the stream: at once if no other does, else from the next keyframe on.
     fn publishing(&mut self, now: Instant, conn: ConnId, cache: &Cache) {
-        let takes_turns = self.routes.iter().any(|route| route.stage == Stage::Live);
-        let Some(route) = self.routes.iter_mut().find(|route| route.link.conn == conn) else { return };
+        let takes_turns = self.live().is_some();
+        let Some(route) = self.route(conn) else { return };
         if route.stage != Stage::Opening {
             return;
         }
@@ -512,8 +512,7 @@ impl Outlet {
     }
 
     fn tell_stats(&mut self, now: Instant) {
-        let live = self.routes.iter().find(|route| route.stage == Stage::Live).or(self.routes.first());
-        let Some(link) = live.map(|route| route.link) else { return };
+        let Some(link) = self.live().or(self.routes.first()).map(|route| route.link) else { return };
         let counts = self.meter.take(now);
         let dropped = self.dropped + self.routes.iter().map(|route| route.queue.dropped()).sum::<u64>();
         self.notice(Notice::Stats(Stats { counts, rung: link.rung, rtt: link.rtt, dropped }));

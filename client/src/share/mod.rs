@@ -166,19 +166,24 @@ impl Share {
     }
 
     /// While held, the page encodes nothing: no link takes anything. On release it encodes the newest picture at once.
-    pub fn set_hold(&mut self, hold: bool) {
-        if self.held != hold {
+    /// Whether that is news.
+    pub fn set_hold(&mut self, hold: bool) -> bool {
+        let changed = self.held != hold;
+        if changed {
             self.held = hold;
             self.tell_all(|owed| owed.encoding = true);
         }
+        changed
     }
 
-    /// Asks the page to aim at so many bits per second.
-    pub fn set_bitrate(&mut self, bits_per_second: u32) {
-        if self.encoding.bitrate != bits_per_second {
+    /// Asks the page to aim at so many bits per second. Whether that is news.
+    pub fn set_bitrate(&mut self, bits_per_second: u32) -> bool {
+        let changed = self.encoding.bitrate != bits_per_second;
+        if changed {
             self.encoding.bitrate = bits_per_second;
             self.tell_all(|owed| owed.encoding = true);
         }
+        changed
     }
 
     /// Asks the sharer for a key frame, at once or as soon as it is not held.

@@ -42,8 +42,12 @@ impl App for Caster {
 
     fn handle_message(&mut self, _now: Instant, cue: Cue) {
         match cue {
-            Cue::Hold(hold) => self.share.set_hold(hold),
-            Cue::Bitrate(bitrate) => self.share.set_bitrate(bitrate),
+            Cue::Hold(hold) => {
+                self.share.set_hold(hold);
+            }
+            Cue::Bitrate(bitrate) => {
+                self.share.set_bitrate(bitrate);
+            }
             Cue::Keyframe => self.share.want_keyframe(),
         }
     }
