@@ -39,8 +39,21 @@ impl PageToken {
     }
 
     /// Whether `given` is the token, in a time that does not tell how much of it is.
-    pub(crate) fn matches(&self, given: &str) -> bool {
+    fn matches(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+
+    /// Whether `request` carries the token, in the link or in the cookie of this name that the link left.
+    pub(crate) fn opens(&self, request: &Request, cookie: &str) -> bool {
+        let in_link = query_value(&request.query, "t");
+        let in_cookie = cookie_value(&request.cookie, cookie);
+        [in_link, in_cookie].into_iter().flatten().any(|given| self.matches(given))
+    }
+
+    /// The `Set-Cookie` value, for the cookie of this name, for a request whose link carried the right token.
+    pub(crate) fn set_cookie(&self, request: &Request, cookie: &str) -> Option<String> {
+        query_value(&request.query, "t").filter(|given| self.matches(given))?;
+        Some(format!("{cookie}={}; Path=/; HttpOnly; SameSite=Strict", self.as_str()))
     }
 }
 
@@ -97,13 +110,8 @@ pub(super) fn check(request: &Request, local: SocketAddr, token: Option<&PageTok
     if local_ip.is_loopback() {
         return Ok(());
     }
-    let token = token.ok_or(Denied::Token)?;
-    let in_link = query_value(&request.query, "t");
-    let in_cookie = cookie_value(&request.cookie, &cookie_name(local.port()));
-    if [in_link, in_cookie].into_iter().flatten().any(|given| token.matches(given)) {
-        return Ok(());
-    }
-    Err(Denied::Token)
+    let opens = token.is_some_and(|token| token.opens(request, &cookie_name(local.port())));
+    if opens { Ok(()) } else { Err(Denied::Token) }
 }
 
 /// The cookie that carries the token to the page's own files. Cookies ignore ports, so the port is in the name, or
@@ -114,9 +122,7 @@ pub(super) fn cookie_name(port: u16) -> String {
 
 /// The `Set-Cookie` value for a request whose link carried the right token.
 pub(super) fn set_cookie(request: &Request, local: SocketAddr, token: Option<&PageToken>) -> Option<String> {
-    let token = token?;
-    query_value(&request.query, "t").filter(|given| token.matches(given))?;
-    Some(format!("{}={}; Path=/; HttpOnly; SameSite=Strict", cookie_name(local.port()), token.as_str()))
+    token?.set_cookie(request, &cookie_name(local.port()))
 }
 
 /// Whether `host` is `localhost` on a loopback connection, or the literal address that the connection was made to.

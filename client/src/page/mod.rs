@@ -17,6 +17,7 @@
 //! `left-out`) and binary messages of media (`packet`); it sends `keyframe` and a place when a decoder had to skip.
 
 mod conn;
+pub(crate) mod duplex;
 mod flv;
 #[cfg(test)]
 mod flv_tests;
@@ -25,7 +26,7 @@ pub(crate) mod http;
 mod packet;
 mod qr;
 mod site;
-pub(crate) mod socket;
+mod socket;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@
 
 use crate::page::PageToken;
 use crate::page::guard::{host_is_ours, origin_is_host};
-use crate::page::http::{Request, Status, cookie_value, query_value};
+use crate::page::http::{Request, Status};
 use std::net::SocketAddr;
 
 /// Why a request is turned away.
@@ -65,12 +65,7 @@ pub(super) fn check(request: &Request, local: SocketAddr, token: &PageToken) -> 
     {
         return Err(Denied::Origin);
     }
-    let in_link = query_value(&request.query, "t");
-    let in_cookie = cookie_value(&request.cookie, &cookie_name(local.port()));
-    if [in_link, in_cookie].into_iter().flatten().any(|given| token.matches(given)) {
-        return Ok(());
-    }
-    Err(Denied::Token)
+    if token.opens(request, &cookie_name(local.port())) { Ok(()) } else { Err(Denied::Token) }
 }
 
 /// The cookie that carries the token to the page's own files. Cookies ignore ports, so the port is in the name, and
@@ -81,8 +76,7 @@ fn cookie_name(port: u16) -> String {
 
 /// The `Set-Cookie` value for a request whose link carried the right token.
 pub(super) fn set_cookie(request: &Request, local: SocketAddr, token: &PageToken) -> Option<String> {
-    query_value(&request.query, "t").filter(|given| token.matches(given))?;
-    Some(format!("{}={}; Path=/; HttpOnly; SameSite=Strict", cookie_name(local.port()), token.as_str()))
+    token.set_cookie(request, &cookie_name(local.port()))
 }
 
 #[cfg(test)]

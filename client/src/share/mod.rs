@@ -36,12 +36,13 @@ mod tests;
 
 use crate::notice::Notice;
 use crate::page::PageToken;
+use crate::page::duplex::Over;
 use conn::{Conn, Owed, Stage, Turn};
 use progress::Viewer;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
 use punchcast::media::Unit;
 use serde_json::json;
-use socket::{Over, Said, Socket, Word};
+use socket::{Said, Socket, Word};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -1,19 +1,11 @@
-//! One page's WebSocket: tungstenite over bytes in memory, so that it stays a core.
+//! One page's WebSocket: what it says.
 
 use super::stream::{HEADER, MAX_PICTURE};
-use crate::page::socket::Pipe;
+use crate::page::duplex::{Duplex, Over};
 use serde::Deserialize;
-use std::io;
-use std::time::{Duration, Instant};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Bytes, Error, Message, WebSocket};
-
-/// How often a quiet page is pinged.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
-
-/// How long a page may answer nothing: three pings. One whose process has died closes its connection at once; this is for
-/// a browser that was suspended.
-pub(super) const MAX_SILENCE: Duration = Duration::from_secs(60);
+use std::time::Instant;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Bytes, Message};
 
 /// The longest text of a page: one of the words below.
 const MAX_TEXT: usize = 256;
@@ -42,103 +34,59 @@ pub(super) enum Said {
 
 /// The WebSocket of one page.
 #[derive(Debug)]
-pub(super) struct Socket {
-    ws: WebSocket<Pipe>,
-    heard: Instant,
-    pinged: Instant,
-}
+pub(super) struct Socket(Duplex);
 
 impl Socket {
     /// A socket whose opening handshake is done.
     pub(super) fn new(now: Instant) -> Self {
-        let config = WebSocketConfig::default()
-            .write_buffer_size(0)
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
-        let ws = WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config));
-        Self { ws, heard: now, pinged: now }
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+        Self(Duplex::new(now, config))
     }
 
     /// Takes received bytes, in any split; [`next`](Self::next) has what they complete.
     pub(super) fn receive(&mut self, now: Instant, bytes: &[u8]) {
-        self.heard = now;
-        self.ws.get_mut().inbound.extend_from_slice(bytes);
+        self.0.receive(now, bytes);
     }
 
-    /// The next message. `Ok(None)` is for later, `Err` says that the conversation is over.
+    /// What the next message says. `Ok(None)` is for later, `Err` says that the conversation is over.
     pub(super) fn next(&mut self) -> Result<Option<Said>, Over> {
-        loop {
-            match self.ws.read() {
-                Ok(Message::Binary(bytes)) => return Ok(Some(Said::Media(bytes))),
-                Ok(Message::Text(text)) if text.len() > MAX_TEXT => return Err(Over),
-                Ok(Message::Text(text)) => match serde_json::from_str(&text) {
-                    Ok(word) => return Ok(Some(Said::Word(word))),
-                    Err(error) => {
-                        log::debug!("share: a page says what no page of ours does: {error}");
-                        return Err(Over);
-                    }
-                },
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-                // The answer to a close is written by the next read, which then tells that all is said.
-                Ok(Message::Close(_)) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(Error::ConnectionClosed) => return Err(Over),
+        match self.0.next()? {
+            Some(Message::Binary(bytes)) => Ok(Some(Said::Media(bytes))),
+            Some(Message::Text(text)) if text.len() <= MAX_TEXT => match serde_json::from_str(&text) {
+                Ok(word) => Ok(Some(Said::Word(word))),
                 Err(error) => {
-                    log::debug!("share: WebSocket refused: {error}");
-                    return Err(Over);
+                    log::debug!("share: a page says what no page of ours does: {error}");
+                    Err(Over)
                 }
-            }
+            },
+            Some(_) => Err(Over),
+            None => Ok(None),
         }
     }
 
     /// Writes a text message.
     pub(super) fn text(&mut self, text: String) {
-        self.write(Message::text(text));
+        self.0.write(Message::text(text));
     }
 
     /// Says that nothing more comes.
     pub(super) fn close(&mut self) {
-        if let Err(error) = self.ws.close(None) {
-            log::trace!("share: WebSocket closed twice: {error}");
-        }
+        self.0.close();
     }
 
     /// Takes the passing of time; returns whether the page still counts as there.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
-        if now >= self.heard + MAX_SILENCE {
-            return false;
-        }
-        if now >= self.next_ping() {
-            self.pinged = now;
-            self.write(Message::Ping(Bytes::new()));
-        }
-        true
+        self.0.tick(now)
     }
 
     /// When `tick` has something to do, and why.
     pub(super) fn deadline(&self) -> (Instant, &'static str) {
-        let silence = self.heard + MAX_SILENCE;
-        let ping = self.next_ping();
-        if silence < ping { (silence, "share: silent page") } else { (ping, "share: ping") }
+        self.0.deadline()
     }
 
     /// What is to go to the peer.
     pub(super) fn take_outbound(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.ws.get_mut().outbound)
-    }
-
-    fn next_ping(&self) -> Instant {
-        self.pinged.max(self.heard) + PING_EVERY
-    }
-
-    fn write(&mut self, message: Message) {
-        // The pipe takes everything, so what is left to fail is writing after the close.
-        if let Err(error) = self.ws.send(message) {
-            log::trace!("share: WebSocket write after close: {error}");
-        }
+        self.0.take_outbound()
     }
 }
-
-/// The conversation is over: send what is left, and close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Over;
