@@ -31,8 +31,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Instant;
 
-/// How much one read takes at most, in bytes. One record of the link is 64 KiB.
-pub const READ_SIZE: usize = 64 * 1024;
+/// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
+/// one call.
+pub const READ_SIZE: usize = 128 * 1024;
 
 /// The present, for programs that create an application. Cores are given it.
 #[must_use]
