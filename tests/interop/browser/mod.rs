@@ -3,6 +3,7 @@
 mod casters;
 pub(crate) mod chromium;
 mod grid;
+pub(crate) mod sound;
 mod viewer;
 
 use chromium::{Chromium, PATIENCE};

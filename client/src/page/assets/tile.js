@@ -2,10 +2,13 @@
 
 import { CanvasPicture } from "./picture.js";
 import { MsePicture } from "./mse.js";
-import { Sound } from "./sound.js";
+import { MseSound } from "./msesound.js";
 import { Plot } from "./plot.js";
+import { Sound } from "./sound.js";
+import { Step } from "./step.js";
+import { aac, opus } from "./codec.js";
 
-const [VIDEO_CONFIG, VIDEO_FRAME, AUDIO_CONFIG, AUDIO_FRAME] = [1, 2, 3, 4];
+const [VIDEO_CONFIG, VIDEO_FRAME, AUDIO_CONFIG, AUDIO_FRAME, OPUS_CONFIG, OPUS_FRAME] = [1, 2, 3, 4, 5, 6];
 
 // Keyframes asked for no more often than this, milliseconds: each one costs as much as many pictures.
 const ASK_EVERY = 500;
@@ -32,11 +35,12 @@ export class Tile {
   isInTrouble = false;
   #actions;
   #picture = null;
-  #sound = new Sound();
+  #sound = null;
   #soundOn = false;
   #volume = 0.8;
+  #step = new Step();
   #config = null; // Of the stream's picture.
-  #soundConfig = null;
+  #format = null; // Of its sound; see codec.js.
   #clock = { last: null, high: 0 };
   #catchUp = 0; // How many of the next media messages only bring the decoder up to the present.
   #asked = -Infinity;
@@ -65,6 +69,7 @@ export class Tile {
     this.#part("input").oninput = ({ target }) => this.#setVolume(target.value / 100);
     this.#part(".hud").addEventListener("dblclick", (event) => event.stopPropagation());
     this.#choosePicture();
+    this.#useSound(Sound.isSupported() ? Sound : MseSound);
     this.#describe();
   }
 
@@ -80,9 +85,13 @@ export class Tile {
     return this.#soundOn ? this.#volume : 0;
   }
 
+  get sound() {
+    return this.#sound;
+  }
+
   close() {
     this.#picture?.reset();
-    this.#sound.reset();
+    this.#sound.close();
     this.root.remove();
   }
 
@@ -92,16 +101,21 @@ export class Tile {
     this.#clock = { last: null, high: 0 };
     this.#catchUp = 0;
     this.#config = null;
-    this.#soundConfig = null;
     this.#trouble("");
     if (!this.#picture) this.#choosePicture();
     this.#picture?.reset();
-    this.#sound.reset();
+    this.#endSound();
   }
 
   end() {
     this.#catchUp = 0;
+    this.#endSound();
+  }
+
+  #endSound() {
+    this.#format = null;
     this.#sound.reset();
+    this.#step.reset();
   }
 
   catchUp(packets) {
@@ -125,14 +139,18 @@ export class Tile {
         this.#picture?.frame({ key, timestamp, offset, data, arrived: performance.now() });
         break;
       case AUDIO_CONFIG:
-        this.#soundConfig = data;
-        this.#sound.configure(data);
-        this.#part(".sound").hidden = !this.#hasSound();
-        if (this.#soundOn && this.#soundIsMuxed()) this.#picture.setSound(data);
+        this.#configureSound(aac(data));
+        break;
+      case OPUS_CONFIG:
+        this.#configureSound(opus(data));
+        break;
+      case OPUS_FRAME:
+        // Its header may be left out.
+        if (this.#format?.codec !== "opus") this.#configureSound(opus(null));
+        this.#hear(timestamp, data);
         break;
       case AUDIO_FRAME:
-        if (this.#soundIsMuxed()) this.#picture.sound({ timestamp, data });
-        else this.#sound.frame(timestamp, data);
+        this.#hear(timestamp, data);
         break;
     }
     this.#catchUp = Math.max(this.#catchUp - 1, 0);
@@ -156,7 +174,10 @@ export class Tile {
     shown: (width, height, timestamp, delay) => {
       this.frames += 1;
       this.lastTimestamp = timestamp;
-      if (Number.isFinite(delay)) this.#delays.push(delay);
+      if (Number.isFinite(delay)) {
+        this.#delays.push(delay);
+        this.#step.seen(timestamp);
+      }
       if (width !== this.width || height !== this.height) {
         this.width = width;
         this.height = height;
@@ -229,28 +250,50 @@ export class Tile {
 
   // ---- Sound ----
 
-  #soundIsMuxed() {
-    return this.#picture instanceof MsePicture && !Sound.isSupported();
+  #useSound(Way) {
+    this.#sound?.close();
+    this.#sound = new Way(this.#step, (why) => this.#soundFailed(why));
+    this.#sound.setVolume(this.#volume);
+    if (this.#soundOn) this.#sound.turn(true);
+  }
+
+  #configureSound(format) {
+    this.#format = format;
+    if (this.#sound instanceof Sound || MseSound.takes(format)) {
+      this.#sound.configure(format);
+      this.#tellSound("");
+    } else this.#soundFailed(`this browser plays no ${format.name} here`);
+  }
+
+  #soundFailed(why) {
+    if (this.#sound instanceof Sound && this.#format && MseSound.takes(this.#format)) {
+      this.#useSound(MseSound);
+      this.#sound.configure(this.#format);
+    } else this.#tellSound(`No sound: ${why}`);
+  }
+
+  // The buttons of the sound, or why there are none.
+  #tellSound(why) {
+    this.#part(".silent").textContent = why;
+    this.#part(".sound").hidden = why !== "";
+  }
+
+  #hear(timestamp, data) {
+    // What is past is not worth hearing.
+    if (this.#catchUp === 0) this.#sound.frame(timestamp, data);
   }
 
   #hasSound() {
-    return this.#soundConfig !== null && (Sound.isSupported() || MsePicture.takesSound(this.#soundConfig));
+    return !this.#part(".sound").hidden;
   }
 
   async toggleSound() {
     if (!this.#hasSound()) return;
     this.#soundOn = !this.#soundOn;
-    if (this.#soundIsMuxed()) {
-      this.#picture.setSound(this.#soundOn ? this.#soundConfig : null);
-      this.#picture.setVolume(this.#volume);
-      this.#wantKeyframe();
-    } else {
-      this.#sound.setVolume(this.#volume);
-      await this.#sound.turn(this.#soundOn);
-    }
     const button = this.#part("[data-do=mute]");
     button.textContent = this.#soundOn ? "Sound on" : "Sound off";
     button.setAttribute("aria-pressed", String(this.#soundOn));
+    await this.#sound.turn(this.#soundOn);
   }
 
   changeVolume(step) {
@@ -263,7 +306,6 @@ export class Tile {
   #setVolume(volume) {
     this.#volume = volume;
     this.#sound.setVolume(volume);
-    if (this.#soundIsMuxed()) this.#picture.setVolume(volume);
   }
 
   // ---- Words and numbers ----
