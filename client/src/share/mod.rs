@@ -37,6 +37,7 @@ mod tests;
 use crate::notice::Notice;
 use crate::page::PageToken;
 use crate::page::duplex::Over;
+use crate::page::heads::Reply;
 use conn::{Conn, Owed, Stage, Turn};
 use progress::Viewer;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
@@ -243,9 +244,8 @@ impl Share {
         let due: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.deadline().0 <= now).map(|(id, _)| *id).collect();
         for id in due {
-            if let Some((bytes, close)) = self.conns.get_mut(&id).map(|conn| conn.tick(now)) {
-                self.send(id, bytes);
-                self.close(id, close);
+            if let Some(reply) = self.conns.get_mut(&id).map(|conn| conn.tick(now)) {
+                self.reply(id, reply);
             }
         }
     }
@@ -281,10 +281,7 @@ impl Share {
         }
         match conn.receive_head(now, bytes, &self.token) {
             Turn::Wait => {}
-            Turn::Reply(bytes, close) => {
-                self.send(id, bytes);
-                self.close(id, close);
-            }
+            Turn::Reply(reply) => self.reply(id, reply),
             Turn::Join(switch, early) => {
                 let mut socket = Socket::new(now);
                 socket.receive(now, &early);
@@ -393,6 +390,11 @@ impl Share {
             "width": width, "height": height, "fps": fps, "bitrate": bitrate,
         })
         .to_string()
+    }
+
+    fn reply(&mut self, id: ConnId, Reply { send, close }: Reply) {
+        self.send(id, send);
+        self.close(id, close);
     }
 
     fn close(&mut self, id: ConnId, how: Option<Closing>) {

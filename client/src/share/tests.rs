@@ -1,9 +1,9 @@
 //! The sharing page by its verbs: bytes in, bytes out, at chosen times.
 
-use super::conn::{HEAD_TIME, IDLE_TIME};
 use super::stream::tests as media;
 use super::*;
 use crate::page::duplex::{MAX_SILENCE, PING_EVERY};
+use crate::page::heads::{HEAD_TIME, IDLE_TIME};
 use punchcast::driver;
 use serde_json::Value;
 use std::time::Duration;
