@@ -168,7 +168,7 @@ fn while_it_waits_the_page_tells_how_far_the_link_has_come() {
     browser.wait_for("document.querySelectorAll('#steps li').length === 4");
     assert_eq!(
         browser.evaluate("document.querySelector('#steps [data-state=now]').textContent"),
-        "trying punched: 203.0.113.80:61744"
+        "Trying punched: 203.0.113.80:61744"
     );
     keep_screenshot(&mut browser, "connecting");
 }

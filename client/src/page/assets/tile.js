@@ -25,6 +25,15 @@ const RUNGS = {
 
 const HEADLINES = { lost: "The link was lost", ended: "The cast is over", live: "Linked" };
 
+// What the program says in passing, as a sentence.
+export function sentence(text) {
+  return text === "" ? "" : capital(/[.!?]$/.test(text) ? text : `${text}.`);
+}
+
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 export class Tile {
   frames = 0;
   width = 0;
@@ -66,6 +75,8 @@ export class Tile {
       full: () => actions.full(),
     };
     for (const button of this.root.querySelectorAll("[data-do]")) button.onclick = buttons[button.dataset.do];
+    // Phones that show nothing but their own player so.
+    this.#part("[data-do=full]").hidden = !document.fullscreenEnabled;
     this.#part("input").oninput = ({ target }) => this.#setVolume(target.value / 100);
     this.#part(".hud").addEventListener("dblclick", (event) => event.stopPropagation());
     this.#choosePicture();
@@ -243,7 +254,7 @@ export class Tile {
       : `\nBrowsers keep WebCodecs for secure pages: open this one on the viewer's own machine as http://127.0.0.1:${port}/, ` +
         `or through ssh -L ${port}:127.0.0.1:${port} to it.`;
     return (
-      `${reason}${insecure}\nOr let another program show it: punchcast view --rtmp 127.0.0.1:1935 serves players, ` +
+      `${reason}${insecure}\nAnother program can show it: punchcast view --rtmp 127.0.0.1:1935 serves players, ` +
       `punchcast view --record cast.flv writes a file.`
     );
   }
@@ -326,7 +337,7 @@ export class Tile {
     this.#part(".path").textContent = local && remote ? `${remote} → ${local}` : "";
     this.#part(".why").textContent = why ? `because ${why}` : "";
     this.#number("rtt", Number.isFinite(rtt) ? `${rtt.toFixed(1)} ms` : "–");
-    const words = this.isInTrouble ? this.root.dataset.trouble : phase === "live" ? "Waiting for the first picture." : message;
+    const words = this.isInTrouble ? this.root.dataset.trouble : phase === "live" ? "Waiting for the first picture." : sentence(message);
     this.#part(".veil").hidden = !this.isInTrouble && phase === "live" && this.hasPicture;
     this.#part(".headline").textContent = this.isInTrouble ? "No picture here" : HEADLINES[phase] ?? "";
     this.#part(".message").textContent = words;
@@ -335,7 +346,8 @@ export class Tile {
 
   #tellTime() {
     const away = Math.round((performance.now() - this.#since) / 1000);
-    if (this.#status.phase === "lost") this.#part(".headline").textContent = `${HEADLINES.lost} ${away} s ago`;
+    if (this.#status.phase !== "lost") return;
+    this.#part(".headline").textContent = `${HEADLINES.lost} ${away < 1 ? "just now" : `${away} s ago`}`;
   }
 
   // Once a second.
