@@ -45,7 +45,11 @@ export class MseSound {
 
   async turn(on) {
     this.#on = on;
-    if (!on) return this.#close();
+    if (!on) {
+      // What is in the buffer is not to be heard, either.
+      this.#audio.pause();
+      return this.#close();
+    }
     if (this.#format && !this.#feed) this.#open();
     // The gesture that turned it on lets it play from here on.
     this.#audio.play().catch(() => {});
