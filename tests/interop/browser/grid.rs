@@ -6,7 +6,7 @@ use super::{
     live_with, program, scratch, stream, stream_of,
 };
 use crate::browser::chromium::Chromium;
-use punchcast_client::page::{Phase, Status, Step, StepState};
+use punchcast_client::page::{CastStatus, Phase, Status, Step, StepState};
 
 /// The second cast's colour.
 const OTHER: [i32; 3] = [30, 120, 200];
@@ -51,6 +51,11 @@ fn two_casts_share_the_page() {
     assert_screen_colour(&shot, (90, 200), LEFT);
     assert_screen_colour(&shot, (90, 620), OTHER);
     browser.appear(1280, 720, "dark");
+
+    viewer.cue(Cue::Status(live_with(vec![cast(0), CastStatus { plain: true, ..cast(1) }])));
+    browser.wait_for("document.querySelector('[data-place=\"1\"] .plain').checkVisibility()");
+    assert!(!visible(&mut browser, "[data-place=\"0\"] .plain"), "a link is encrypted");
+    keep_screenshot(&mut browser, "grid-plain");
 
     viewer.cue(Cue::Gone(1));
     viewer.cue(Cue::Status(live()));

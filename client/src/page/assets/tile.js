@@ -329,11 +329,12 @@ export class Tile {
   }
 
   #describe(trouble = null) {
-    const { phase, message, rung, why, local, remote, rtt_ms: rtt } = this.#status;
+    const { phase, message, rung, plain, why, local, remote, rtt_ms: rtt } = this.#status;
     this.root.dataset.phase = phase;
     this.root.dataset.picture = this.hasPicture ? "shown" : "none";
     if (trouble !== null) this.root.dataset.trouble = trouble;
     this.#part(".rung").textContent = rung ? RUNGS[rung] ?? rung : "";
+    this.#part(".plain").hidden = !plain;
     this.#part(".path").textContent = local && remote ? `${remote} → ${local}` : "";
     this.#part(".why").textContent = why ? `because ${why}` : "";
     this.#number("rtt", Number.isFinite(rtt) ? `${rtt.toFixed(1)} ms` : "–");
