@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use crate::share::{Encoding, Share, ShareConfig, ShareEvent, ShareOutput};
+use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
@@ -176,10 +176,9 @@ impl Caster {
         let nobody = live().next().is_none() && !player_waits;
         let mut changed = pace != self.pace;
         if let Some(share) = &mut self.share {
-            let most = Encoding::default().bitrate;
             let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
             changed |= share.set_hold(pace.hold || nobody);
-            changed |= share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
+            changed |= share.set_bitrate(bits.unwrap_or(u32::MAX));
         }
         if pace != self.pace {
             self.pace = pace;
