@@ -1,14 +1,16 @@
 //! What waits before a connection that takes no more, and what is left out of it.
 //!
 //! A live picture that waits is worth nothing, so the queue is bounded by *time*, and by bytes and a number of units for
-//! streams whose timestamps lie. What does not fit is left out from the oldest video on, up to the next keyframe: a
+//! streams whose timestamps lie. Pictures that no other needs ([`Coding`]) may wait half as long as others and go alone,
+//! the oldest first. Where that is not enough, video is left out from the oldest on, up to the next keyframe: a
 //! decoder cannot use what lies between. Sound is small and its gaps are heard, so it may wait longer, but not for
 //! ever; data and sequence headers are always kept, within the bounds.
 //!
-//! Pictures, sound and the rest wait in lanes of their own and leave in the order in which they came. So what is to be
-//! left out is always at the front of a lane, and a push costs the same however much waits.
+//! Pictures that others need, those that none does, sound and the rest wait in lanes of their own and leave in the order
+//! in which they came. So what is to be left out is always at the front of a lane, and a push costs the same however
+//! much waits.
 
-use super::{Cache, Kind, MAX_GROUP_UNITS, Unit};
+use super::{Cache, Coding, Kind, MAX_GROUP_UNITS, Unit};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,10 @@ pub const MAX_WAIT: Duration = Duration::from_millis(120);
 /// How long video may wait when some was left out within the last [`SLOW_FOR`]: this is no hiccup but a line slower than
 /// the stream, on which each group of pictures grows old up to the limit before it is cut.
 pub const MAX_WAIT_SLOW: Duration = Duration::from_millis(60);
+
+/// The part of those waits that a disposable picture is given. Pictures that are needed have the other half to make use of
+/// the room that this makes; were it less, hiccups that nobody sees would cost pictures.
+const DISPOSABLE_PART: u32 = 2;
 
 /// How long a line counts as slow after pictures were left out: longer than the groups of pictures that publishers make.
 pub const SLOW_FOR: Duration = Duration::from_secs(15);
@@ -36,8 +42,10 @@ pub const MAX_UNITS: usize = 2 * MAX_GROUP_UNITS;
 /// Units that may wait before one connection.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// Video other than sequence headers.
+    /// Video other than sequence headers, but for what is disposable.
     pictures: VecDeque<Waiting>,
+    /// Pictures that no other needs.
+    disposable: VecDeque<Waiting>,
     /// Audio other than sequence headers.
     sound: VecDeque<Waiting>,
     /// Data and sequence headers.
@@ -46,9 +54,13 @@ pub struct Queue {
     next_place: u64,
     bytes: usize,
     gate: Gate,
+    /// By the video's sequence header that went through last.
+    coding: Option<Coding>,
     dropped: u64,
-    /// When pictures were left out last.
+    /// When pictures were left out up to a keyframe last.
     shed_at: Option<Instant>,
+    /// When pictures were left out last, of whichever sort.
+    thinned_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -94,12 +106,16 @@ impl Queue {
     /// Appends `unit`, and leaves out what has waited too long.
     pub fn push(&mut self, now: Instant, unit: Unit) {
         let lane = match unit.kind {
-            _ if unit.is_sequence_header() => &mut self.rest,
+            Kind::Video if unit.is_sequence_header() => {
+                self.coding = Coding::of(&unit);
+                &mut self.rest
+            }
             Kind::Video => {
                 if unit.is_keyframe() {
                     self.gate = Gate::Open;
                 }
                 match self.gate {
+                    Gate::Open if is_disposable(self.coding, &unit) => &mut self.disposable,
                     Gate::Open => &mut self.pictures,
                     Gate::Skipping => {
                         self.dropped += 1;
@@ -108,6 +124,7 @@ impl Queue {
                     Gate::Awaiting => return,
                 }
             }
+            Kind::Audio if unit.is_sequence_header() => &mut self.rest,
             Kind::Audio => &mut self.sound,
             Kind::Data => &mut self.rest,
         };
@@ -124,11 +141,20 @@ impl Queue {
 
     /// The next unit to send, and when it came.
     pub fn pop_dated(&mut self) -> Option<(Unit, Instant)> {
-        let lanes = [&mut self.pictures, &mut self.sound, &mut self.rest];
+        let lanes = [&mut self.pictures, &mut self.disposable, &mut self.sound, &mut self.rest];
         let first = |lane: &&mut VecDeque<Waiting>| lane.front().map_or(u64::MAX, |waiting| waiting.place);
         let Waiting { unit, since, .. } = lanes.into_iter().min_by_key(first)?.pop_front()?;
         self.bytes -= unit.payload.len();
         Some((unit, since))
+    }
+
+    /// Leaves out the video that waits, and what follows up to the next keyframe.
+    pub fn skip_to_keyframe(&mut self) {
+        for picture in self.pictures.drain(..).chain(self.disposable.drain(..)) {
+            self.bytes -= picture.unit.payload.len();
+            self.dropped += 1;
+        }
+        self.gate = Gate::Skipping;
     }
 
     /// Forgets everything, for a new connection that begins with its own keyframe.
@@ -149,7 +175,7 @@ impl Queue {
     }
 
     fn len(&self) -> usize {
-        self.pictures.len() + self.sound.len() + self.rest.len()
+        self.pictures.len() + self.disposable.len() + self.sound.len() + self.rest.len()
     }
 
     fn shed(&mut self, now: Instant) {
@@ -158,15 +184,19 @@ impl Queue {
                 self.bytes -= late.unit.payload.len();
             }
         }
-        let max_wait = self.max_wait(now);
-        while self.bytes > MAX_BYTES
-            || self.len() > MAX_UNITS
-            || self.pictures.front().is_some_and(|picture| picture.since + max_wait < now)
-        {
-            if !self.drop_group() {
+        let picture_wait = max_wait(self.shed_at, now);
+        let disposable_wait = max_wait(self.thinned_at, now) / DISPOSABLE_PART;
+        let is_late =
+            |lane: &VecDeque<Waiting>, wait| lane.front().is_some_and(|first| first.since + wait < now);
+        loop {
+            let too_much = self.bytes > MAX_BYTES || self.len() > MAX_UNITS;
+            if (too_much || is_late(&self.disposable, disposable_wait)) && self.drop_disposable() {
+                self.thinned_at = Some(now);
+            } else if (too_much || is_late(&self.pictures, picture_wait)) && self.drop_group() {
+                (self.shed_at, self.thinned_at) = (Some(now), Some(now));
+            } else {
                 break;
             }
-            self.shed_at = Some(now);
         }
         // Only what is never left out, and too much of it to be a live stream: the oldest goes.
         while self.bytes > 2 * MAX_BYTES || self.len() > MAX_UNITS {
@@ -176,32 +206,57 @@ impl Queue {
         }
     }
 
-    fn max_wait(&self, now: Instant) -> Duration {
-        let is_slow = self.shed_at.is_some_and(|shed| now < shed + SLOW_FOR);
-        if is_slow { MAX_WAIT_SLOW } else { MAX_WAIT }
+    /// Leaves out the oldest picture that no other needs; `false` when none waits.
+    fn drop_disposable(&mut self) -> bool {
+        let Some(first) = self.disposable.pop_front() else { return false };
+        self.left_out(&first);
+        true
     }
 
     /// Leaves out the oldest video up to the next keyframe; `false` when there is none to leave out.
     fn drop_group(&mut self) -> bool {
         let Some(first) = self.pictures.pop_front() else { return false };
-        let mut left_out = first.unit;
-        loop {
-            self.bytes -= left_out.payload.len();
-            self.dropped += 1;
-            if self.pictures.front().is_some_and(|next| next.unit.is_keyframe()) {
-                return true;
+        self.left_out(&first);
+        let next_keyframe = loop {
+            match self.pictures.front() {
+                Some(next) if next.unit.is_keyframe() => break next.place,
+                Some(_) => {}
+                None => {
+                    self.gate = Gate::Skipping;
+                    break u64::MAX;
+                }
             }
-            let Some(next) = self.pictures.pop_front() else { break };
-            left_out = next.unit;
+            if let Some(next) = self.pictures.pop_front() {
+                self.left_out(&next);
+            }
+        };
+        // None needs them, and they need what has just gone.
+        while self.disposable.front().is_some_and(|picture| picture.place < next_keyframe) {
+            self.drop_disposable();
         }
-        self.gate = Gate::Skipping;
         true
     }
+
+    fn left_out(&mut self, picture: &Waiting) {
+        self.bytes -= picture.unit.payload.len();
+        self.dropped += 1;
+    }
+}
+
+/// How long pictures may wait if some were left out at that time.
+fn max_wait(left_out: Option<Instant>, now: Instant) -> Duration {
+    let is_slow = left_out.is_some_and(|at| now < at + SLOW_FOR);
+    if is_slow { MAX_WAIT_SLOW } else { MAX_WAIT }
+}
+
+fn is_disposable(coding: Option<Coding>, unit: &Unit) -> bool {
+    unit.is_disposable() || coding.is_some_and(|coding| coding.is_disposable(unit))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::avc;
     use bytes::Bytes;
 
     const KEY: [u8; 2] = [0x17, 1];
@@ -227,6 +282,16 @@ mod tests {
         Instant::now()
     }
 
+    /// A B-frame as x264 makes it, behind [`avc_header`].
+    fn disposable(timestamp: u32) -> Unit {
+        avc::picture(timestamp, false, &[&[0x01, 9, 9, 9]])
+    }
+
+    fn avc_header() -> Unit {
+        let config = avc::Config::new(&[0x67, 66, 0, 31], &[0x68]).expect("two parameter sets");
+        avc::sequence_header(0, &config)
+    }
+
     #[test]
     fn what_is_in_time_comes_out_as_it_went_in() {
         let (now, mut queue) = (start(), Queue::new());
@@ -250,6 +315,81 @@ mod tests {
         queue.push(later, video(INTER, 7, 9));
         assert_eq!(left(&mut queue), [0, 2, 4, 6, 7]);
         assert_eq!(queue.dropped(), 3);
+    }
+
+    #[test]
+    fn pictures_that_no_other_needs_go_first_and_alone() {
+        let (now, mut queue) = (start(), Queue::new());
+        let at = |ms| now + Duration::from_millis(ms);
+        queue.push(at(0), avc_header());
+        queue.push(at(0), video(KEY, 1, 9));
+        queue.push(at(10), disposable(2));
+        queue.push(at(20), disposable(3));
+        queue.push(at(30), video(INTER, 4, 9));
+        queue.push(at(70), audio(5));
+        assert_eq!(queue.dropped(), 0, "60 ms are in time");
+        queue.push(at(71), disposable(6));
+        assert_eq!((left(&mut queue), queue.dropped()), (vec![0, 1, 3, 4, 5, 6], 1), "the oldest alone");
+        queue.push(at(80), disposable(7));
+        queue.push(at(80), video(INTER, 8, 9));
+        queue.push(at(111), disposable(9));
+        assert_eq!(left(&mut queue), [8, 9], "and the next ones sooner, as the line is slow");
+        queue.push(at(200), video(INTER, 10, 9));
+        queue.push(at(320), audio(11));
+        assert_eq!(left(&mut queue), [10, 11], "which is not held against what is needed");
+    }
+
+    #[test]
+    fn a_group_goes_with_its_disposable_pictures_and_leaves_those_of_the_next() {
+        let (now, mut queue) = (start(), Queue::new());
+        let later = now + MAX_WAIT + Duration::from_millis(1);
+        queue.push(now, avc_header());
+        queue.push(now, video(KEY, 1, 9));
+        queue.push(later, video(KEY, 2, 9));
+        queue.push(later, disposable(3));
+        assert_eq!(left(&mut queue), [0, 2, 3]);
+        queue.push(later, disposable(4));
+        queue.push(later, video(INTER, 5, 9));
+        let latest = later + MAX_WAIT;
+        queue.push(latest, disposable(6));
+        queue.push(latest, audio(7));
+        queue.push(latest, disposable(8));
+        queue.push(latest, video(KEY, 9, 9));
+        queue.push(latest, disposable(10));
+        assert_eq!(
+            (left(&mut queue), queue.dropped()),
+            (vec![7, 9, 10], 5),
+            "without a key before them, too"
+        );
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn a_line_that_carries_what_is_needed_misses_nothing_else() {
+        // IbbP, 60 pictures a second, those that are needed twice as large: 12 Mbit/s into 8.
+        let (begun, mut queue) = (start(), Queue::new());
+        queue.push(begun, avc_header());
+        let mut credit = 0;
+        let mut needed = 0;
+        for number in 0..3600_u32 {
+            let now = begun + Duration::from_millis(u64::from(number) * 1000 / 60);
+            let is_needed = number.is_multiple_of(3);
+            let head = if number.is_multiple_of(120) { KEY } else { INTER };
+            let mut unit = if is_needed { video(head, number, 37_500) } else { video(head, number, 18_750) };
+            if !is_needed {
+                unit = Unit { payload: [&[0x37, 1], &unit.payload[2..]].concat().into(), ..unit };
+            }
+            queue.push(now, unit);
+            credit = (credit + 1_000_000 / 60).min(37_500);
+            while credit > 0 {
+                let Some((unit, since)) = queue.pop_dated() else { break };
+                credit -= unit.payload.len() as i64;
+                needed += u32::from(!unit.is_disposable() && !unit.is_sequence_header());
+                assert!(since + MAX_WAIT >= now);
+            }
+        }
+        assert!(needed >= 1195, "{needed} of 1200");
+        assert!((1500..1750).contains(&queue.dropped()), "{} of 2400", queue.dropped());
     }
 
     #[test]
