@@ -46,6 +46,9 @@ const RECEIPTS: usize = 64;
 
 /// The line is not drained again for want of a shorter queue before this is over: each time costs two round trips.
 const DRAIN_EVERY: Duration = Duration::from_millis(500);
+/// A line that takes so long to drain is measured by that alone: it has become much slower, and the best of late is not
+/// what it carries any more.
+const DRAIN_RATE_TIME: Duration = Duration::from_millis(100);
 /// A drained line that shows nothing for so long is used again all the same.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -103,6 +106,11 @@ struct Drain {
     until: Instant,
     /// How long the queue seemed to be.
     queue: Duration,
+    /// What had arrived when it was closed, and the receiver's clock then.
+    received: u64,
+    clock: u64,
+    /// The longest time between two receipts since, by the receiver's clock, in microseconds.
+    pause: u64,
 }
 
 /// The shortest round trips of the running and of the last half of [`SHORTEST_OF`].
@@ -156,6 +164,20 @@ impl Flow {
         self.rate
     }
 
+    /// Whether nothing may be sent until what is on its way has arrived.
+    pub(super) const fn is_draining(&self) -> bool {
+        self.drain.is_some() && self.sent > self.received
+    }
+
+    /// Bytes a second that the line carries of what is too much for it, once that takes long. One pause does not count: where
+    /// the line stood still for a moment, it is as fast as before.
+    pub(super) fn sudden_rate(&self) -> Option<u64> {
+        let drain = self.drain.filter(|drain| drain.queue > QUEUE)?;
+        let time = self.clock - drain.clock - drain.pause;
+        (time >= micros(DRAIN_RATE_TIME))
+            .then(|| (self.received - drain.received).saturating_mul(1_000_000) / time)
+    }
+
     /// Notes that `bytes` were sent.
     pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
         if self.sent == self.received {
@@ -185,6 +207,9 @@ impl Flow {
         if received > self.sent || received < self.received || clock < self.clock {
             return false;
         }
+        if let Some(drain) = &mut self.drain {
+            drain.pause = drain.pause.max(clock - self.clock);
+        }
         self.clock = clock;
         let Some(rtt) = self.round_trip(now, received) else { return true };
         self.told_at = now;
@@ -199,7 +224,7 @@ impl Flow {
             if received > drain.from || now >= drain.until {
                 self.drained(now, drain, way, rtt);
             } else {
-                self.measured = rate;
+                self.measured = self.sudden_rate().or(rate);
             }
             return true;
         }
@@ -249,7 +274,9 @@ impl Flow {
     }
 
     fn start_drain(&mut self, now: Instant, way: Duration, queue: Duration) {
-        self.drain = Some(Drain { from: self.sent, until: now + (way + queue) * 2 + DRAIN_TIME, queue });
+        let until = now + (way + queue) * 2 + DRAIN_TIME;
+        let (received, clock) = (self.received, self.clock);
+        self.drain = Some(Drain { from: self.sent, until, queue, received, clock, pause: 0 });
         self.measured = None;
     }
 
@@ -323,7 +350,6 @@ impl Flow {
 
     /// The line's rate: the best of late, for where the window was the limit the line was idle half the time.
     fn note_rate(&mut self, now: Instant, received: u64, clock: u64, shortest: Duration) -> Option<u64> {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         // By their clock, which the way back does not blur, and by ours, since theirs may stand still.
         let old = |&(_, theirs, ours): &(u64, u64, Instant)| {
             clock.saturating_sub(theirs) > micros(RATE_TIME) || ours + RATE_TIME * 2 < now
@@ -350,6 +376,10 @@ impl Flow {
         }
         self.rates.front().map(|&(_, rate)| rate)
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The window of a line of `rate` bytes a second, for `time`.
@@ -502,6 +532,26 @@ mod tests {
         line.run(ms(2000));
         let (used, longest) = line.run(ms(3000));
         assert!(used > 0.85 && longest < QUEUE * 3, "{used:.2} used, {longest:?}");
+    }
+
+    #[test]
+    fn a_line_that_becomes_ten_times_slower_is_known_while_it_drains() {
+        let mut line = Line::new(2_500_000, ms(20));
+        line.run(ms(5000));
+        line.rate = 250_000;
+        let fell = line.now;
+        while line.flow.sudden_rate().is_none() {
+            line.step();
+            assert!(line.now < fell + ms(300));
+        }
+        let rate = line.flow.sudden_rate().expect("it is there");
+        assert!((200_000..350_000).contains(&rate), "{rate} after {:?}", line.now - fell);
+        while line.flow.is_draining() {
+            line.step();
+        }
+        assert!(line.flow.has_room(), "who is told that it drains no more may send");
+        line.run(ms(2000));
+        assert_eq!(line.flow.sudden_rate(), None, "it is as it is");
     }
 
     #[test]

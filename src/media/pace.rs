@@ -1,8 +1,8 @@
 //! What waits before a connection that takes no more, and what is left out of it.
 //!
 //! A live picture that waits is worth nothing, so the queue is bounded by *time*, and by bytes and a number of units for
-//! streams whose timestamps lie. Pictures that no other needs ([`Coding`]) may wait half as long as others and go alone,
-//! the oldest first. Where that is not enough, video is left out from the oldest on, up to the next keyframe: a
+//! streams whose timestamps lie. Pictures that no other needs ([`Coding`]) may wait half as long as others, or less, and go
+//! alone, the oldest first. Where that is not enough, video is left out from the oldest on, up to the next keyframe: a
 //! decoder cannot use what lies between. Sound is small and its gaps are heard, so it may wait longer, but not for
 //! ever; data and sequence headers are always kept, within the bounds.
 //!
@@ -21,9 +21,13 @@ pub const MAX_WAIT: Duration = Duration::from_millis(120);
 /// the stream, on which each group of pictures grows old up to the limit before it is cut.
 pub const MAX_WAIT_SLOW: Duration = Duration::from_millis(60);
 
-/// The part of those waits that a disposable picture is given. Pictures that are needed have the other half to make use of
-/// the room that this makes; were it less, hiccups that nobody sees would cost pictures.
-const DISPOSABLE_PART: u32 = 2;
+/// How long a picture that no other needs may wait: half as long as the others, which have the other half to make use of the
+/// room that this makes. Were it less, hiccups that nobody sees would cost pictures.
+pub const MAX_DISPOSABLE_WAIT: Duration = Duration::from_millis(60);
+
+/// The same when some were left out within the last [`SLOW_FOR`]: less than the time of a picture. It is sent if the line is
+/// free for it, and the needed one behind it does not wait for it.
+pub const MAX_DISPOSABLE_WAIT_SLOW: Duration = Duration::from_millis(15);
 
 /// How long a line counts as slow after pictures were left out: longer than the groups of pictures that publishers make.
 pub const SLOW_FOR: Duration = Duration::from_secs(15);
@@ -59,7 +63,9 @@ pub struct Queue {
     dropped: u64,
     /// When pictures were left out up to a keyframe last.
     shed_at: Option<Instant>,
-    /// When pictures were left out last, of whichever sort.
+    /// When that showed last that the line is too slow for what is needed.
+    slow_at: Option<Instant>,
+    /// When a picture that no other needs was left out last.
     thinned_at: Option<Instant>,
 }
 
@@ -184,8 +190,10 @@ impl Queue {
                 self.bytes -= late.unit.payload.len();
             }
         }
-        let picture_wait = max_wait(self.shed_at, now);
-        let disposable_wait = max_wait(self.thinned_at, now) / DISPOSABLE_PART;
+        let recent = |at: Option<Instant>| at.is_some_and(|at| now < at + SLOW_FOR);
+        let picture_wait = if recent(self.slow_at) { MAX_WAIT_SLOW } else { MAX_WAIT };
+        let thinned = recent(self.thinned_at);
+        let disposable_wait = if thinned { MAX_DISPOSABLE_WAIT_SLOW } else { MAX_DISPOSABLE_WAIT };
         let is_late =
             |lane: &VecDeque<Waiting>, wait| lane.front().is_some_and(|first| first.since + wait < now);
         loop {
@@ -193,7 +201,11 @@ impl Queue {
             if (too_much || is_late(&self.disposable, disposable_wait)) && self.drop_disposable() {
                 self.thinned_at = Some(now);
             } else if (too_much || is_late(&self.pictures, picture_wait)) && self.drop_group() {
-                (self.shed_at, self.thinned_at) = (Some(now), Some(now));
+                // One group may go before those that no other needs have made the room.
+                if !thinned || recent(self.shed_at) {
+                    self.slow_at = Some(now);
+                }
+                self.shed_at = Some(now);
             } else {
                 break;
             }
@@ -241,12 +253,6 @@ impl Queue {
         self.bytes -= picture.unit.payload.len();
         self.dropped += 1;
     }
-}
-
-/// How long pictures may wait if some were left out at that time.
-fn max_wait(left_out: Option<Instant>, now: Instant) -> Duration {
-    let is_slow = left_out.is_some_and(|at| now < at + SLOW_FOR);
-    if is_slow { MAX_WAIT_SLOW } else { MAX_WAIT }
 }
 
 fn is_disposable(coding: Option<Coding>, unit: &Unit) -> bool {
