@@ -46,6 +46,8 @@ const RECEIPTS: usize = 64;
 
 /// The line is not drained again for want of a shorter queue before this is over: each time costs two round trips.
 const DRAIN_EVERY: Duration = Duration::from_millis(500);
+/// A queue that is far too long for so long is not that of a burst, if the line also carries less than half of what it did.
+const LONG_TIME: Duration = Duration::from_millis(60);
 /// A line that takes so long to drain is measured by that alone: it has become much slower, and the best of late is not
 /// what it carries any more.
 const DRAIN_RATE_TIME: Duration = Duration::from_millis(100);
@@ -67,6 +69,8 @@ pub(super) struct Flow {
     /// The receiver's clock then.
     clock: u64,
     shortest: Shortest,
+    /// Each receipt since then has shown a queue that is far too long.
+    long: Option<Busy>,
     /// The window is closed, so that the queue empties.
     drain: Option<Drain>,
     drained_at: Option<Instant>,
@@ -106,11 +110,31 @@ struct Drain {
     until: Instant,
     /// How long the queue seemed to be.
     queue: Duration,
-    /// What had arrived when it was closed, and the receiver's clock then.
+    /// The line is busy since then.
+    busy: Busy,
+}
+
+/// A time in which the line has had something to carry all the while.
+#[derive(Clone, Copy, Debug)]
+struct Busy {
+    /// What had arrived at its beginning, and the receiver's clock then.
     received: u64,
     clock: u64,
     /// The longest time between two receipts since, by the receiver's clock, in microseconds.
     pause: u64,
+}
+
+impl Busy {
+    const fn new(received: u64, clock: u64) -> Self {
+        Self { received, clock, pause: 0 }
+    }
+
+    /// Bytes a second up to now, once it has lasted so long. One pause does not count: where the line stood still for a
+    /// moment, it is as fast as before.
+    fn rate(self, received: u64, clock: u64, least: Duration) -> Option<u64> {
+        let time = clock - self.clock - self.pause;
+        (time >= micros(least)).then(|| (received - self.received).saturating_mul(1_000_000) / time)
+    }
 }
 
 /// The shortest round trips of the running and of the last half of [`SHORTEST_OF`].
@@ -132,6 +156,7 @@ impl Flow {
             told_at: now,
             clock: 0,
             shortest: Shortest { last: Duration::MAX, running: Duration::MAX, until: now + SHORTEST_OF / 2 },
+            long: None,
             drain: None,
             drained_at: None,
             opening: None,
@@ -169,13 +194,10 @@ impl Flow {
         self.drain.is_some() && self.sent > self.received
     }
 
-    /// Bytes a second that the line carries of what is too much for it, once that takes long. One pause does not count: where
-    /// the line stood still for a moment, it is as fast as before.
+    /// Bytes a second that the line carries of what is too much for it, once that takes long.
     pub(super) fn sudden_rate(&self) -> Option<u64> {
         let drain = self.drain.filter(|drain| drain.queue > QUEUE)?;
-        let time = self.clock - drain.clock - drain.pause;
-        (time >= micros(DRAIN_RATE_TIME))
-            .then(|| (self.received - drain.received).saturating_mul(1_000_000) / time)
+        drain.busy.rate(self.received, self.clock, DRAIN_RATE_TIME)
     }
 
     /// Notes that `bytes` were sent.
@@ -207,8 +229,8 @@ impl Flow {
         if received > self.sent || received < self.received || clock < self.clock {
             return false;
         }
-        if let Some(drain) = &mut self.drain {
-            drain.pause = drain.pause.max(clock - self.clock);
+        for busy in self.drain.iter_mut().map(|drain| &mut drain.busy).chain(&mut self.long) {
+            busy.pause = busy.pause.max(clock - self.clock);
         }
         self.clock = clock;
         let Some(rtt) = self.round_trip(now, received) else { return true };
@@ -230,11 +252,32 @@ impl Flow {
         }
         self.note_shortest(now, rtt);
         let way = self.shortest();
-        self.least = self.least.min(rtt.saturating_sub(way));
+        let queue = rtt.saturating_sub(way);
+        self.least = self.least.min(queue);
+        self.note_long(now, way, queue);
         if self.drain.is_none() && received > self.judged && now >= self.judged_at + way.max(JUDGE_EVERY) {
             self.judge(now, way, rate);
         }
         true
+    }
+
+    /// Closes the window as soon as it is plain that the line has become much slower: to judge that by what is sent from now
+    /// on would take as long as the queue is.
+    fn note_long(&mut self, now: Instant, way: Duration, queue: Duration) {
+        if queue <= QUEUE * 2 {
+            self.long = None;
+            return;
+        }
+        let long = *self.long.get_or_insert(Busy::new(self.received, self.clock));
+        let carries = long.rate(self.received, self.clock, LONG_TIME);
+        let slower = carries.zip(self.rate).is_some_and(|(now, before)| now < before / 2);
+        let again = self.drained_at.is_some_and(|at| now < at + DRAIN_EVERY);
+        if slower && !again && self.drain.is_none() {
+            self.before.get_or_insert(Before { window: self.window, rate: self.rate });
+            self.shrunk_at = Some(now);
+            self.start_drain(now, way, queue);
+            self.judged_from(now);
+        }
     }
 
     fn shortest(&self) -> Duration {
@@ -275,8 +318,8 @@ impl Flow {
 
     fn start_drain(&mut self, now: Instant, way: Duration, queue: Duration) {
         let until = now + (way + queue) * 2 + DRAIN_TIME;
-        let (received, clock) = (self.received, self.clock);
-        self.drain = Some(Drain { from: self.sent, until, queue, received, clock, pause: 0 });
+        let busy = self.long.take().unwrap_or(Busy::new(self.received, self.clock));
+        self.drain = Some(Drain { from: self.sent, until, queue, busy });
         self.measured = None;
     }
 
