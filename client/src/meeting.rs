@@ -221,6 +221,18 @@ impl Meeting {
         self.lines.get(&conn).and_then(|line| line.channel.rate())
     }
 
+    /// Whether a link's line is left alone until what is on its way has arrived, as that was too much for it.
+    #[must_use]
+    pub fn is_draining(&self, conn: ConnId) -> bool {
+        self.lines.get(&conn).is_some_and(|line| line.channel.is_draining())
+    }
+
+    /// Bytes a second that a link's line carries of what was too much for it, once that takes long.
+    #[must_use]
+    pub fn sudden_rate(&self, conn: ConnId) -> Option<u64> {
+        self.lines.get(&conn).and_then(|line| line.channel.sudden_rate())
+    }
+
     /// Tells the viewer when the picture that is sent next was made (a caster only).
     pub fn stamp(&mut self, conn: ConnId, timestamp: u32, made: Instant) {
         if let Some(line) = self.lines.get_mut(&conn) {

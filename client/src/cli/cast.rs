@@ -239,9 +239,10 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             }
             Notice::KeyframeWanted => control.request_keyframe(),
             Notice::Pace(pace) => {
-                control.set_hold(pace.hold);
+                // Before a release: what is made at once is made at this rate.
                 let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
                 control.set_bitrate(bits.unwrap_or(u32::MAX));
+                control.set_hold(pace.hold);
             }
             Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
             Notice::End { ok, reason } => outcome = (ok, reason),
@@ -327,6 +328,10 @@ fn config(options: &Options) -> Result<Config, Failure> {
         meetings: meetings.collect::<Result<_, _>>()?,
         rtmp,
         share,
+        encodes: match options.source {
+            Source::Screen(_) | Source::Pattern(_) | Source::Browser => true,
+            Source::Rtmp | Source::Flv(_) => false,
+        },
         duration: options.duration,
         seed: super::random_u64()?,
     })
