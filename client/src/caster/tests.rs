@@ -63,6 +63,7 @@ impl Bed {
             serve: None,
             rtmp: None,
             share: Some(share),
+            encodes: false,
             duration: None,
             seed: 2,
         };
