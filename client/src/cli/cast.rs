@@ -329,7 +329,7 @@ fn config(options: &Options) -> Result<Config, Failure> {
         rtmp,
         share,
         encodes: match options.source {
-            Source::Screen(_) | Source::Pattern(_) | Source::Browser => true,
+            Source::Screen(_) | Source::Pattern(_) | Source::Browser(_) => true,
             Source::Rtmp | Source::Flv(_) => false,
         },
         duration: options.duration,
