@@ -174,11 +174,14 @@ impl Meeting {
         self.settle(now);
     }
 
-    /// Tries again after a lost link (a caster only).
+    /// Tries again after a lost link (a caster only). What was observed is dialled only when the daemon introduces again: a NAT may
+    /// still let our SYN in by what an earlier attempt opened, but no socket of the viewer's would be there, and its listener's
+    /// answer, with another sequence number, would not get out. The NAT remembers the two for longer than an attempt lasts.
     pub fn seek(&mut self, now: Instant) {
         let targets: Vec<Target> = self
             .ticket_targets()
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
+            .filter(|target| target.origin != Origin::Observed)
             .collect();
         self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
         if let Some(agent) = &mut self.agent {

@@ -169,6 +169,7 @@ mod tests {
     use super::*;
     use crate::nat::{Family, classify};
     use crate::policy::plan::tests::seen;
+    use crate::punch::Aim;
 
     const SURE_PUNCH: Outlook =
         Outlook::Direct { casting: Rung::Punched, viewing: Rung::Punched, odds: Odds::Sure };
@@ -272,7 +273,12 @@ mod tests {
             for (peer, theirs) in &kinds {
                 let foretold = outlook(&verdict, STRICT, *peer);
                 let predicted = matches!(foretold, Outlook::Direct { casting: Rung::Predicted, .. });
-                let burst = plan::burst(own, theirs, 1).is_some() || plan::burst(theirs, own, 1).is_some();
+                let guesses = |aim| match aim {
+                    Some(Aim::Sweep { ports, .. }) => !ports.is_empty(),
+                    Some(Aim::Fan { .. } | Aim::Hold) => true,
+                    None => false,
+                };
+                let burst = guesses(plan::burst(own, theirs, 1)) || guesses(plan::burst(theirs, own, 1));
                 assert_eq!(predicted, burst, "{own_kind} × {peer}: {foretold:?}");
             }
         }

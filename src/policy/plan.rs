@@ -6,8 +6,8 @@
 //! | ours ↓ theirs → | stable | dependent, in sequence | dependent, random |
 //! |---|---|---|---|
 //! | stable | – | sweep of the next ports | sweep of random ports (birthday) |
-//! | dependent, in sequence | hold (they sweep) | both sweep in step | – |
-//! | dependent, random | fan (they sweep) | – | – (no TCP) |
+//! | dependent, in sequence | hold (they sweep) | both sweep in step | what was seen, from a fresh port |
+//! | dependent, random | fan (they sweep) | what was seen, from a fresh port | the same |
 //!
 //! A NAT that keeps a port for the first destination alone counts as random: what it gives the next one has no pattern.
 
@@ -62,7 +62,14 @@ pub fn burst(own: &[Observation], peer: &[Observation], seed: u64) -> Option<Aim
             Allocation::Random | Allocation::Preserving => Aim::Fan { to: hole.endpoint.addr() },
             Allocation::Sequential { .. } | Allocation::Unknown => Aim::Hold,
         }),
-        (false, false) if !matches!(ours.allocation, Allocation::Sequential { .. }) => None,
+        // No port can be foretold: only where it was seen, from a fresh port.
+        (false, false)
+            if [ours.allocation, theirs.allocation]
+                .iter()
+                .any(|allocation| !matches!(allocation, Allocation::Sequential { .. })) =>
+        {
+            Some(Aim::Sweep { seen: hole.endpoint.addr(), ports: Vec::new(), rounds: 0, in_step: false })
+        }
         // A mapping that depends on the address alone is one for all our SYNs to the peer, or for all of its to us: the order
         // does not count.
         (false, false) if [ours.mapping, theirs.mapping].contains(&Mapping::AddressDependent) => {
@@ -77,7 +84,7 @@ pub fn burst(own: &[Observation], peer: &[Observation], seed: u64) -> Option<Aim
 }
 
 fn sweep(hole: &Observation, ports: Vec<u16>, rounds: u8, in_step: bool) -> Option<Aim> {
-    (!ports.is_empty()).then(|| Aim::Sweep { ip: hole.endpoint.ip(), ports, rounds, in_step })
+    (!ports.is_empty()).then(|| Aim::Sweep { seen: hole.endpoint.addr(), ports, rounds, in_step })
 }
 
 fn is_measured(mapping: Mapping) -> bool {
@@ -125,9 +132,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn two_stable_mappings_need_no_burst_and_two_random_ones_have_none() {
+    fn two_stable_mappings_need_no_burst_and_two_random_ones_have_nothing_to_guess() {
         assert_eq!(burst(&stable(), &stable(), 1), None);
-        assert_eq!(burst(&drawing(), &drawing(), 1), None);
+        let Some(Aim::Sweep { seen, ports, .. }) = burst(&drawing(), &drawing(), 1) else { panic!("no aim") };
+        assert_eq!((seen, ports), (drawing()[0].endpoint.addr(), Vec::new()));
         assert_eq!(burst(&[], &drawing(), 1), None);
     }
 

@@ -15,7 +15,7 @@ use super::port::Port;
 use super::types::Attempt;
 use crate::app::{ConnId, ConnIds, NetError, NetOp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// SYNs of one sweep in all. Each is a session in two NATs for two minutes at most; home routers hold 4,000 and more.
@@ -93,8 +93,10 @@ pub enum Aim {
     /// From the hole port to these ports of one address, the likeliest first. Beyond [`SWEEP_BUDGET`] they are left
     /// out.
     Sweep {
-        /// The peer's address.
-        ip: IpAddr,
+        /// Where the peer was seen: its address is swept. The endpoint itself is dialled once from a fresh port, unless `in_step`. A
+        /// NAT that filters by address at most lets that in, where it drops what comes from the hole port: its host dials that
+        /// port through another mapping, and two sessions of one host with one endpoint cannot be told apart.
+        seen: SocketAddr,
         /// Its ports.
         ports: Vec<u16>,
         /// How often all of them are tried, those left out that are still being dialled: their SYNs the kernel repeats, and a
@@ -114,10 +116,10 @@ pub enum Aim {
 }
 
 impl Aim {
-    /// The peer's address; a sweep's has no port.
+    /// Where the peer was seen.
     const fn toward(&self) -> Option<SocketAddr> {
         match self {
-            Self::Sweep { ip, .. } => Some(SocketAddr::new(*ip, 0)),
+            Self::Sweep { seen, .. } => Some(*seen),
             Self::Fan { to } => Some(*to),
             Self::Hold => None,
         }
@@ -151,6 +153,8 @@ pub(super) struct Burst {
     order: VecDeque<(ConnId, Instant)>,
     rounds_left: u8,
     renewals_left: usize,
+    /// What is dialled once from a fresh port, before the rest.
+    aside: Option<SocketAddr>,
     /// SYNs sent.
     spent: usize,
     /// Connections that formed and last.
@@ -165,9 +169,14 @@ impl Burst {
             Aim::Fan { .. } => 1,
             Aim::Hold => 0,
         };
+        let aside = match aim {
+            Aim::Sweep { seen, in_step: false, .. } => Some(seen),
+            Aim::Sweep { .. } | Aim::Fan { .. } | Aim::Hold => None,
+        };
         let mut burst = Self {
             attempt,
             aim,
+            aside,
             ahead: VecDeque::new(),
             open: BTreeMap::new(),
             order: VecDeque::new(),
@@ -193,19 +202,21 @@ impl Burst {
     /// Takes a better aim at the same peer. What is under way goes on: one of those connects may have been answered.
     /// `false` if it is not that.
     pub(super) fn redirect(&mut self, aim: &Aim) -> bool {
-        let (Aim::Sweep { ip, in_step, .. }, Aim::Sweep { ip: new_ip, ports, in_step: new_in_step, .. }) =
-            (&self.aim, aim)
+        let (
+            Aim::Sweep { seen, in_step, .. },
+            Aim::Sweep { seen: new_seen, ports, in_step: new_in_step, .. },
+        ) = (&self.aim, aim)
         else {
             return false;
         };
-        if ip != new_ip || in_step != new_in_step {
+        if seen.ip() != new_seen.ip() || in_step != new_in_step {
             return false;
         }
         if *in_step {
             return true;
         }
         let open: BTreeSet<SocketAddr> = self.open.values().copied().collect();
-        let wanted = ports.iter().map(|port| SocketAddr::new(*new_ip, *port));
+        let wanted = ports.iter().map(|port| SocketAddr::new(new_seen.ip(), *port));
         let left = SWEEP_BUDGET.saturating_sub(self.spent);
         self.ahead = wanted.filter(|to| !open.contains(to)).take(left).collect();
         self.aim = aim.clone();
@@ -218,9 +229,9 @@ impl Burst {
         }
         self.rounds_left -= 1;
         match &self.aim {
-            Aim::Sweep { ip, ports, .. } => {
+            Aim::Sweep { seen, ports, .. } => {
                 let open: BTreeSet<SocketAddr> = self.open.values().copied().collect();
-                let all = ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(*ip, *port));
+                let all = ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(seen.ip(), *port));
                 self.ahead.extend(all.filter(|to| !open.contains(to)));
             }
             Aim::Fan { to } => self.ahead.extend(std::iter::repeat_n(*to, FAN)),
@@ -229,7 +240,8 @@ impl Burst {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        (!self.ahead.is_empty() || self.rounds_left > 0).then_some(self.next_at)
+        let more = self.aside.is_some() || !self.ahead.is_empty() || self.rounds_left > 0;
+        more.then_some(self.next_at)
     }
 
     /// Sends the next few; how many.
@@ -248,6 +260,12 @@ impl Burst {
         }
         let patience = LEAST_TIME.max(ground.rtt.unwrap_or_default() * 3 / 2);
         let mut sent = 0;
+        if let Some(to) = self.aside.take_if(|_| ground.allowance.take(now)) {
+            let conn = conns.allocate();
+            self.open.insert(conn, to);
+            ask(NetOp::Connect { conn, from: None, to });
+            sent += 1;
+        }
         while sent < PER_TICK as u32
             && !self.ahead.is_empty()
             && self.make_room(now, patience, &mut ask)
@@ -322,7 +340,7 @@ impl Burst {
     /// by the way that ours had opened, after we gave up waiting.
     pub(super) fn opened_way_for(&self, remote: SocketAddr) -> bool {
         match &self.aim {
-            Aim::Sweep { ip, ports, .. } => remote.ip() == *ip && ports.contains(&remote.port()),
+            Aim::Sweep { seen, ports, .. } => remote.ip() == seen.ip() && ports.contains(&remote.port()),
             Aim::Fan { .. } | Aim::Hold => false,
         }
     }

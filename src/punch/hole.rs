@@ -359,6 +359,7 @@ impl Hole {
 /// For the log: bursts are many SYNs, and whoever runs the network may wonder.
 fn describe(aim: &Aim) -> String {
     match aim {
+        Aim::Sweep { ports, .. } if ports.is_empty() => "dialling what was seen from a fresh port".to_owned(),
         Aim::Sweep { ports, rounds, .. } => format!("sweeping {} ports, {rounds} times at most", ports.len()),
         Aim::Fan { .. } => format!("opening {} ports towards one", super::burst::FAN),
         Aim::Hold => "waiting for the peer's sweep".to_owned(),

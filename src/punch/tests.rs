@@ -75,13 +75,26 @@ impl Bench {
         self.drain();
     }
 
+    /// From the hole port.
     fn dials(&self) -> Vec<(ConnId, SocketAddr)> {
-        let dial = |op: &NetOp| {
-            if let NetOp::Connect { conn, from, to } | NetOp::Knock { conn, from, to, .. } = op {
-                assert_eq!(*from, Some(addr("0.0.0.0:700")));
-                return Some((*conn, *to));
+        self.dials_from(Some(addr("0.0.0.0:700")))
+    }
+
+    fn dials_from(&self, local: Option<SocketAddr>) -> Vec<(ConnId, SocketAddr)> {
+        let dial = |op: &NetOp| match op {
+            NetOp::Connect { conn, from, to } | NetOp::Knock { conn, from, to, .. } if *from == local => {
+                Some((*conn, *to))
             }
-            None
+            NetOp::Connect { from, .. } | NetOp::Knock { from, .. } => {
+                assert!(from.is_none() || local.is_none(), "from another port than the hole's");
+                None
+            }
+            NetOp::Listen { .. }
+            | NetOp::StopListening { .. }
+            | NetOp::GiveUp { .. }
+            | NetOp::Send { .. }
+            | NetOp::Close { .. }
+            | NetOp::Read { .. } => None,
         };
         self.ops.iter().filter_map(dial).collect()
     }
@@ -235,7 +248,7 @@ fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
     bench.hole.burst(
         bench.now,
         A,
-        Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports, rounds: 1, in_step: false },
+        Aim::Sweep { seen: addr("203.0.113.5:9"), ports, rounds: 1, in_step: false },
     );
     bench.drain();
     while bench.dials().len() < SWEEP_BUDGET {
@@ -254,12 +267,29 @@ fn a_sweep_keeps_its_pace_and_budget_and_its_hit_is_a_connection() {
     assert_eq!(bench.now - bench.start, ATTEMPT_TIME, "no port is tried twice");
 }
 
+/// Two sessions of one host with one endpoint cannot be told apart by its NAT.
+#[test]
+fn a_sweep_dials_what_was_seen_once_from_a_fresh_port() {
+    for (in_step, aside) in [(false, 1), (true, 0)] {
+        let mut bench = Bench::new(Duty::Holder);
+        bench.start(A, &["203.0.113.5:9"]);
+        let aim = Aim::Sweep { seen: addr("203.0.113.5:9"), ports: vec![5000, 5001], rounds: 3, in_step };
+        bench.hole.burst(bench.now, A, aim);
+        for _ in 0..4 {
+            bench.wait_for_timeout();
+        }
+        let fresh = bench.dials_from(None);
+        assert_eq!(fresh.len(), aside);
+        assert!(fresh.iter().all(|(_, to)| *to == addr("203.0.113.5:9")));
+    }
+}
+
 #[test]
 fn a_better_aim_leaves_what_is_under_way_alone() {
     let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &[]);
     let aim = |ports: std::ops::Range<u16>| Aim::Sweep {
-        ip: addr("203.0.113.5:9").ip(),
+        seen: addr("203.0.113.5:9"),
         ports: ports.collect(),
         rounds: 1,
         in_step: false,
@@ -277,11 +307,10 @@ fn a_better_aim_leaves_what_is_under_way_alone() {
 fn of_many_hits_of_a_sweep_two_are_kept() {
     let mut bench = Bench::new(Duty::Dialler);
     bench.start(A, &[]);
-    let ip = addr("203.0.113.5:9").ip();
     bench.hole.burst(
         bench.now,
         A,
-        Aim::Sweep { ip, ports: (5000..5010).collect(), rounds: 1, in_step: false },
+        Aim::Sweep { seen: addr("203.0.113.5:9"), ports: (5000..5010).collect(), rounds: 1, in_step: false },
     );
     bench.wait_for_timeout();
     let dials = bench.dials();
@@ -303,8 +332,7 @@ fn a_round_lasts_as_long_as_an_answer_takes() {
     let mut bench = Bench::new(Duty::Holder);
     bench.approach.rtt = Some(Duration::from_millis(800));
     bench.start(A, &[]);
-    let aim =
-        Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports: vec![5000, 5001], rounds: 2, in_step: false };
+    let aim = Aim::Sweep { seen: addr("203.0.113.5:9"), ports: vec![5000, 5001], rounds: 2, in_step: false };
     bench.hole.burst(bench.now, A, aim);
     bench.wait_for_timeout();
     let first = bench.now;
@@ -321,7 +349,7 @@ fn a_round_lasts_as_long_as_an_answer_takes() {
 fn what_a_sweep_found_and_lost_is_dialled_again() {
     let mut bench = Bench::new(Duty::Dialler);
     bench.start(A, &[]);
-    let aim = Aim::Sweep { ip: addr("203.0.113.5:9").ip(), ports: vec![5000], rounds: 1, in_step: false };
+    let aim = Aim::Sweep { seen: addr("203.0.113.5:9"), ports: vec![5000], rounds: 1, in_step: false };
     bench.hole.burst(bench.now, A, aim);
     bench.wait_for_timeout();
     let (conn, remote) = bench.dials()[0];
@@ -347,7 +375,7 @@ fn a_caller_from_a_swept_port_is_a_hit() {
     let mut bench = Bench::new(Duty::Holder);
     bench.start(A, &[]);
     let remote = addr("203.0.113.5:5001");
-    let aim = Aim::Sweep { ip: remote.ip(), ports: vec![5000, 5001], rounds: 1, in_step: false };
+    let aim = Aim::Sweep { seen: remote, ports: vec![5000, 5001], rounds: 1, in_step: false };
     bench.hole.burst(bench.now, A, aim);
     let conn = ConnId { room: ROOM, serial: ConnId::ACCEPTED };
     let listener = ListenerId { room: ROOM, serial: 4 };
