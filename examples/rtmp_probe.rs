@@ -1,7 +1,7 @@
 //! Publishes pictures that say when they were made, and plays them on the same machine to see how old they are.
 //!
 //! ```text
-//! rtmp_probe publish URL --mbit 12 --fps 60 --gop 2 --keyframe-factor 1.5 --seconds 60
+//! rtmp_probe publish URL --mbit 12 --fps 60 --gop 2 --keyframe-factor 1.5 --seconds 60 [--disposable 2]
 //! rtmp_probe play URL [--seconds N] [--skip N] [--ages] [--quickack]
 //! rtmp_probe relay LISTEN TO
 //! ```
@@ -74,12 +74,26 @@ struct Pace {
     gop: f64,
     /// How much larger than the average a keyframe is.
     keyframe_factor: f64,
+    /// Pictures that no other needs after each one that others do: 2 for IbbP.
+    disposable: f64,
     seconds: f64,
 }
 
+/// What a picture is to the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Key,
+    Needed,
+    Disposable,
+}
+
+/// The size of a picture that no other needs, as a part of one that others do. x264 makes them a third to a half.
+const DISPOSABLE_SIZE: f64 = 0.5;
+
 impl Pace {
     fn parse(options: &[&str]) -> Outcome<Self> {
-        let mut pace = Self { mbit: 12.0, fps: 60.0, gop: 2.0, keyframe_factor: 1.5, seconds: 10.0 };
+        let (keyframe_factor, disposable) = (1.5, 0.0);
+        let mut pace = Self { mbit: 12.0, fps: 60.0, gop: 2.0, keyframe_factor, disposable, seconds: 10.0 };
         for pair in options.chunks(2) {
             let &[name, value] = pair else { return Err(format!("{}: a value is missing", pair[0]).into()) };
             *match name {
@@ -87,6 +101,7 @@ impl Pace {
                 "--fps" => &mut pace.fps,
                 "--gop" => &mut pace.gop,
                 "--keyframe-factor" => &mut pace.keyframe_factor,
+                "--disposable" => &mut pace.disposable,
                 "--seconds" => &mut pace.seconds,
                 _ => return Err(format!("publish knows no {name}").into()),
             } = value.parse()?;
@@ -99,12 +114,27 @@ impl Pace {
         (self.fps * self.gop).round().max(1.0) as u64
     }
 
-    /// Bytes of a keyframe and of another picture, so that a group has the bitrate.
+    /// What the picture of this number is, in the order of decoding.
+    fn role(&self, number: u64) -> Role {
+        match number % self.group() {
+            0 => Role::Key,
+            place if place.is_multiple_of(self.disposable as u64 + 1) => Role::Needed,
+            _ => Role::Disposable,
+        }
+    }
+
+    /// Bytes of a keyframe and of another picture that is needed, so that a group has the bitrate.
     fn sizes(&self) -> (usize, usize) {
-        let (average, group) = (self.mbit * 1e6 / 8.0 / self.fps, self.group() as f64);
-        let key = if group > 1.0 { average * self.keyframe_factor } else { average };
-        let other = (group * average - key) / (group - 1.0).max(1.0);
-        (key as usize, other.max(0.0) as usize)
+        let (average, group) = (self.mbit * 1e6 / 8.0 / self.fps, self.group());
+        let key = if group > 1 { average * self.keyframe_factor } else { average };
+        let weight = |number| match self.role(number) {
+            Role::Key => 0.0,
+            Role::Needed => 1.0,
+            Role::Disposable => DISPOSABLE_SIZE,
+        };
+        let weights: f64 = (0..group).map(weight).sum();
+        let needed = (group as f64 * average - key) / weights.max(1.0);
+        (key as usize, needed.max(0.0) as usize)
     }
 }
 
@@ -112,8 +142,8 @@ fn publish(url: &str, pace: &Pace) -> Outcome<()> {
     let mut sender = Sender::connect(url)?;
     tell(&json!({"event": "publishing"}));
     sender.send(&avc::sequence_header(0, &avc::Config::new(SPS, PPS)?))?;
-    let (key_size, other_size) = pace.sizes();
-    let filler = vec![0xa5; key_size.max(other_size)];
+    let (key_size, needed_size) = pace.sizes();
+    let filler = vec![0xa5; key_size.max(needed_size)];
     let began = Instant::now();
     let (mut latest, mut bytes) = (Duration::ZERO, 0);
     let pictures = (pace.seconds * pace.fps) as u64;
@@ -122,13 +152,16 @@ fn publish(url: &str, pace: &Pace) -> Outcome<()> {
         sender.wait_until(due)?;
         latest = latest.max(due.elapsed());
         let timestamp = (number as f64 * 1000.0 / pace.fps) as u32;
-        let is_key = number.is_multiple_of(pace.group());
-        let size = if is_key { key_size } else { other_size };
+        // The slice's header says the same.
+        let (size, header) = match pace.role(number) {
+            Role::Key => (key_size, 0x65),
+            Role::Needed => (needed_size, 0x41),
+            Role::Disposable => ((needed_size as f64 * DISPOSABLE_SIZE) as usize, 0x01),
+        };
         let stamp = avc::Stamp { frame: number, wall_us: wall_us() }.sei();
-        // Slices are told from the rest by their type alone.
         let mut slice = filler[..size.saturating_sub(stamp.len() + 13).max(1)].to_vec();
-        slice[0] = if is_key { 0x65 } else { 0x41 };
-        let unit = avc::picture(timestamp, is_key, &[&stamp, &slice]);
+        slice[0] = header;
+        let unit = avc::picture(timestamp, header == 0x65, &[&stamp, &slice]);
         bytes += unit.payload.len();
         sender.send(&unit)?;
     }

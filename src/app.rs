@@ -116,6 +116,8 @@ pub enum NetError {
     TooManyFiles,
     /// We gave it up ([`NetOp::GiveUp`]); nothing was heard.
     GivenUp,
+    /// A SYN was heard and answered, and nothing more came for [`HALF_OPEN_TIME`].
+    HalfOpen,
     /// Anything else, as the system's error number.
     Other(i32),
 }
@@ -132,6 +134,7 @@ impl fmt::Display for NetError {
             Self::Denied => f.write_str("not permitted"),
             Self::TooManyFiles => f.write_str("too many open files"),
             Self::GivenUp => f.write_str("given up"),
+            Self::HalfOpen => f.write_str("the handshake was not finished"),
             Self::Other(code) => write!(f, "system error {code}"),
         }
     }
@@ -260,6 +263,12 @@ pub enum Closing {
 /// not hold a descriptor; two seconds are several round trips on any path that can carry a picture.
 pub const FLUSH_TIME: Duration = Duration::from_secs(2);
 
+/// How long a connect may be half open: it heard a SYN (the peer's, crossing its own) and answered, and the answer is not
+/// acknowledged. Then it ends with [`NetError::HalfOpen`], by RST. The system would repeat the answer for minutes, while a NAT
+/// on the way may have lost the session that it belongs to. Two seconds are a round trip over two satellites, or the
+/// system's first repetition, a second later, over any shorter way.
+pub const HALF_OPEN_TIME: Duration = Duration::from_secs(2);
+
 /// What an application asks of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetOp {
@@ -300,7 +309,7 @@ pub enum NetOp {
         hops: u8,
     },
     /// Give up a connect under way if nothing was heard from the peer; answered by `ConnectFailed` with
-    /// [`NetError::GivenUp`]. One that has heard a SYN goes on, and nothing answers.
+    /// [`NetError::GivenUp`]. One that has heard a SYN goes on (for [`HALF_OPEN_TIME`] at most), and nothing answers.
     GiveUp {
         /// Which connection.
         conn: ConnId,

@@ -17,7 +17,7 @@ mod serve;
 use crate::clock::Clock;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use crate::share::{Encoding, Share, ShareConfig, ShareEvent, ShareOutput};
+use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
 use asking::Asking;
 pub use asking::{CodeConfig, Whom};
@@ -61,6 +61,8 @@ pub struct Config {
     pub rtmp: Option<SocketAddr>,
     /// A local page to share a screen from, instead of messages.
     pub share: Option<ShareConfig>,
+    /// Whether the source encodes for the links: follows its [`Pace`], and makes a keyframe when asked for one.
+    pub encodes: bool,
     /// End by itself this long after the first link.
     pub duration: Option<Duration>,
     /// Varies what need not be secret.
@@ -96,6 +98,7 @@ pub struct Caster {
     cache: Cache,
     /// The first link starts the source and the clock of `--duration`.
     linked_once: bool,
+    encodes: bool,
     duration: Option<Duration>,
     end_at: Option<Instant>,
     /// What the source was told last: to hold, and how many bits a second to make.
@@ -139,6 +142,7 @@ impl Caster {
             clock: Clock::default(),
             cache: Cache::new(),
             linked_once: false,
+            encodes: config.encodes,
             duration: config.duration,
             end_at: None,
             pace: Pace::default(),
@@ -178,7 +182,7 @@ impl Caster {
                     ShareOutput::Net(op) => self.net(op),
                     ShareOutput::Event(event) => self.share_event(now, event),
                 }
-            } else if !self.tell_pace() {
+            } else if !self.tell_pace(now) {
                 return;
             }
         }
@@ -186,7 +190,8 @@ impl Caster {
 
     /// Tells the source what the links take; whether that has changed. The fastest line decides: a slow viewer misses
     /// pictures, and nobody else does.
-    fn tell_pace(&mut self) -> bool {
+    fn tell_pace(&mut self, now: Instant) -> bool {
+        let fell = self.outlets.values_mut().fold(false, |fell, outlet| outlet.take_fall(now) | fell);
         let live = || self.outlets.values().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
         let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
         let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
@@ -197,12 +202,16 @@ impl Caster {
         let nobody = live().next().is_none() && !player_waits;
         let mut changed = pace != self.pace;
         if let Some(share) = &mut self.share {
-            let most = Encoding::default().bitrate;
             let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
             changed |= share.set_hold(pace.hold || nobody);
-            changed |= share.set_bitrate(bits.map_or(most, |bits| bits.min(most)));
+            changed |= share.set_bitrate(bits.unwrap_or(u32::MAX));
         }
         if pace != self.pace {
+            let less = |bits| self.pace.bitrate.map_or(fell, |before| bits <= before / budget::SUDDEN);
+            if self.encodes && pace.bitrate.is_some_and(less) {
+                // What was made for the faster line would only stand before what is made for this one.
+                self.outlets.values_mut().for_each(Outlet::skip_to_keyframe);
+            }
             self.pace = pace;
             self.notice(Notice::Pace(pace));
         }

@@ -59,6 +59,9 @@ const MAX_SESSIONS: usize = 16;
 /// The pause before a caster on a relayed link tries the direct ways again, doubled each time up to
 /// [`DIRECT_AGAIN_MAX`]: a firewall rule or a network that changed shows soon, and nobody is dialled without end.
 const DIRECT_AGAIN_MIN: Duration = Duration::from_secs(5);
+/// How long a caster whose attempt is over waits for connections that are still proving themselves: twice the time that a
+/// proof has, for one that came while another was waited for. Strangers at the port cannot make it longer.
+const LAST_CHANCE: Duration = link::HANDSHAKE_TIME.saturating_mul(2);
 /// The longest such pause.
 const DIRECT_AGAIN_MAX: Duration = Duration::from_secs(60);
 
@@ -119,6 +122,8 @@ pub struct Meeting {
     relays: Relays,
     /// When a caster on a relayed link tries the direct ways again, and the pause after that.
     direct_again: (Option<Instant>, Duration),
+    /// What a caster's attempt came to that is over, and until when what is under way may still become the link.
+    last_chance: Option<(punch::Findings, Instant)>,
     /// Since when there is, or was, the latest direct link.
     direct_since: Option<Instant>,
     local_ips: Vec<IpAddr>,
@@ -145,6 +150,7 @@ impl Meeting {
             sessions: VecDeque::new(),
             relays: Relays::new(rooms.relay),
             direct_again: (None, DIRECT_AGAIN_MIN),
+            last_chance: None,
             direct_since: None,
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
@@ -221,6 +227,18 @@ impl Meeting {
     #[must_use]
     pub fn rate(&self, conn: ConnId) -> Option<u64> {
         self.lines.get(&conn).and_then(|line| line.channel.rate())
+    }
+
+    /// Whether a link's line is left alone until what is on its way has arrived, as that was too much for it.
+    #[must_use]
+    pub fn is_draining(&self, conn: ConnId) -> bool {
+        self.lines.get(&conn).is_some_and(|line| line.channel.is_draining())
+    }
+
+    /// Bytes a second that a link's line carries of what was too much for it, once that takes long.
+    #[must_use]
+    pub fn sudden_rate(&self, conn: ConnId) -> Option<u64> {
+        self.lines.get(&conn).and_then(|line| line.channel.sudden_rate())
     }
 
     /// Tells the viewer when the picture that is sent next was made (a caster only).
@@ -340,6 +358,7 @@ impl Meeting {
             self.agent.as_ref().and_then(Agent::poll_timeout),
             self.relays.poll_timeout(),
             self.direct_again.0.map(|at| (at, "try the direct ways again")),
+            self.last_chance.map(|(_, until)| (until, "the last chance of a punch")),
         ]
         .into_iter()
         .fold(self.hole.poll_timeout(), soonest);
@@ -365,8 +384,21 @@ impl Meeting {
                     relay::Output::Event(event) => self.relay_event(now, session, event),
                 }
             } else {
-                return;
+                break;
             }
+        }
+        self.conclude(now);
+    }
+
+    /// Tells a caster that there is no link, once its attempt is over and nothing can become one.
+    fn conclude(&mut self, now: Instant) {
+        let Some((findings, until)) = self.last_chance else { return };
+        if self.hole.is_trying(THE_ATTEMPT) || self.links().next().is_some() {
+            self.last_chance = None;
+        } else if until <= now || self.lines.is_empty() && !self.relays.is_trying() {
+            self.last_chance = None;
+            let obstacle = self.sessions.back().map(|(session, _)| self.obstacle(*session));
+            self.event(Event::NoLink(findings, obstacle));
         }
     }
 
@@ -427,12 +459,8 @@ impl Meeting {
                 if self.links().next().is_some() {
                     log::info!("no direct way so far: {findings}");
                     self.try_direct_again(now);
-                } else if self.lines.is_empty() && !self.relays.is_trying() {
-                    let obstacle = self.sessions.back().map(|(session, _)| self.obstacle(*session));
-                    self.event(Event::NoLink(findings, obstacle));
                 } else {
-                    // A connection whose handshake is under way still has its chance, and its own time-out.
-                    self.seek(now);
+                    self.last_chance = Some((findings, now + LAST_CHANCE));
                 }
             }
             punch::Event::Exhausted { attempt, findings } => {

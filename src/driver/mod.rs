@@ -18,6 +18,7 @@
 //! they would block (or, where that tells the same, a read brings less than it may). A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
 //! can starve the others.
 
+mod handshakes;
 mod interfaces;
 mod socket;
 mod sockets;

@@ -101,6 +101,12 @@ pub(super) fn is_unanswered(stream: &mio::net::TcpStream) -> bool {
     raw::tcp_state(stream).is_none_or(|state| state == raw::SYN_SENT)
 }
 
+/// Whether a connect under way has heard a SYN and waits for the acknowledgement of its answer. Where the system does not
+/// tell, it has not.
+pub(super) fn is_half_open(stream: &mio::net::TcpStream) -> bool {
+    raw::tcp_state(stream) == Some(raw::SYN_RECV)
+}
+
 /// The two socket options that no safe library offers, and the only unsafe code of the project.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
@@ -110,6 +116,9 @@ mod raw {
 
     /// `TCP_SYN_SENT` of the kernel's `tcp_states.h`.
     pub(super) const SYN_SENT: u8 = 2;
+
+    /// `TCP_SYN_RECV` of the same.
+    pub(super) const SYN_RECV: u8 = 3;
 
     /// `IPV6_MINHOPCOUNT` of the kernel's `in6.h`.
     const IPV6_MINHOPCOUNT: libc::c_int = 73;
@@ -157,6 +166,7 @@ mod raw {
     use std::io;
 
     pub(super) const SYN_SENT: u8 = 2;
+    pub(super) const SYN_RECV: u8 = 3;
 
     pub(super) fn set_min_life<S>(_socket: &S, _v4: bool, _life: i32) -> io::Result<()> {
         Ok(())

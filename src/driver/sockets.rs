@@ -1,5 +1,6 @@
 //! All sockets of one driver: readiness in, inputs out.
 
+use super::handshakes::Handshakes;
 use super::socket;
 use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp, Room};
 use mio::net::{TcpListener, TcpStream};
@@ -118,6 +119,7 @@ pub(super) struct Sockets {
     flushing: usize,
     ready: VecDeque<Ready>,
     pending: VecDeque<Input<'static>>,
+    handshakes: Handshakes,
     next_accepted: u32,
 }
 
@@ -134,6 +136,7 @@ impl Sockets {
             flushing: 0,
             ready: VecDeque::new(),
             pending: VecDeque::new(),
+            handshakes: Handshakes::default(),
             next_accepted: 0,
         };
         Ok((sockets, waker))
@@ -147,9 +150,9 @@ impl Sockets {
                     let _ = self.poll.registry().deregister(&mut gone.socket);
                 }
             }
-            NetOp::Connect { conn, from, to } => self.connect(conn, socket::connect(from, to, None)),
+            NetOp::Connect { conn, from, to } => self.connect(conn, socket::connect(from, to, None), now),
             NetOp::Knock { conn, from, to, hops } => {
-                self.connect(conn, socket::connect(from, to, Some(hops)));
+                self.connect(conn, socket::connect(from, to, Some(hops)), now);
             }
             NetOp::GiveUp { conn } => self.give_up(conn),
             NetOp::Send { conn, bytes } => self.send(conn, bytes),
@@ -180,14 +183,17 @@ impl Sockets {
         }
     }
 
-    fn connect(&mut self, conn: ConnId, begun: io::Result<std::net::TcpStream>) {
+    fn connect(&mut self, conn: ConnId, begun: io::Result<std::net::TcpStream>, now: Instant) {
         let made = begun.and_then(|stream| {
             let mut stream = TcpStream::from_std(stream);
             self.register(conn, &mut stream)?;
             Ok(stream)
         });
         let entry = match made {
-            Ok(stream) => Conn::new(Some(stream), State::Connecting),
+            Ok(stream) => {
+                self.handshakes.begin(now, conn);
+                Conn::new(Some(stream), State::Connecting)
+            }
             Err(error) => {
                 log::trace!("conn={conn} cannot connect: {error}");
                 self.pending.push_back(Input::ConnectFailed { conn, error: socket::net_error(&error) });
@@ -245,13 +251,16 @@ impl Sockets {
             self.queue_write(conn);
         } else if matches!(self.conns.get(&conn), Some(entry) if !matches!(entry.state, State::Flushing { .. }))
         {
-            if let Some(stream) = self.conns.get(&conn).and_then(|entry| entry.stream.as_ref())
-                && open
-            {
-                // RST: the peer learns at once, and no TIME-WAIT is left on a port that is to be used again.
-                let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            }
+            self.reset(conn);
             self.forget(conn);
+        }
+    }
+
+    /// Has a socket end by RST when it is closed: the peer learns at once, and neither TIME-WAIT nor a FIN that nobody
+    /// acknowledges is left on a port that is to be used again. One that has heard nothing ends in silence.
+    fn reset(&self, conn: ConnId) {
+        if let Some(stream) = self.conns.get(&conn).and_then(|entry| entry.stream.as_ref()) {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 
@@ -325,6 +334,17 @@ impl Sockets {
             }
         }
         self.end_overdue(now);
+        let half_open = |conn| match self.conns.get(&conn) {
+            Some(Conn { state: State::Connecting, stream: Some(stream), .. }) => {
+                Some(socket::is_half_open(stream))
+            }
+            Some(_) | None => None,
+        };
+        for conn in self.handshakes.overdue(now, half_open) {
+            self.reset(conn);
+            self.retire(conn);
+            self.pending.push_back(Input::ConnectFailed { conn, error: NetError::HalfOpen });
+        }
     }
 
     fn end_overdue(&mut self, now: Instant) {
@@ -601,7 +621,8 @@ impl Sockets {
     /// Waits until something is ready, or `deadline`, or a deadline of the sockets' own.
     pub(super) fn wait(&mut self, deadline: Option<Instant>, now: Instant) -> io::Result<()> {
         let retries = self.listeners.values().filter_map(|listener| listener.retry_at);
-        let own = retries.chain(self.flushes.front().map(|(deadline, _)| *deadline)).min();
+        let flushes = self.flushes.front().map(|(deadline, _)| *deadline);
+        let own = retries.chain(flushes).chain(self.handshakes.deadline()).min();
         let until = match (deadline, own) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -295,6 +295,18 @@ impl Channel {
         if let State::Open(open) = &self.state { open.flow.rate() } else { None }
     }
 
+    /// Whether the line is left alone until what is on its way has arrived, as that was too much for it.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.flow.is_draining())
+    }
+
+    /// Bytes a second that the line carries of what was too much for it, once that takes long: it has become slower.
+    #[must_use]
+    pub fn sudden_rate(&self) -> Option<u64> {
+        if let State::Open(open) = &self.state { open.flow.sudden_rate() } else { None }
+    }
+
     /// Tells the viewer when the picture that is sent next was made: before its bytes go to [`Self::send_stream`].
     ///
     /// # Errors

@@ -46,6 +46,11 @@ const RECEIPTS: usize = 64;
 
 /// The line is not drained again for want of a shorter queue before this is over: each time costs two round trips.
 const DRAIN_EVERY: Duration = Duration::from_millis(500);
+/// A queue that is far too long for so long is not that of a burst, if the line also carries less than half of what it did.
+const LONG_TIME: Duration = Duration::from_millis(60);
+/// A line that takes so long to drain is measured by that alone: it has become much slower, and the best of late is not
+/// what it carries any more. A TCP that has lost a packet is back at its rate by then.
+const DRAIN_RATE_TIME: Duration = Duration::from_millis(200);
 /// A drained line that shows nothing for so long is used again all the same.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -64,6 +69,8 @@ pub(super) struct Flow {
     /// The receiver's clock then.
     clock: u64,
     shortest: Shortest,
+    /// Each receipt since then has shown a queue that is far too long.
+    long: Option<Busy>,
     /// The window is closed, so that the queue empties.
     drain: Option<Drain>,
     drained_at: Option<Instant>,
@@ -103,6 +110,31 @@ struct Drain {
     until: Instant,
     /// How long the queue seemed to be.
     queue: Duration,
+    /// The line is busy since then.
+    busy: Busy,
+}
+
+/// A time in which the line has had something to carry all the while.
+#[derive(Clone, Copy, Debug)]
+struct Busy {
+    /// What had arrived at its beginning, and the receiver's clock then.
+    received: u64,
+    clock: u64,
+    /// The longest time between two receipts since, by the receiver's clock, in microseconds.
+    pause: u64,
+}
+
+impl Busy {
+    const fn new(received: u64, clock: u64) -> Self {
+        Self { received, clock, pause: 0 }
+    }
+
+    /// Bytes a second up to now, once it has lasted so long. One pause does not count: where the line stood still for a
+    /// moment, it is as fast as before.
+    fn rate(self, received: u64, clock: u64, least: Duration) -> Option<u64> {
+        let time = clock - self.clock - self.pause;
+        (time >= micros(least)).then(|| (received - self.received).saturating_mul(1_000_000) / time)
+    }
 }
 
 /// The shortest round trips of the running and of the last half of [`SHORTEST_OF`].
@@ -124,6 +156,7 @@ impl Flow {
             told_at: now,
             clock: 0,
             shortest: Shortest { last: Duration::MAX, running: Duration::MAX, until: now + SHORTEST_OF / 2 },
+            long: None,
             drain: None,
             drained_at: None,
             opening: None,
@@ -156,6 +189,17 @@ impl Flow {
         self.rate
     }
 
+    /// Whether nothing may be sent until what is on its way has arrived.
+    pub(super) const fn is_draining(&self) -> bool {
+        self.drain.is_some() && self.sent > self.received
+    }
+
+    /// Bytes a second that the line carries of what is too much for it, once that takes long.
+    pub(super) fn sudden_rate(&self) -> Option<u64> {
+        let drain = self.drain.filter(|drain| drain.queue > QUEUE)?;
+        drain.busy.rate(self.received, self.clock, DRAIN_RATE_TIME)
+    }
+
     /// Notes that `bytes` were sent.
     pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
         if self.sent == self.received {
@@ -185,6 +229,9 @@ impl Flow {
         if received > self.sent || received < self.received || clock < self.clock {
             return false;
         }
+        for busy in self.drain.iter_mut().map(|drain| &mut drain.busy).chain(&mut self.long) {
+            busy.pause = busy.pause.max(clock - self.clock);
+        }
         self.clock = clock;
         let Some(rtt) = self.round_trip(now, received) else { return true };
         self.told_at = now;
@@ -199,17 +246,38 @@ impl Flow {
             if received > drain.from || now >= drain.until {
                 self.drained(now, drain, way, rtt);
             } else {
-                self.measured = rate;
+                self.measured = self.sudden_rate().or(rate);
             }
             return true;
         }
         self.note_shortest(now, rtt);
         let way = self.shortest();
-        self.least = self.least.min(rtt.saturating_sub(way));
+        let queue = rtt.saturating_sub(way);
+        self.least = self.least.min(queue);
+        self.note_long(now, way, queue);
         if self.drain.is_none() && received > self.judged && now >= self.judged_at + way.max(JUDGE_EVERY) {
             self.judge(now, way, rate);
         }
         true
+    }
+
+    /// Closes the window as soon as it is plain that the line has become much slower: to judge that by what is sent from now
+    /// on would take as long as the queue is.
+    fn note_long(&mut self, now: Instant, way: Duration, queue: Duration) {
+        if queue <= QUEUE * 2 {
+            self.long = None;
+            return;
+        }
+        let long = *self.long.get_or_insert(Busy::new(self.received, self.clock));
+        let carries = long.rate(self.received, self.clock, LONG_TIME);
+        let slower = carries.zip(self.rate).is_some_and(|(now, before)| now < before / 2);
+        let again = self.drained_at.is_some_and(|at| now < at + DRAIN_EVERY);
+        if slower && !again && self.drain.is_none() {
+            self.before.get_or_insert(Before { window: self.window, rate: self.rate });
+            self.shrunk_at = Some(now);
+            self.start_drain(now, way, queue);
+            self.judged_from(now);
+        }
     }
 
     fn shortest(&self) -> Duration {
@@ -249,7 +317,9 @@ impl Flow {
     }
 
     fn start_drain(&mut self, now: Instant, way: Duration, queue: Duration) {
-        self.drain = Some(Drain { from: self.sent, until: now + (way + queue) * 2 + DRAIN_TIME, queue });
+        let until = now + (way + queue) * 2 + DRAIN_TIME;
+        let busy = self.long.take().unwrap_or(Busy::new(self.received, self.clock));
+        self.drain = Some(Drain { from: self.sent, until, queue, busy });
         self.measured = None;
     }
 
@@ -323,7 +393,6 @@ impl Flow {
 
     /// The line's rate: the best of late, for where the window was the limit the line was idle half the time.
     fn note_rate(&mut self, now: Instant, received: u64, clock: u64, shortest: Duration) -> Option<u64> {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         // By their clock, which the way back does not blur, and by ours, since theirs may stand still.
         let old = |&(_, theirs, ours): &(u64, u64, Instant)| {
             clock.saturating_sub(theirs) > micros(RATE_TIME) || ours + RATE_TIME * 2 < now
@@ -350,6 +419,10 @@ impl Flow {
         }
         self.rates.front().map(|&(_, rate)| rate)
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The window of a line of `rate` bytes a second, for `time`.
@@ -447,6 +520,10 @@ mod tests {
                 self.longest = self.longest.max(self.free_at - self.now);
                 self.flying.push_back((self.free_at + self.rtt / 2, 5000));
             }
+            self.carry();
+        }
+
+        fn carry(&mut self) {
             while self.flying.front().is_some_and(|(at, _)| *at <= self.now) {
                 let (_, bytes) = self.flying.pop_front().unwrap();
                 self.receipts.took(bytes);
@@ -502,6 +579,29 @@ mod tests {
         line.run(ms(2000));
         let (used, longest) = line.run(ms(3000));
         assert!(used > 0.85 && longest < QUEUE * 3, "{used:.2} used, {longest:?}");
+    }
+
+    #[test]
+    fn a_line_that_becomes_ten_times_slower_is_known_while_it_drains() {
+        let mut line = Line::new(2_500_000, ms(20));
+        line.run(ms(5000));
+        line.rate = 250_000;
+        let fell = line.now;
+        while line.flow.sudden_rate().is_none() {
+            line.step();
+            assert!(line.now < fell + ms(400));
+        }
+        let rate = line.flow.sudden_rate().expect("it is there");
+        assert!((200_000..350_000).contains(&rate), "{rate} after {:?}", line.now - fell);
+        while line.flow.is_draining() {
+            // As a source does that is held meanwhile.
+            line.now += ms(1);
+            line.carry();
+            assert!(line.now < fell + ms(1000), "it waits for what nobody sends");
+        }
+        assert!(line.flow.has_room());
+        line.run(ms(2000));
+        assert_eq!(line.flow.sudden_rate(), None, "it is as it is");
     }
 
     #[test]

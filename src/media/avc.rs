@@ -304,7 +304,7 @@ fn picture_body(unit: &Unit) -> Option<&[u8]> {
     }
 }
 
-fn next_nal(bytes: &[u8], length_size: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn next_nal(bytes: &[u8], length_size: u8) -> Option<(&[u8], &[u8])> {
     let (length, tail) = bytes.split_at_checked(usize::from(length_size.clamp(1, 4)))?;
     let length = length.iter().fold(0usize, |sum, &byte| sum << 8 | usize::from(byte));
     tail.split_at_checked(length)

@@ -2,9 +2,11 @@
 
 pub mod avc;
 mod cache;
+mod coding;
 pub mod flv;
 pub mod pace;
 mod unit;
 
 pub use cache::{Cache, MAX_GROUP_BYTES, MAX_GROUP_MS, MAX_GROUP_UNITS};
+pub use coding::Coding;
 pub use unit::{Content, Kind, Packet, Unit};

@@ -1,14 +1,16 @@
 //! What waits before a connection that takes no more, and what is left out of it.
 //!
 //! A live picture that waits is worth nothing, so the queue is bounded by *time*, and by bytes and a number of units for
-//! streams whose timestamps lie. What does not fit is left out from the oldest video on, up to the next keyframe: a
+//! streams whose timestamps lie. Pictures that no other needs ([`Coding`]) may wait half as long as others, or less, and go
+//! alone, the oldest first. Where that is not enough, video is left out from the oldest on, up to the next keyframe: a
 //! decoder cannot use what lies between. Sound is small and its gaps are heard, so it may wait longer, but not for
 //! ever; data and sequence headers are always kept, within the bounds.
 //!
-//! Pictures, sound and the rest wait in lanes of their own and leave in the order in which they came. So what is to be
-//! left out is always at the front of a lane, and a push costs the same however much waits.
+//! Pictures that others need, those that none does, sound and the rest wait in lanes of their own and leave in the order
+//! in which they came. So what is to be left out is always at the front of a lane, and a push costs the same however
+//! much waits.
 
-use super::{Cache, Kind, MAX_GROUP_UNITS, Unit};
+use super::{Cache, Coding, Kind, MAX_GROUP_UNITS, Unit};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,14 @@ pub const MAX_WAIT: Duration = Duration::from_millis(120);
 /// How long video may wait when some was left out within the last [`SLOW_FOR`]: this is no hiccup but a line slower than
 /// the stream, on which each group of pictures grows old up to the limit before it is cut.
 pub const MAX_WAIT_SLOW: Duration = Duration::from_millis(60);
+
+/// How long a picture that no other needs may wait: half as long as the others, which have the other half to make use of the
+/// room that this makes. Were it less, hiccups that nobody sees would cost pictures.
+pub const MAX_DISPOSABLE_WAIT: Duration = Duration::from_millis(60);
+
+/// The same when some were left out within the last [`SLOW_FOR`]: less than the time of a picture. It is sent if the line is
+/// free for it, and the needed one behind it does not wait for it.
+pub const MAX_DISPOSABLE_WAIT_SLOW: Duration = Duration::from_millis(15);
 
 /// How long a line counts as slow after pictures were left out: longer than the groups of pictures that publishers make.
 pub const SLOW_FOR: Duration = Duration::from_secs(15);
@@ -36,8 +46,10 @@ pub const MAX_UNITS: usize = 2 * MAX_GROUP_UNITS;
 /// Units that may wait before one connection.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// Video other than sequence headers.
+    /// Video other than sequence headers, but for what is disposable.
     pictures: VecDeque<Waiting>,
+    /// Pictures that no other needs.
+    disposable: VecDeque<Waiting>,
     /// Audio other than sequence headers.
     sound: VecDeque<Waiting>,
     /// Data and sequence headers.
@@ -46,9 +58,15 @@ pub struct Queue {
     next_place: u64,
     bytes: usize,
     gate: Gate,
+    /// By the video's sequence header that went through last.
+    coding: Option<Coding>,
     dropped: u64,
-    /// When pictures were left out last.
+    /// When pictures were left out up to a keyframe last.
     shed_at: Option<Instant>,
+    /// When that showed last that the line is too slow for what is needed.
+    slow_at: Option<Instant>,
+    /// When a picture that no other needs was left out last.
+    thinned_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -94,12 +112,16 @@ impl Queue {
     /// Appends `unit`, and leaves out what has waited too long.
     pub fn push(&mut self, now: Instant, unit: Unit) {
         let lane = match unit.kind {
-            _ if unit.is_sequence_header() => &mut self.rest,
+            Kind::Video if unit.is_sequence_header() => {
+                self.coding = Coding::of(&unit);
+                &mut self.rest
+            }
             Kind::Video => {
                 if unit.is_keyframe() {
                     self.gate = Gate::Open;
                 }
                 match self.gate {
+                    Gate::Open if is_disposable(self.coding, &unit) => &mut self.disposable,
                     Gate::Open => &mut self.pictures,
                     Gate::Skipping => {
                         self.dropped += 1;
@@ -108,6 +130,7 @@ impl Queue {
                     Gate::Awaiting => return,
                 }
             }
+            Kind::Audio if unit.is_sequence_header() => &mut self.rest,
             Kind::Audio => &mut self.sound,
             Kind::Data => &mut self.rest,
         };
@@ -124,11 +147,20 @@ impl Queue {
 
     /// The next unit to send, and when it came.
     pub fn pop_dated(&mut self) -> Option<(Unit, Instant)> {
-        let lanes = [&mut self.pictures, &mut self.sound, &mut self.rest];
+        let lanes = [&mut self.pictures, &mut self.disposable, &mut self.sound, &mut self.rest];
         let first = |lane: &&mut VecDeque<Waiting>| lane.front().map_or(u64::MAX, |waiting| waiting.place);
         let Waiting { unit, since, .. } = lanes.into_iter().min_by_key(first)?.pop_front()?;
         self.bytes -= unit.payload.len();
         Some((unit, since))
+    }
+
+    /// Leaves out the video that waits, and what follows up to the next keyframe.
+    pub fn skip_to_keyframe(&mut self) {
+        for picture in self.pictures.drain(..).chain(self.disposable.drain(..)) {
+            self.bytes -= picture.unit.payload.len();
+            self.dropped += 1;
+        }
+        self.gate = Gate::Skipping;
     }
 
     /// Forgets everything, for a new connection that begins with its own keyframe.
@@ -149,7 +181,7 @@ impl Queue {
     }
 
     fn len(&self) -> usize {
-        self.pictures.len() + self.sound.len() + self.rest.len()
+        self.pictures.len() + self.disposable.len() + self.sound.len() + self.rest.len()
     }
 
     fn shed(&mut self, now: Instant) {
@@ -158,15 +190,25 @@ impl Queue {
                 self.bytes -= late.unit.payload.len();
             }
         }
-        let max_wait = self.max_wait(now);
-        while self.bytes > MAX_BYTES
-            || self.len() > MAX_UNITS
-            || self.pictures.front().is_some_and(|picture| picture.since + max_wait < now)
-        {
-            if !self.drop_group() {
+        let recent = |at: Option<Instant>| at.is_some_and(|at| now < at + SLOW_FOR);
+        let picture_wait = if recent(self.slow_at) { MAX_WAIT_SLOW } else { MAX_WAIT };
+        let thinned = recent(self.thinned_at);
+        let disposable_wait = if thinned { MAX_DISPOSABLE_WAIT_SLOW } else { MAX_DISPOSABLE_WAIT };
+        let is_late =
+            |lane: &VecDeque<Waiting>, wait| lane.front().is_some_and(|first| first.since + wait < now);
+        loop {
+            let too_much = self.bytes > MAX_BYTES || self.len() > MAX_UNITS;
+            if (too_much || is_late(&self.disposable, disposable_wait)) && self.drop_disposable() {
+                self.thinned_at = Some(now);
+            } else if (too_much || is_late(&self.pictures, picture_wait)) && self.drop_group() {
+                // One group may go before those that no other needs have made the room.
+                if !thinned || recent(self.shed_at) {
+                    self.slow_at = Some(now);
+                }
+                self.shed_at = Some(now);
+            } else {
                 break;
             }
-            self.shed_at = Some(now);
         }
         // Only what is never left out, and too much of it to be a live stream: the oldest goes.
         while self.bytes > 2 * MAX_BYTES || self.len() > MAX_UNITS {
@@ -176,154 +218,46 @@ impl Queue {
         }
     }
 
-    fn max_wait(&self, now: Instant) -> Duration {
-        let is_slow = self.shed_at.is_some_and(|shed| now < shed + SLOW_FOR);
-        if is_slow { MAX_WAIT_SLOW } else { MAX_WAIT }
+    /// Leaves out the oldest picture that no other needs; `false` when none waits.
+    fn drop_disposable(&mut self) -> bool {
+        let Some(first) = self.disposable.pop_front() else { return false };
+        self.left_out(&first);
+        true
     }
 
     /// Leaves out the oldest video up to the next keyframe; `false` when there is none to leave out.
     fn drop_group(&mut self) -> bool {
         let Some(first) = self.pictures.pop_front() else { return false };
-        let mut left_out = first.unit;
-        loop {
-            self.bytes -= left_out.payload.len();
-            self.dropped += 1;
-            if self.pictures.front().is_some_and(|next| next.unit.is_keyframe()) {
-                return true;
+        self.left_out(&first);
+        let next_keyframe = loop {
+            match self.pictures.front() {
+                Some(next) if next.unit.is_keyframe() => break next.place,
+                Some(_) => {}
+                None => {
+                    self.gate = Gate::Skipping;
+                    break u64::MAX;
+                }
             }
-            let Some(next) = self.pictures.pop_front() else { break };
-            left_out = next.unit;
+            if let Some(next) = self.pictures.pop_front() {
+                self.left_out(&next);
+            }
+        };
+        // None needs them, and they need what has just gone.
+        while self.disposable.front().is_some_and(|picture| picture.place < next_keyframe) {
+            self.drop_disposable();
         }
-        self.gate = Gate::Skipping;
         true
     }
+
+    fn left_out(&mut self, picture: &Waiting) {
+        self.bytes -= picture.unit.payload.len();
+        self.dropped += 1;
+    }
+}
+
+fn is_disposable(coding: Option<Coding>, unit: &Unit) -> bool {
+    unit.is_disposable() || coding.is_some_and(|coding| coding.is_disposable(unit))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-
-    const KEY: [u8; 2] = [0x17, 1];
-    const INTER: [u8; 2] = [0x27, 1];
-    const HEADER: [u8; 2] = [0x17, 0];
-
-    fn video(head: [u8; 2], timestamp: u32, size: usize) -> Unit {
-        let mut payload = head.to_vec();
-        payload.resize(size.max(2), 0);
-        Unit { kind: Kind::Video, timestamp, payload: Bytes::from(payload) }
-    }
-
-    fn audio(timestamp: u32) -> Unit {
-        Unit { kind: Kind::Audio, timestamp, payload: Bytes::from_static(&[0xaf, 1, 2]) }
-    }
-
-    fn left(queue: &mut Queue) -> Vec<u32> {
-        std::iter::from_fn(|| queue.pop()).map(|unit| unit.timestamp).collect()
-    }
-
-    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
-    fn start() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn what_is_in_time_comes_out_as_it_went_in() {
-        let (now, mut queue) = (start(), Queue::new());
-        for (index, head) in [HEADER, KEY, INTER].into_iter().enumerate() {
-            queue.push(now, video(head, index as u32, 9));
-        }
-        assert_eq!((left(&mut queue), queue.dropped()), (vec![0, 1, 2], 0));
-    }
-
-    #[test]
-    fn late_video_goes_up_to_the_next_keyframe_and_nothing_else() {
-        let (now, mut queue) = (start(), Queue::new());
-        let later = now + MAX_WAIT + Duration::from_millis(1);
-        queue.push(now, video(HEADER, 0, 9));
-        queue.push(now, video(KEY, 1, 9));
-        queue.push(now, audio(2));
-        queue.push(later, video(INTER, 3, 9));
-        queue.push(later, audio(4));
-        queue.push(later, video(INTER, 5, 9));
-        queue.push(later, video(KEY, 6, 9));
-        queue.push(later, video(INTER, 7, 9));
-        assert_eq!(left(&mut queue), [0, 2, 4, 6, 7]);
-        assert_eq!(queue.dropped(), 3);
-    }
-
-    #[test]
-    fn a_line_that_was_too_slow_is_given_less_time_for_a_while() {
-        let (now, mut queue) = (start(), Queue::new());
-        queue.push(now, video(KEY, 0, 9));
-        let shed = now + MAX_WAIT + Duration::from_millis(1);
-        queue.push(shed, video(KEY, 1, 9));
-        queue.push(shed + MAX_WAIT_SLOW, video(INTER, 2, 9));
-        assert_eq!(left(&mut queue), [1, 2]);
-        queue.push(shed + MAX_WAIT_SLOW, video(KEY, 3, 9));
-        let again = shed + 2 * MAX_WAIT_SLOW + Duration::from_millis(1);
-        queue.push(again, video(KEY, 4, 9));
-        assert_eq!(left(&mut queue), [4]);
-        queue.push(again + SLOW_FOR, video(KEY, 5, 9));
-        queue.push(again + SLOW_FOR + MAX_WAIT, video(KEY, 6, 9));
-        assert_eq!(left(&mut queue), [5, 6], "it is not held against the line for ever");
-    }
-
-    #[test]
-    fn bytes_are_bounded_whatever_the_clock_says() {
-        let (now, mut queue) = (start(), Queue::new());
-        queue.push(now, video(KEY, 0, 9));
-        for timestamp in 1..100 {
-            queue.push(now, video(INTER, timestamp, 1 << 20));
-            assert!(queue.bytes <= MAX_BYTES);
-        }
-        queue.push(now, video(KEY, 100, 9));
-        assert_eq!(left(&mut queue).last(), Some(&100));
-        assert_eq!(queue.bytes, 0);
-        for timestamp in 0..100 {
-            queue.push(now, Unit { payload: Bytes::from(vec![0; 1 << 20]), ..audio(timestamp) });
-            assert!(queue.bytes <= 2 * MAX_BYTES);
-        }
-    }
-
-    #[test]
-    fn sound_is_left_out_after_a_second_and_its_header_never() {
-        let (now, mut queue) = (start(), Queue::new());
-        queue.push(now, Unit { payload: Bytes::from_static(&[0xaf, 0, 0x12]), ..audio(0) });
-        queue.push(now, audio(1));
-        queue.push(now + MAX_SOUND_WAIT, audio(2));
-        queue.push(now + MAX_SOUND_WAIT + Duration::from_millis(1), audio(3));
-        assert_eq!(left(&mut queue), [0, 2, 3]);
-        assert_eq!((queue.bytes, queue.dropped()), (0, 0), "only pictures are counted");
-    }
-
-    #[test]
-    fn units_are_bounded_whatever_their_size() {
-        let (now, mut queue) = (start(), Queue::new());
-        queue.push(now, video(KEY, 0, 9));
-        for timestamp in 1..=2 * MAX_UNITS as u32 {
-            queue.push(now, audio(timestamp));
-            assert!(queue.len() <= MAX_UNITS);
-        }
-        assert_eq!(queue.dropped(), 1, "pictures go first");
-        let left = left(&mut queue);
-        assert_eq!((left.len(), left.last()), (MAX_UNITS, Some(&(2 * MAX_UNITS as u32))));
-    }
-
-    #[test]
-    fn a_connection_without_a_group_begins_with_the_next_keyframe() {
-        let (now, mut queue, mut cache) = (start(), Queue::new(), Cache::new());
-        cache.push(&video(HEADER, 0, 9));
-        queue.push(now, video(KEY, 1, 9));
-        queue.begin(now, &cache);
-        for unit in [video(INTER, 2, 9), audio(3), video(KEY, 4, 9), video(INTER, 5, 9)] {
-            queue.push(now, unit);
-        }
-        assert_eq!(left(&mut queue), [0, 3, 4, 5]);
-        assert_eq!(queue.dropped(), 0, "what nobody waited for was not left out");
-        cache.push(&video(KEY, 6, 9));
-        queue.begin(now, &cache);
-        queue.push(now, video(INTER, 7, 9));
-        assert_eq!(left(&mut queue), [6, 6, 7]);
-    }
-}
+mod tests;

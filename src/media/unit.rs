@@ -99,7 +99,8 @@ impl Unit {
         self.frame_type() == Some(KEY) && self.holds(Content::Frames)
     }
 
-    /// Whether no other picture needs this one: FLV's "disposable inter frame".
+    /// Whether its header says that no other picture needs this one: FLV's "disposable inter frame". Where it does not,
+    /// the slices may ([`Coding`](super::Coding)).
     #[must_use]
     pub fn is_disposable(&self) -> bool {
         self.frame_type() == Some(DISPOSABLE) && self.holds(Content::Frames)
@@ -194,7 +195,7 @@ fn flv_audio(first: u8, rest: &[u8]) -> Packet {
 }
 
 /// `IsExVideoHeader`.
-const IS_EX: u8 = 0x80;
+pub(super) const IS_EX: u8 = 0x80;
 
 /// The sound format that says that the header is enhanced.
 const EX_HEADER: u8 = 9;

@@ -24,10 +24,10 @@ const WINDOW: usize = 48;
 /// equal strides they would meet only for *a + b = 0*.
 const BOTH_WINDOW: usize = 32;
 
-/// How often that window is tried. The mappings stay, so all further rounds are for SYNs that were lost.
+/// How often that window is tried. The mappings stay, so all further rounds are for SYNs that were refused.
 const BOTH_ROUNDS: u8 = 3;
 
-/// How often a window is tried: each time once more, 300 ms apart, for a mapping that was not made yet.
+/// How often a window is tried: what was refused once more each time, 300 ms apart, for a mapping that was not made yet.
 const WINDOW_ROUNDS: u8 = 6;
 
 /// The ports that NATs give away.

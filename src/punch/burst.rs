@@ -97,7 +97,8 @@ pub enum Aim {
         ip: IpAddr,
         /// Its ports.
         ports: Vec<u16>,
-        /// How often all of them are tried. More than once only for a few ports.
+        /// How often all of them are tried, those left out that are still being dialled: their SYNs the kernel repeats, and a
+        /// fresh one would be a stranger's to a NAT that has seen the first. More than once only for a few ports.
         rounds: u8,
         /// Whether each SYN takes a port of our own sequence, too, so that the order counts and stays what it was.
         in_step: bool,
@@ -218,7 +219,9 @@ impl Burst {
         self.rounds_left -= 1;
         match &self.aim {
             Aim::Sweep { ip, ports, .. } => {
-                self.ahead.extend(ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(*ip, *port)));
+                let open: BTreeSet<SocketAddr> = self.open.values().copied().collect();
+                let all = ports.iter().take(SWEEP_BUDGET).map(|port| SocketAddr::new(*ip, *port));
+                self.ahead.extend(all.filter(|to| !open.contains(to)));
             }
             Aim::Fan { to } => self.ahead.extend(std::iter::repeat_n(*to, FAN)),
             Aim::Hold => {}
@@ -241,12 +244,6 @@ impl Burst {
             return 0;
         }
         if self.ahead.is_empty() {
-            // A socket of the last round would keep the 4-tuple from the next one's.
-            for (conn, _) in self.order.drain(..) {
-                if self.open.remove(&conn).is_some() {
-                    ask(NetOp::GiveUp { conn });
-                }
-            }
             self.load();
         }
         let patience = LEAST_TIME.max(ground.rtt.unwrap_or_default() * 3 / 2);
@@ -336,6 +333,6 @@ impl Burst {
     }
 }
 
-/// The least pause between two rounds of a small sweep. The next round's sockets take the place of this one's, so it is longer
-/// where answers take longer.
+/// The least pause between two rounds of a small sweep. Refusals are for the next one, so it is longer where answers take
+/// longer.
 const ROUND: Duration = Duration::from_millis(300);

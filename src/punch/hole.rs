@@ -112,9 +112,6 @@ impl Hole {
         }
         let Approach { begin_in, rtt, .. } = effort.approach;
         let begin = now.max(effort.start + begin_in + BURST_AFTER.max(rtt.unwrap_or_default()));
-        if aim.awaits_peer() {
-            self.lanes.iter_mut().filter(|lane| lane.attempt == attempt).for_each(Lane::hold);
-        }
         let of_attempt = |burst: &&mut Burst| burst.attempt == attempt;
         if let Some(burst) = self.bursts.iter_mut().find(of_attempt)
             && (*burst.aim() == aim || burst.redirect(&aim))
@@ -211,17 +208,10 @@ impl Hole {
             self.event(Event::Exhausted { attempt, findings });
         }
         for index in 0..self.lanes.len() {
-            match &mut self.lanes[index].state {
-                State::Waiting { until, reach } if *until <= now => {
-                    let reach = *reach;
-                    self.dial(now, index, reach);
-                }
-                State::Dialling { conn, renew_at, .. } if renew_at.is_some_and(|at| at <= now) => {
-                    *renew_at = None;
-                    let conn = *conn;
-                    self.net(NetOp::GiveUp { conn });
-                }
-                State::Waiting { .. } | State::Dialling { .. } | State::Connected { .. } => {}
+            if let State::Waiting { until, reach } = self.lanes[index].state
+                && until <= now
+            {
+                self.dial(now, index, reach);
             }
         }
         self.advance_bursts(now);
@@ -252,8 +242,7 @@ impl Hole {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let lanes = self.lanes.iter().filter_map(|lane| match lane.state {
             State::Waiting { until, .. } if self.may_dial(lane) => Some((until, "the next SYN")),
-            State::Dialling { renew_at, .. } => renew_at.map(|at| (at, "a fresh SYN into silence")),
-            State::Waiting { .. } | State::Connected { .. } => None,
+            State::Waiting { .. } | State::Dialling { .. } | State::Connected { .. } => None,
         });
         let bursts = self.bursts.iter().filter_map(|burst| {
             burst.from(&self.port)?;
@@ -294,7 +283,7 @@ impl Hole {
         let Some(effort) = self.efforts.iter_mut().find(|effort| effort.attempt == attempt) else { return };
         effort.findings.dials += 1;
         let conn = self.conns.allocate();
-        self.lanes[index].dialled(now, effort.approach, conn, reach);
+        self.lanes[index].dialled(now, conn, reach);
         let from = Some(from);
         self.net(match reach {
             Reach::Full => NetOp::Connect { conn, from, to },
@@ -331,7 +320,19 @@ impl Hole {
                 lane.state = State::Connected { conn };
             }
         }
+        let of_hole = self.port.local_for(remote.addr()).is_some_and(|own| own.port() == local.port());
+        if matches!(hit, Some((_, Hit::Good))) && of_hole {
+            self.keep_hit(attempt, conn, remote);
+        }
         self.event(Event::Open(Open { conn, local, remote, attempt, origin, dialled }));
+    }
+
+    /// What a sweep found is dialled again if it is lost, as what was seen is: the sweep itself is over by then.
+    fn keep_hit(&mut self, attempt: Option<Attempt>, conn: ConnId, endpoint: Endpoint) {
+        let known = self.lanes.iter().any(|lane| lane.target.endpoint == endpoint);
+        if let Some(attempt) = attempt.filter(|_| !known && self.lanes.len() < MAX_LANES) {
+            self.lanes.push(Lane::found(attempt, endpoint, conn));
+        }
     }
 
     fn failed(&mut self, now: Instant, conn: ConnId, error: NetError) {

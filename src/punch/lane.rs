@@ -3,6 +3,7 @@
 use super::schedule::{self, Failure, Reach};
 use super::types::{Approach, Attempt, Findings, Origin, Target};
 use crate::app::{ConnId, NetError};
+use crate::endpoint::Endpoint;
 use std::time::{Duration, Instant};
 
 /// ```text
@@ -19,8 +20,6 @@ pub(super) enum State {
         conn: ConnId,
         since: Instant,
         reach: Reach,
-        /// When a fresh SYN takes its place.
-        renew_at: Option<Instant>,
     },
     /// A connection to this endpoint exists.
     Connected {
@@ -33,8 +32,6 @@ pub(super) struct Lane {
     pub(super) target: Target,
     pub(super) state: State,
     pub(super) dials: u32,
-    /// SYNs sent into silence after the first.
-    fresh: u32,
 }
 
 /// An attempt under way.
@@ -48,7 +45,13 @@ pub(super) struct Effort {
 impl Lane {
     pub(super) fn new(attempt: Attempt, target: Target, until: Instant) -> Self {
         let state = State::Waiting { until, reach: Reach::Full };
-        Self { attempt, target, state, dials: 0, fresh: 0 }
+        Self { attempt, target, state, dials: 0 }
+    }
+
+    /// One whose endpoint nobody named, with the connection that leads there.
+    pub(super) const fn found(attempt: Attempt, endpoint: Endpoint, conn: ConnId) -> Self {
+        let target = Target { endpoint, origin: Origin::Predicted };
+        Self { attempt, target, state: State::Connected { conn }, dials: 0 }
     }
 
     /// A connect under way.
@@ -66,46 +69,25 @@ impl Lane {
     /// The attempt starts again, and may know more of the endpoint.
     pub(super) fn renew(&mut self, now: Instant, approach: Approach, target: Target) {
         self.dials = 0;
-        self.fresh = 0;
         if target.origin == Origin::Observed {
             self.target.origin = Origin::Observed;
         }
         let first = first_dial(now, approach, target);
-        match &mut self.state {
-            State::Waiting { until, .. } => *until = first.min(*until),
-            State::Dialling { since, renew_at, .. } if target.origin == Origin::Observed => {
-                let patience = schedule::patience(approach.duty, approach.rtt, 0);
-                // The kernel repeats this SYN by itself, and that may be answered.
-                let before_kernel = |at: &Instant| *at < *since + schedule::RETRANSMITTED;
-                *renew_at = renew_at.or(patience.map(|patience| first + patience).filter(before_kernel));
-            }
-            State::Dialling { .. } | State::Connected { .. } => {}
-        }
-    }
-
-    /// Leaves a connect under way as it is.
-    pub(super) const fn hold(&mut self) {
-        if let State::Dialling { renew_at, .. } = &mut self.state {
-            *renew_at = None;
+        if let State::Waiting { until, .. } = &mut self.state {
+            *until = first.min(*until);
         }
     }
 
     /// A connect begins.
-    pub(super) fn dialled(&mut self, now: Instant, approach: Approach, conn: ConnId, reach: Reach) {
+    pub(super) const fn dialled(&mut self, now: Instant, conn: ConnId, reach: Reach) {
         self.dials += 1;
-        let patience = match self.target.origin {
-            Origin::Observed => schedule::patience(approach.duty, approach.rtt, self.fresh),
-            Origin::Ticket | Origin::Local | Origin::Mapped | Origin::Predicted => None,
-        };
-        let renew_at = patience.map(|patience| now + patience);
-        self.state = State::Dialling { conn, since: now, reach, renew_at };
+        self.state = State::Dialling { conn, since: now, reach };
     }
 
     /// The connect came to nothing.
     pub(super) fn failed(&mut self, now: Instant, effort: &Effort, error: NetError) {
         let State::Dialling { since, reach, .. } = self.state else { return };
         match error {
-            NetError::GivenUp => self.fresh += 1,
             // No SYN has left; the budget is for those that have.
             NetError::Unreachable
             | NetError::AddrNotAvailable
@@ -115,7 +97,9 @@ impl Lane {
             }
             NetError::Refused
             | NetError::Reset
+            | NetError::GivenUp
             | NetError::TimedOut
+            | NetError::HalfOpen
             | NetError::Denied
             | NetError::Other(_) => {}
         }

@@ -16,9 +16,10 @@
 //!
 //! # Silence
 //!
-//! A connect in SYN_SENT is the hole itself, so it is given up rarely: the dialler sends a fresh SYN on the same
-//! 4-tuple after [`FRESH`], at most [`FRESH_SYNS`] times, in case the first was lost; then, as the holder always, it leaves
-//! repeating to the kernel (about once a second).
+//! A connect in SYN_SENT is the hole itself, and both sides leave it alone: the kernel repeats its SYN about once a second. A fresh
+//! SYN, on the same 4-tuple and sooner, would have another sequence number. A NAT that has seen the first one cross a SYN from
+//! inside it takes that for a stranger's (Linux's conntrack, in SYN_SENT2, finds it out of the window) and, if it answers with
+//! RST, refuses each that follows; and the answer to the first, if it was lost and comes again, finds nobody.
 
 use crate::app::NetError;
 use std::time::{Duration, Instant};
@@ -26,12 +27,6 @@ use std::time::{Duration, Instant};
 /// The grid on which SYNs go out after a refusal, from the start of an attempt on. Longer than most ways there and
 /// back, so that a SYN that is being answered is not followed by one that spoils the answer.
 pub const SLOT: Duration = Duration::from_millis(150);
-
-/// The dialler's patience with silence, unless two round trips are longer.
-pub const FRESH: Duration = Duration::from_millis(500);
-
-/// Fresh SYNs that the dialler sends into silence before it leaves repeating to the kernel.
-pub const FRESH_SYNS: u32 = 6;
 
 /// The pause after an answer that a retry in the next slot would not change (no route, no permission).
 pub const LONG_PAUSE: Duration = Duration::from_secs(2);
@@ -92,8 +87,8 @@ pub fn next(duty: Duty, start: Instant, now: Instant, failure: Failure, dials: u
             Duty::Dialler => (slot_after(start, now, dials), Reach::Full),
             Duty::Holder => after_refusal(start, now, failure, dials),
         },
-        // The SYN that we gave up was not heard of; a fresh one goes at once.
-        NetError::GivenUp => (now, failure.reach),
+        // A NAT has lost the session of what was half open: the next SYN makes another.
+        NetError::HalfOpen | NetError::GivenUp => (slot_after(start, now, dials), failure.reach),
         // The peer's SYN reached our listener first; what comes of it is on its way.
         NetError::AddrNotAvailable | NetError::AddrInUse => (slot_after(start, now, dials), failure.reach),
         NetError::Unreachable
@@ -112,15 +107,6 @@ fn after_refusal(start: Instant, now: Instant, failure: Failure, dials: u32) -> 
         Reach::Hops(hops) if failure.lasted < RETRANSMITTED => (now, Reach::Hops(hops - 1)),
         Reach::Hops(hops) => (now, Reach::Hops((hops + 1).min(MAX_HOPS))),
     }
-}
-
-/// How long a connect into silence is left alone; `None` for ever. `rtt` is the longest that the way there and back can
-/// take, if known. Where that is long, the kernel repeats the SYN before a fresh one is due: it may be answered already, and a fresh
-/// one would spoil that.
-#[must_use]
-pub fn patience(duty: Duty, rtt: Option<Duration>, fresh: u32) -> Option<Duration> {
-    let wait = FRESH.max(rtt.unwrap_or_default() * 2);
-    (duty == Duty::Dialler && fresh < FRESH_SYNS && wait < RETRANSMITTED).then_some(wait)
 }
 
 /// When to dial again an endpoint that no NAT stands before.

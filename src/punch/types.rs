@@ -86,6 +86,7 @@ impl Findings {
             NetError::Unreachable | NetError::Denied => self.unreachable += 1,
             NetError::TimedOut => self.silent += 1,
             NetError::GivenUp
+            | NetError::HalfOpen
             | NetError::AddrNotAvailable
             | NetError::AddrInUse
             | NetError::TooManyFiles

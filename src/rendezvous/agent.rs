@@ -64,6 +64,10 @@ const START_IN_MAX: Duration = Duration::from_millis(500);
 /// a rendezvous.
 const MAX_SESSIONS: usize = 32;
 
+/// How long the daemon may take for its first answer at the assist port, beside two round trips: that answer is the mapping,
+/// without which nobody is introduced. One loss is repeated within it.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
 enum Main {
     Idle,
     Waiting {
@@ -100,9 +104,21 @@ struct Beat {
 }
 
 enum Assist {
-    Waiting { until: Instant },
-    Dialling { conn: ConnId, since: Instant, deadline: Instant },
-    Open { conn: ConnId, reader: Reader, beat_at: Instant },
+    Waiting {
+        until: Instant,
+    },
+    Dialling {
+        conn: ConnId,
+        since: Instant,
+        deadline: Instant,
+    },
+    /// `answer_by` is when the first answer is overdue; `None` once it came.
+    Open {
+        conn: ConnId,
+        reader: Reader,
+        beat_at: Instant,
+        answer_by: Option<Instant>,
+    },
 }
 
 struct AssistLane {
@@ -238,9 +254,11 @@ impl Agent {
             return;
         }
         self.renewed_at = Some(now);
+        // The assist connections first: the daemon closes them with the main one, and its FIN would meet the next connection
+        // of the same 4-tuple, whose answer to it ends that one's session in a NAT.
+        self.close_assists_for(now, Duration::ZERO);
         self.close_main();
         self.spend_login();
-        self.close_assists_for(now, Duration::ZERO);
         self.dial_main(now);
         for index in 0..self.assists.len() {
             self.dial_assist(index, now);
@@ -363,7 +381,10 @@ impl Agent {
     fn assist_timeout(&mut self, index: usize, now: Instant) {
         match &mut self.assists[index].state {
             Assist::Waiting { until } if *until <= now => self.dial_assist(index, now),
-            Assist::Dialling { conn, deadline, .. } if *deadline <= now => {
+            Assist::Dialling { conn, deadline, .. }
+            | Assist::Open { conn, answer_by: Some(deadline), .. }
+                if *deadline <= now =>
+            {
                 let conn = *conn;
                 self.net(NetOp::Close { conn, how: Closing::Abort });
                 self.lose_assist(index, now);
@@ -404,6 +425,7 @@ impl Agent {
                 Some(match lane.state {
                     Assist::Waiting { until } => (until, "connect to the assist port again"),
                     Assist::Dialling { deadline, .. } => (deadline, "connect to the assist port"),
+                    Assist::Open { answer_by: Some(at), .. } => (at, "an answer at the assist port"),
                     Assist::Open { beat_at, .. } => (beat_at, "heartbeat of the assist connection"),
                 }),
             )
@@ -454,9 +476,12 @@ impl Agent {
             Assist::Dialling { .. } | Assist::Waiting { .. } | Assist::Open { .. } => None,
         });
         if let Some((index, since)) = dialling {
-            self.measured(now.saturating_duration_since(since));
+            let rtt = now.saturating_duration_since(since);
+            self.measured(rtt);
             let lane = &mut self.assists[index];
-            lane.state = Assist::Open { conn, reader: Reader::new(MAX_FRAME), beat_at: now + HEARTBEAT };
+            let reader = Reader::new(MAX_FRAME);
+            let answer_by = Some(now + ANSWER_TIME + 2 * rtt);
+            lane.state = Assist::Open { conn, reader, beat_at: now + HEARTBEAT, answer_by };
             let request = self.assist_request(self.assists[index].from.port());
             self.net(NetOp::Send { conn, bytes: wire::encode(&request) });
             return;
@@ -624,15 +649,17 @@ impl Agent {
         loop {
             let Some(lane) = self.assists.get_mut(index) else { return };
             let local_port = lane.from.port();
-            let Assist::Open { conn, reader, .. } = &mut lane.state else { return };
+            let Assist::Open { conn, reader, answer_by, .. } = &mut lane.state else { return };
             let conn = *conn;
             match reader.next::<FromAssist>() {
                 Ok(Some(FromAssist::Observed { endpoint })) => {
+                    *answer_by = None;
                     // Turned away at the door, a connection has not succeeded; answered, it has.
                     lane.failures = 0;
                     self.observe(Sighting { seen_by: SeenBy::Assist, local_port, endpoint }, true);
                 }
                 Ok(Some(FromAssist::Refused { reason })) => {
+                    *answer_by = None;
                     if reason == Refusal::TooMany && self.config.role == Role::Caster {
                         self.ask_again_at = Some(now + ASK_AGAIN);
                     }

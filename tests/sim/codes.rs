@@ -54,7 +54,15 @@ fn start_caster(world: &mut World, cast: Cast, code: Code) {
         run: rng.u64(..),
     });
     let (serve, rtmp, share, duration) = (None, None, None, None);
-    let config = caster::Config { viewers: vec![whom], serve, rtmp, share, duration, seed: rng.u64(..) };
+    let config = caster::Config {
+        viewers: vec![whom],
+        serve,
+        rtmp,
+        share,
+        duration,
+        encodes: false,
+        seed: rng.u64(..),
+    };
     world.start(cast.caster, Caster::new(world.now(), config));
 }
 

@@ -127,6 +127,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         serve: None,
         rtmp: None,
         share: None,
+        encodes: false,
         duration: None,
         seed: rng.u64(..),
     };

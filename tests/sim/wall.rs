@@ -4,6 +4,8 @@
 //!   outbound SYN ──▶ SynSent ── SYN+ACK in, or SYN in (simultaneous open) ──▶ SynReceived ── ACK ──▶ Established
 //!   inbound SYN (where the filter lets it) ───────────────────────────────────────▲                     │ FIN
 //!   RST either way: the session ends, if the wall is one that lets RSTs do so                        Closing
+//!   RST in, after a SYN in, at one that also follows sequence numbers (Linux) ──▶ Reset, for ten seconds: a SYN out passes
+//!   and opens nothing, and only a SYN+ACK that answers it makes the session live again
 //! ```
 //!
 //! A mapping lives as long as one of its sessions does.
@@ -52,6 +54,8 @@ struct Session {
     state: State,
     /// The initial sequence number of the inside end, once seen.
     inside_isn: Option<u32>,
+    /// That of the outside end's SYN, once one crossed the inside end's.
+    crossed_isn: Option<u32>,
     expires: Duration,
 }
 
@@ -61,12 +65,15 @@ enum State {
     SynReceived,
     Established,
     Closing,
+    Reset,
 }
 
 /// How a segment changes its session.
 enum Track {
     Keep(State),
     End,
+    /// It has been reset; what its end forgets later.
+    Reset,
     Invalid(&'static str),
 }
 
@@ -136,14 +143,15 @@ impl LiveWall {
                 return Verdict::Drop("no free port");
             };
             let expires = now + self.spec.transitory_lifetime;
-            let session = Session { external, state: State::SynSent, inside_isn: None, expires };
+            let session =
+                Session { external, state: State::SynSent, inside_isn: None, crossed_isn: None, expires };
             self.insert(key, session);
         }
         let session = self.sessions.get_mut(&key).expect("the session exists or was made above");
         let external = session.external;
         match session.outbound(&self.spec, segment) {
             Track::Invalid(why) => return Verdict::Drop(why),
-            track @ (Track::Keep(_) | Track::End) => self.apply(now, key, &track),
+            track @ (Track::Keep(_) | Track::End | Track::Reset) => self.apply(now, key, &track),
         }
         packet.src = external;
         Verdict::Pass(packet)
@@ -177,8 +185,9 @@ impl LiveWall {
                     return self.unsolicited(&packet, "simultaneous open");
                 }
                 match session.inbound(&self.spec, segment) {
+                    Track::Invalid(why) if segment.opens() => return self.unsolicited(&packet, why),
                     Track::Invalid(why) => return Verdict::Drop(why),
-                    track @ (Track::Keep(_) | Track::End) => self.apply(now, key, &track),
+                    track @ (Track::Keep(_) | Track::End | Track::Reset) => self.apply(now, key, &track),
                 }
             }
             None => {
@@ -189,7 +198,13 @@ impl LiveWall {
                     return Verdict::Drop("inbound of no session");
                 }
                 let expires = now + self.spec.transitory_lifetime;
-                let session = Session { external, state: State::SynReceived, inside_isn: None, expires };
+                let session = Session {
+                    external,
+                    state: State::SynReceived,
+                    inside_isn: None,
+                    crossed_isn: None,
+                    expires,
+                };
                 self.insert(key, session);
             }
         }
@@ -202,11 +217,18 @@ impl LiveWall {
             Track::Keep(state) => {
                 let session = self.sessions.get_mut(&key).expect("a tracked session exists");
                 session.state = *state;
-                session.expires = now
-                    + match state {
-                        State::Established => self.spec.established_lifetime,
-                        State::SynSent | State::SynReceived | State::Closing => self.spec.transitory_lifetime,
-                    };
+                session.expires = match state {
+                    State::Established => now + self.spec.established_lifetime,
+                    State::SynSent | State::SynReceived | State::Closing => {
+                        now + self.spec.transitory_lifetime
+                    }
+                    State::Reset => session.expires,
+                };
+            }
+            Track::Reset => {
+                let session = self.sessions.get_mut(&key).expect("a tracked session exists");
+                session.state = State::Reset;
+                session.expires = now + RESET_LIFETIME;
             }
             Track::End => self.remove(key),
             Track::Invalid(_) => {}
@@ -311,12 +333,21 @@ impl LiveWall {
 impl Session {
     fn outbound(&mut self, spec: &Wall, segment: &Segment) -> Track {
         if segment.rst {
+            self.forget_sockets();
             return if spec.rst_closes { Track::End } else { Track::Keep(self.state) };
+        }
+        let is_syn = segment.opens();
+        if self.state == State::Reset && !is_syn {
+            return Track::Invalid("outbound of a session that was reset");
         }
         if !segment.syn {
             return Track::Keep(self.progress(segment));
         }
-        if segment.ack.is_none() {
+        let other_socket = self.inside_isn.is_some_and(|isn| isn != segment.seq);
+        if is_syn && spec.tracks_window && self.is_crossed() && other_socket {
+            return Track::Invalid("SYN of another socket");
+        }
+        if is_syn {
             // A new socket on the old 4-tuple starts the session anew (RFC 9293 §3.4.3; conntrack follows it).
             self.inside_isn = Some(segment.seq);
             let state = if self.state == State::Closing { State::SynSent } else { self.state };
@@ -325,7 +356,7 @@ impl Session {
         // The inside end answers a SYN. If it is not the socket whose SYN opened the session but a listener, its
         // sequence number is new, and conntrack finds it out of the window: this is why one never waits on a
         // listener alone.
-        if spec.tracks_window && self.inside_isn.is_some_and(|isn| isn != segment.seq) {
+        if spec.tracks_window && other_socket {
             return Track::Invalid("SYN+ACK of another socket");
         }
         self.inside_isn = Some(segment.seq);
@@ -349,10 +380,30 @@ impl Session {
         if spec.tracks_window && segment.rst && segment.seq == 0 && self.state != State::SynSent {
             return Track::Invalid("refusal out of the window");
         }
+        if self.state == State::Reset {
+            let answers = segment.syn && segment.ack.is_some() && segment.ack == next;
+            return if answers {
+                Track::Keep(State::SynReceived)
+            } else {
+                Track::Invalid("inbound of a session that was reset")
+            };
+        }
         if segment.rst {
-            // A wall that keeps the session knows at least that its socket is gone: the next may be any.
-            self.inside_isn = None;
-            return if spec.rst_closes { Track::End } else { Track::Keep(self.state) };
+            let was_answered = self.state != State::SynSent;
+            self.forget_sockets();
+            return match spec.rst_closes {
+                true if spec.tracks_window && was_answered => Track::Reset,
+                true => Track::End,
+                false => Track::Keep(self.state),
+            };
+        }
+        // The SYN of one outside socket has crossed; conntrack (in SYN_SENT2) holds another one's for out of its window.
+        if spec.tracks_window && segment.opens() && self.is_crossed() && self.crossed_isn != Some(segment.seq)
+        {
+            return Track::Invalid("SYN of another socket");
+        }
+        if segment.opens() && self.state == State::SynSent {
+            self.crossed_isn = Some(segment.seq);
         }
         if segment.syn {
             if self.state == State::Closing {
@@ -365,12 +416,22 @@ impl Session {
         Track::Keep(self.progress(segment))
     }
 
+    /// A wall that keeps a session in spite of a RST knows at least that its sockets are gone: the next may be any.
+    const fn forget_sockets(&mut self) {
+        (self.inside_isn, self.crossed_isn) = (None, None);
+    }
+
+    /// Whether SYNs have crossed, and nothing has followed yet.
+    fn is_crossed(&self) -> bool {
+        self.state == State::SynReceived && self.crossed_isn.is_some()
+    }
+
     /// The state after a segment without SYN and RST.
     const fn progress(&self, segment: &Segment) -> State {
         match self.state {
             State::SynReceived | State::Established | State::Closing if segment.fin => State::Closing,
             State::SynReceived | State::Established => State::Established,
-            State::SynSent | State::Closing => self.state,
+            State::SynSent | State::Closing | State::Reset => self.state,
         }
     }
 }
@@ -379,5 +440,7 @@ impl Session {
 const FIRST_PORT: u16 = 1024;
 /// How many ports are tried for a new mapping.
 const ALLOCATION_TRIES: usize = 1000;
+/// How long a session that was reset is remembered (Linux: `nf_conntrack_tcp_timeout_close`).
+const RESET_LIFETIME: Duration = Duration::from_secs(10);
 /// How often stale sessions are looked for; finer than any lifetime.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
 //! How many bits a second an encoder may make for one viewer's line.
 //!
 //! The line says two things: that it is *full* (a picture waits for it), and what it carried then. The budget falls to
-//! nine tenths of that as soon as the line is full for a good part of a [`PERIOD`], and rises while it never is: by half at
+//! nine tenths of that as soon as the line is full for a good part of a [`PERIOD`], or at once where the line carries half of
+//! what is made or less ([`SUDDEN`]), and rises while it never is: by half at
 //! once up to where it was full last, and beyond that after a while, for the line may have become faster. It rises only
 //! if the encoder makes use of it; a still picture tells nothing of a line.
 
@@ -16,6 +17,10 @@ const FULL_PART: f64 = 0.25;
 /// How long nothing beyond a known end is tried. A line that became ten times faster is used to the full within five
 /// seconds: this, and six steps.
 const PROBE_AFTER: Duration = Duration::from_millis(1500);
+
+/// The part of the bitrate, as one of so many, to which a line has to fall for it to be taken note of at once. Encoders
+/// begin anew at each change, with a keyframe.
+pub(super) const SUDDEN: u64 = 2;
 
 /// Bits a second. Less makes no picture.
 const LEAST: u64 = 150_000;
@@ -60,6 +65,22 @@ impl Budget {
         self.bits += bytes as u64 * 8;
     }
 
+    /// Takes note of a line that carries `rate` bytes a second now, and has become slower at once if that is so much less
+    /// than what is made; whether it has.
+    pub(super) fn fall(&mut self, now: Instant, rate: u64) -> bool {
+        let carries = (rate * 8).max(LEAST);
+        let time = now.saturating_duration_since(self.since).as_secs_f64();
+        let made = self.target.unwrap_or_else(|| (self.bits as f64 / time.max(0.001)) as u64);
+        let fell = carries * SUDDEN <= made;
+        if fell {
+            self.target = Some((carries / 10 * 9).max(LEAST));
+            // Whether this is its end the next period shows: TCP looks the same for a moment when it has lost something.
+            self.end = None;
+            self.begin_period(now);
+        }
+        fell
+    }
+
     /// When it is to be thought over.
     pub(super) fn due(&self) -> Instant {
         self.since + PERIOD
@@ -68,13 +89,12 @@ impl Budget {
     /// Thinks it over; `rate` is what the line carried when it was full last, in bytes a second.
     pub(super) fn think(&mut self, now: Instant, rate: Option<u64>) {
         let time = now.saturating_duration_since(self.since).as_secs_f64();
-        if let Some(since) = &mut self.full_since {
-            self.full += now.saturating_duration_since(*since);
-            *since = now;
+        if let Some(since) = self.full_since {
+            self.full += now.saturating_duration_since(since);
         }
         let sent = (self.bits as f64 / time.max(0.001)) as u64;
         let part = self.full.as_secs_f64() / time.max(0.001);
-        (self.since, self.full, self.bits) = (now, Duration::ZERO, 0);
+        self.begin_period(now);
         if part > FULL_PART {
             let carries = rate.map_or(sent, |rate| (rate * 8).min(sent.max(LEAST) * 2)).max(LEAST);
             self.target = Some((carries / 10 * 9).max(LEAST));
@@ -89,6 +109,11 @@ impl Budget {
                 _ => raised,
             });
         }
+    }
+
+    fn begin_period(&mut self, now: Instant) {
+        (self.since, self.full, self.bits) = (now, Duration::ZERO, 0);
+        self.full_since = self.full_since.map(|_| now);
     }
 }
 
@@ -148,6 +173,21 @@ mod tests {
                 assert!((0.6..=1.5).contains(&bed.part()), "{:.2} of {line}", bed.part());
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_falls_is_followed_at_once_and_a_little_less_is_not() {
+        let mut bed = Bed::new(20_000_000);
+        bed.run(Duration::from_secs(5));
+        let before = bed.budget.target().expect("the line was full");
+        assert!(!bed.budget.fall(bed.now, before / 8 / SUDDEN + 1));
+        assert_eq!(bed.budget.target(), Some(before));
+        assert!(bed.budget.fall(bed.now, 250_000));
+        assert_eq!(bed.budget.target(), Some(1_800_000));
+        assert_eq!(bed.budget.due(), bed.now + PERIOD, "what was before says nothing any more");
+        assert!(!bed.budget.fall(bed.now, 240_000));
+        bed.run(Duration::from_millis(3500));
+        assert!((0.6..=1.5).contains(&bed.part()), "it was not so: {:.2} of the line", bed.part());
     }
 
     #[test]

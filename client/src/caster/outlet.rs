@@ -99,7 +99,22 @@ impl Outlet {
     /// Whether a picture would have to wait: the link is full, or another one waits; `None` while there is no link.
     pub(super) fn is_full(&self) -> Option<bool> {
         let live = self.live()?;
-        Some(!live.queue.is_empty() || live.unread.is_backlogged())
+        let waits = !live.queue.is_empty() || live.unread.is_backlogged();
+        Some(waits || self.meeting.is_draining(live.link.conn))
+    }
+
+    /// Leaves out what was made before the bitrate fell: a keyframe comes.
+    pub(super) fn skip_to_keyframe(&mut self) {
+        if let Some(live) = self.routes.iter_mut().find(|route| route.stage == Stage::Live) {
+            live.queue.skip_to_keyframe();
+            self.notice(Notice::KeyframeWanted);
+        }
+    }
+
+    /// Lowers the bitrate at once if the line has become so much slower; whether it has.
+    pub(super) fn take_fall(&mut self, now: Instant) -> bool {
+        let rate = self.live().and_then(|live| self.meeting.sudden_rate(live.link.conn));
+        rate.is_some_and(|rate| self.budget.fall(now, rate))
     }
 
     /// Bits a second that an encoder may make for this viewer; `None`: as many as it likes.

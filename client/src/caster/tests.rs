@@ -64,6 +64,7 @@ impl Bed {
             serve: None,
             rtmp: None,
             share: Some(share),
+            encodes: false,
             duration: None,
             seed: 2,
         };

@@ -43,8 +43,8 @@ TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
   --display NAME|N      which monitor (default: the primary one; `all`: the whole display)
   --window ID|TITLE     one window instead, by its number or a part of its title
   --fps N, --size WxH, --bitrate BITS[k|M]
-                        of the picture that is made here: for pattern and noise as said, for
-                        screen at most (30; as it is; 4M)
+                        of the picture that is made here: for pattern and noise as said, for screen
+                        and browser at most (30; as it is, of a browser up to 1920x1200; 4M)
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
   --serve ADDR          let viewers and players dial this machine: it shows an address with a secret
                         key for `punchcast view --dial`, ffplay or VLC (port 1937 if ADDR is an IP
@@ -70,7 +70,7 @@ const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
 
 enum Source {
     Rtmp,
-    Browser,
+    Browser(Encoding),
     Screen(ScreenConfig),
     Pattern(PatternConfig),
     Flv(FlvInput),
@@ -92,7 +92,7 @@ struct Options {
     rtmp: SocketAddr,
     serve: Option<SocketAddr>,
     rtmp_key: Option<String>,
-    share: SocketAddr,
+    share: Option<SocketAddr>,
     duration: Option<Duration>,
     port_mapping: Choice,
     quiet: bool,
@@ -105,12 +105,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
     let (mut serve, mut rtmp_key, mut quiet) = (None, None, false);
-    let mut share = DEFAULT_SHARE;
+    let mut share = None;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("server") => daemon = Some(args::server(parser.value()?)?),
             Long("source") => source = Some(args::text("source", parser.value()?)?),
-            Long("share") => share = share_addr(parser.value()?)?,
+            Long("share") => share = Some(share_addr(parser.value()?)?),
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
             Long("serve") => serve = Some(plain::serve_addr(parser.value()?)?),
             Long("rtmp-key") => rtmp_key = Some(plain::key(parser.value()?)?),
@@ -150,6 +150,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
     let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
+    if share.is_some() && !matches!(source, Source::Browser(_)) {
+        return Err(Failure::Usage("--share is for --source browser".into()));
+    }
     Ok(Some(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
 }
 
@@ -159,8 +162,8 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
         "pattern" => return Ok(Source::Pattern(picture.pattern(PatternConfig::default())?)),
         "noise" => return Ok(Source::Pattern(picture.pattern(NOISE)?)),
         "screen" => return Ok(Source::Screen(picture.screen())),
+        "browser" => return Ok(Source::Browser(picture.browser()?)),
         "rtmp" => Source::Rtmp,
-        "browser" => Source::Browser,
         file => Source::Flv(FlvInput::from_arg(file)),
     };
     match picture.first() {
@@ -191,7 +194,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     let mut screen = match &options.source {
         Source::Screen(config) => Some(open_screen(config, options.rtmp)?),
-        Source::Rtmp | Source::Browser | Source::Pattern(_) | Source::Flv(_) => None,
+        Source::Rtmp | Source::Browser(_) | Source::Pattern(_) | Source::Flv(_) => None,
     };
     if let (Some(screen), false) = (&screen, printer.is_json()) {
         talk(&format!("casting {} (without sound)", screen.describe()));
@@ -236,9 +239,10 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             }
             Notice::KeyframeWanted => control.request_keyframe(),
             Notice::Pace(pace) => {
-                control.set_hold(pace.hold);
+                // Before a release: what is made at once is made at this rate.
                 let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
                 control.set_bitrate(bits.unwrap_or(u32::MAX));
+                control.set_hold(pace.hold);
             }
             Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
             Notice::End { ok, reason } => outcome = (ok, reason),
@@ -296,7 +300,7 @@ fn start(
     let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
-        Source::Rtmp | Source::Browser => None,
+        Source::Rtmp | Source::Browser(_) => None,
         Source::Screen(_) => match screen {
             Some(screen) => Some(SourceThread::Screen(screen.spawn(control.clone(), emit).map_err(failed)?)),
             None => None,
@@ -322,9 +326,9 @@ fn config(options: &Options) -> Result<Config, Failure> {
         let key = options.rtmp_key.clone().map_or_else(plain::random_key, Ok)?;
         Ok(Serve { addr, key, own_ips: view::own_addresses(None) })
     });
-    let share = if matches!(options.source, Source::Browser) {
+    let share = if let Source::Browser(encoding) = options.source {
         let token = PageToken::new(view::random_bytes()?);
-        Some(ShareConfig { addr: options.share, token, encoding: Encoding::default() })
+        Some(ShareConfig { addr: options.share.unwrap_or(DEFAULT_SHARE), token, encoding })
     } else {
         None
     };
@@ -333,6 +337,10 @@ fn config(options: &Options) -> Result<Config, Failure> {
         viewers: viewers.collect::<Result<_, _>>()?,
         rtmp,
         share,
+        encodes: match options.source {
+            Source::Screen(_) | Source::Pattern(_) | Source::Browser(_) => true,
+            Source::Rtmp | Source::Flv(_) => false,
+        },
         duration: options.duration,
         seed: super::random_u64()?,
     })
@@ -367,4 +375,53 @@ fn meeting(ticket: &Ticket, rooms: Rooms) -> Result<meeting::Config, Failure> {
         ticket_addresses: ticket.addresses.clone(),
         run: super::random_u64()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a cast to nobody in particular that is made with these options.
+    fn complaint(args: &str) -> Option<String> {
+        let args = ["--serve", "127.0.0.1"].into_iter().chain(args.split(' '));
+        match parse(&mut lexopt::Parser::from_args(args)) {
+            Err(Failure::Usage(why) | Failure::Failed(why)) => Some(why),
+            Ok(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_browsers_picture_is_bounded_as_was_said() {
+        let parsed = |said: &str| {
+            let args = ["--serve", "127.0.0.1", "--source", "browser"];
+            let args = args.into_iter().chain(said.split_whitespace());
+            match parse(&mut lexopt::Parser::from_args(args)) {
+                Ok(Some(Options { source: Source::Browser(encoding), .. })) => encoding,
+                Ok(_) | Err(_) => panic!("{said}"),
+            }
+        };
+        assert_eq!(parsed(""), Encoding::default());
+        let said = Encoding { width: 640, height: 360, fps: 10, bitrate: 500_000 };
+        assert_eq!(parsed("--fps 10 --size 640x360 --bitrate 500k"), said);
+        assert_eq!(parsed("--fps 60"), Encoding { fps: 60, ..Encoding::default() });
+    }
+
+    #[test]
+    fn options_that_make_no_sense_together_are_told_apart() {
+        let cases = [
+            ("--source browser --size 8192x8192", "does not encode 8192x8192"),
+            ("--source browser --size 70000x70000", "does not encode 70000x70000"),
+            ("--source browser --size 1x1", "does not encode 1x1"),
+            ("--source browser --size 3840x2160 --fps 120", "64 at most"),
+            ("--source browser --window x", "--window is for --source screen"),
+            ("--source browser --display 1", "--display is for --source screen"),
+            ("--source pattern --window x", "--window is for --source screen"),
+            ("--source rtmp --fps 30", "--fps is for a picture that is made here"),
+            ("--source screen --share 0", "--share is for --source browser"),
+        ];
+        for (args, why) in cases {
+            let told = complaint(args).unwrap_or_default();
+            assert!(told.contains(why), "{args}: {told:?}");
+        }
+    }
 }

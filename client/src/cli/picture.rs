@@ -1,7 +1,8 @@
-//! The options of `cast` that say what picture to make: `--fps`, `--size`, `--bitrate`, and for a screen
-//! `--display` and `--window`.
+//! The options of `cast` that say what picture to make, or have a browser make: `--fps`, `--size`, `--bitrate`, and for
+//! a screen `--display` and `--window`.
 
 use super::{Failure, args};
+use crate::share::Encoding;
 use crate::source::encoder::BITRATES;
 use crate::source::screen::Target;
 use crate::source::{PatternConfig, ScreenConfig};
@@ -91,6 +92,24 @@ impl Options {
             size: self.size.or(default.size),
             bitrate: self.bitrate.unwrap_or(default.bitrate),
         }
+    }
+
+    /// What a browser that shares is held to.
+    pub(super) fn browser(&self) -> Result<Encoding, Failure> {
+        if let Some(option) = self.aimed() {
+            let why = "what a browser shares is chosen in its own dialogue";
+            return Err(Failure::Usage(format!("{option} is for --source screen; {why}")));
+        }
+        let default = Encoding::default();
+        let (width, height) = self.size.unwrap_or((default.width, default.height));
+        let encoding = Encoding {
+            width,
+            height,
+            fps: self.fps.unwrap_or(default.fps),
+            bitrate: self.bitrate.unwrap_or(default.bitrate),
+        };
+        encoding.check().map_err(Failure::Usage)?;
+        Ok(encoding)
     }
 
     /// A test picture like `default` but for what was said.

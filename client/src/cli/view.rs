@@ -48,7 +48,7 @@ With --server it shows a short code, too, which can be read out and typed in the
                         goes to FILE-2.flv, and so on
   --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
-  --once                end with the first cast
+  --once                end with the first cast; a lost link is waited for, for a minute
   --quiet               say nothing but the ticket and why it failed
   --json                one JSON object a line on standard output
 

@@ -1,21 +1,15 @@
 //! One connection of the page: first a reader of request heads, then perhaps a WebSocket.
 
 use super::flv;
-use super::http::{self, Head, MAX_HEAD, Response, Status as Code};
+use super::heads::{Heads, Reply};
+use super::http::{self, Status as Code};
 use super::site::{Answer, Site};
 use super::socket::{Received, Socket, Wish};
 use punchcast::app::Closing;
 use punchcast::endpoint::Prefix;
 use punchcast::media::pace::Queue;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-
-/// How long a request head may take to arrive, from the connection or from its first byte. On any path that can
-/// carry a picture a head of one packet takes milliseconds; five seconds are what a slow proxy may add.
-pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
-
-/// How long a connection may idle after a response. Browsers keep theirs for the page's other files.
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// A connection.
 #[derive(Debug)]
@@ -35,12 +29,7 @@ pub(super) struct Conn {
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Between two requests, or within a head.
-    Http {
-        /// The head so far.
-        head: Vec<u8>,
-        /// When it must be complete.
-        until: Instant,
-    },
+    Http(Heads),
     /// A page's WebSocket.
     Socket(Box<Socket>),
     /// A player's response without end.
@@ -77,17 +66,16 @@ pub(super) struct Turn {
     pub(super) wishes: Vec<Wish>,
 }
 
-impl Turn {
-    fn refuse(status: Code, text: &str) -> Self {
-        let send = Response::refusal(status, text).encode(false, false);
-        Self { send, close: Some(Closing::Flush), wishes: Vec::new() }
+impl From<Reply> for Turn {
+    fn from(Reply { send, close }: Reply) -> Self {
+        Self { send, close, wishes: Vec::new() }
     }
 }
 
 impl Conn {
     /// A connection from `remote`, accepted at `now` on our address `local`.
     pub(super) fn new(now: Instant, local: SocketAddr, remote: SocketAddr) -> Self {
-        let stage = Stage::Http { head: Vec::new(), until: now + HEAD_TIME };
+        let stage = Stage::Http(Heads::new(now));
         Self { local, source: Prefix::of(remote.ip()), passed: false, backlogged: false, stage }
     }
 
@@ -100,25 +88,17 @@ impl Conn {
         site: &Site,
         joined: &mut Option<Joined>,
     ) -> Turn {
-        let Stage::Http { head, until } = &mut self.stage else { return Turn::default() };
-        if head.is_empty() {
-            *until = now + HEAD_TIME;
-        }
-        head.extend_from_slice(bytes);
-        let (request, length) = match http::parse(head) {
-            Head::Partial => return Turn::default(),
-            Head::Refused(status) => {
-                return Turn::refuse(status, "The page takes GET and HEAD requests only.");
-            }
-            Head::Complete(request, length) => (request, length),
+        let Stage::Http(heads) = &mut self.stage else { return Turn::default() };
+        let asked = match heads.receive(now, bytes) {
+            Ok(Some(asked)) => asked,
+            Ok(None) => return Turn::default(),
+            Err(refusal) => return refusal.into(),
         };
-        debug_assert!(length <= MAX_HEAD);
-        let rest = head.split_off(length);
-        head.clear();
-        match site.answer(&request, self.local) {
+        match site.answer(&asked.request, self.local) {
             Answer::Socket { accept } => {
                 self.passed = true;
-                *joined = Some(Joined::Socket { switch: http::switch_protocols(&accept), early: rest });
+                let switch = http::switch_protocols(&accept);
+                *joined = Some(Joined::Socket { switch, early: asked.rest });
                 Turn::default()
             }
             Answer::Flv { place } => {
@@ -127,12 +107,8 @@ impl Conn {
                 Turn::default()
             }
             Answer::Response(response) => {
-                *until = now + IDLE_TIME;
                 self.passed |= response.status == Code::Ok;
-                // A request sent before the last one was answered could make answers pile up; no browser does it.
-                let keep_alive = request.keep_alive && response.status == Code::Ok && rest.is_empty();
-                let send = response.encode(request.head_only, keep_alive);
-                Turn { send, close: (!keep_alive).then_some(Closing::Flush), wishes: Vec::new() }
+                heads.reply(now, &asked, &response).into()
             }
         }
     }
@@ -154,7 +130,7 @@ impl Conn {
             return None;
         }
         let bytes = match &mut self.stage {
-            Stage::Http { .. } => return None,
+            Stage::Http(_) => return None,
             Stage::Socket(socket) => {
                 socket.flush(|| site.status_json());
                 socket.take_outbound()
@@ -167,7 +143,7 @@ impl Conn {
     /// The queue of the cast at `place`, where this connection is sent it.
     pub(super) fn queue(&mut self, place: usize) -> Option<&mut Queue> {
         match &mut self.stage {
-            Stage::Http { .. } => None,
+            Stage::Http(_) => None,
             Stage::Socket(socket) => Some(&mut socket.lane(place).queue),
             Stage::Flv(response) => (response.place == place).then_some(&mut response.queue),
         }
@@ -176,11 +152,7 @@ impl Conn {
     /// Takes the passing of time.
     pub(super) fn tick(&mut self, now: Instant) -> Turn {
         match &mut self.stage {
-            Stage::Http { until, .. } if now < *until => Turn::default(),
-            Stage::Http { head, .. } if head.is_empty() || self.backlogged => {
-                Turn { close: Some(Closing::Abort), ..Turn::default() }
-            }
-            Stage::Http { .. } => Turn::refuse(Code::RequestTimeout, "The request took too long to arrive."),
+            Stage::Http(heads) => heads.tick(now, self.backlogged).into(),
             Stage::Socket(socket) => {
                 let close = (!socket.tick(now)).then_some(Closing::Abort);
                 Turn { send: socket.take_outbound(), close, wishes: Vec::new() }
@@ -196,8 +168,7 @@ impl Conn {
     /// When `tick` has something to do, and why.
     pub(super) fn deadline(&self) -> (Instant, &'static str) {
         match &self.stage {
-            Stage::Http { until, head } if head.is_empty() => (*until, "page: idle connection"),
-            Stage::Http { until, .. } => (*until, "page: request head"),
+            Stage::Http(heads) => heads.deadline(),
             Stage::Socket(socket) => socket.deadline(),
             Stage::Flv(response) => (response.until, "page: a player that takes nothing"),
         }

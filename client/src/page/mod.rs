@@ -22,6 +22,7 @@ mod flv;
 #[cfg(test)]
 mod flv_tests;
 pub(crate) mod guard;
+pub(crate) mod heads;
 pub(crate) mod http;
 mod packet;
 mod qr;
@@ -305,7 +306,7 @@ impl Page {
     fn receive(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match conn.stage {
-            Stage::Http { .. } => {}
+            Stage::Http(_) => {}
             Stage::Socket(_) => {
                 self.turn(now, id, |conn| conn.receive_message(now, bytes));
                 return;
@@ -403,7 +404,7 @@ impl Page {
         }
         for (id, conn) in &mut self.conns {
             match &mut conn.stage {
-                Stage::Http { .. } => continue,
+                Stage::Http(_) => continue,
                 Stage::Socket(socket) => socket.lane(place).restart(control),
                 Stage::Flv(response) if response.place == place => response.restart(),
                 Stage::Flv(_) => continue,

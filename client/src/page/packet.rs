@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Integers are big-endian. Bit 0 of `flags` tells a key frame. The FLV framing ends here, so that the page's
-//! script has no container to parse: a configuration is the bare `avcC` or `AudioSpecificConfig`, a frame is
-//! length-prefixed NAL units or one raw AAC frame.
+//! script has no container to parse: a configuration is the bare `avcC`, `AudioSpecificConfig` or `OpusHead`, a frame is
+//! length-prefixed NAL units, one raw AAC frame or one Opus packet.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use punchcast::media::{Kind, Unit};
@@ -30,6 +30,10 @@ pub(super) enum PacketKind {
     AudioConfig = 3,
     /// One raw AAC frame.
     AudioFrame = 4,
+    /// An Opus identification header (RFC 7845 §5.1). A stream of one or two channels can do without.
+    OpusConfig = 5,
+    /// One Opus packet (RFC 6716 §3).
+    OpusFrame = 6,
 }
 
 /// One message for the page, before it is encoded.
@@ -69,7 +73,7 @@ pub(super) enum Reading<'a> {
     Nothing,
 }
 
-/// Reads an FLV tag body (FLV v10.1 §E.4.2 and §E.4.3, Enhanced RTMP v2 for the `avc1` FourCC).
+/// Reads an FLV tag body (FLV v10.1 §E.4.2 and §E.4.3, Enhanced RTMP v2 for the FourCCs `avc1`, `mp4a` and `Opus`).
 pub(super) fn read(unit: &Unit) -> Reading<'_> {
     match unit.kind {
         Kind::Video => video(unit),
@@ -123,16 +127,31 @@ fn video(unit: &Unit) -> Reading<'_> {
 }
 
 fn audio(unit: &Unit) -> Option<Packet<'_>> {
-    let [first, packet_type, rest @ ..] = &unit.payload[..] else { return None };
-    if first >> 4 != 10 {
-        return None;
-    }
-    match packet_type {
-        0 if rest.len() >= 2 => Some(packet(PacketKind::AudioConfig, false, unit.timestamp, 0, rest)),
-        1 if !rest.is_empty() => Some(packet(PacketKind::AudioFrame, true, unit.timestamp, 0, rest)),
-        _ => None,
-    }
+    let (&first, rest) = unit.payload.split_first()?;
+    let (is_opus, packet_type, body) = match (first >> 4, rest) {
+        (AAC, [packet_type, body @ ..]) => (false, *packet_type, body),
+        (EX_HEADER, [b'm', b'p', b'4', b'a', body @ ..]) => (false, first & 0x0f, body),
+        (EX_HEADER, [b'O', b'p', b'u', b's', body @ ..]) => (true, first & 0x0f, body),
+        _ => return None,
+    };
+    let kind = match (packet_type, is_opus) {
+        (0, false) if body.len() >= 2 => PacketKind::AudioConfig,
+        (0, true) if body.len() >= OPUS_HEAD && body.starts_with(b"OpusHead") => PacketKind::OpusConfig,
+        (1, false) if !body.is_empty() => PacketKind::AudioFrame,
+        (1, true) if !body.is_empty() => PacketKind::OpusFrame,
+        _ => return None,
+    };
+    let key = matches!(kind, PacketKind::AudioFrame | PacketKind::OpusFrame);
+    Some(packet(kind, key, unit.timestamp, 0, body))
 }
+
+/// The sound formats (FLV v10.1 §E.4.2.1) that the page plays: AAC, and the one that says that Enhanced RTMP's header
+/// follows.
+const AAC: u8 = 10;
+const EX_HEADER: u8 = 9;
+
+/// The shortest identification header of Opus.
+const OPUS_HEAD: usize = 19;
 
 const fn packet(kind: PacketKind, key: bool, timestamp: u32, offset: i32, payload: &[u8]) -> Packet<'_> {
     Packet { kind, key, timestamp, offset, payload }
@@ -181,6 +200,22 @@ mod tests {
         assert_eq!((kind, key), (PacketKind::VideoFrame, true));
         assert_eq!(read(&unit(Kind::Video, b"\x93hvc1\xaa")), Reading::ForeignVideo);
         assert_eq!(read(&unit(Kind::Video, b"\x12\x00")), Reading::ForeignVideo);
+    }
+
+    #[test]
+    fn sound_in_the_enhanced_header_is_read_for_opus_and_aac() {
+        let head = *b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0";
+        let (kind, _, config) = read_packet(Kind::Audio, &[b"\x90Opus", &head[..]].concat());
+        assert_eq!((kind, &config[HEADER..]), (PacketKind::OpusConfig, &head[..]));
+        let (kind, key, sound) = read_packet(Kind::Audio, b"\x91Opus\xfc\xff\xfe");
+        assert_eq!((kind, key, &sound[HEADER..]), (PacketKind::OpusFrame, true, &b"\xfc\xff\xfe"[..]));
+        let (kind, _, _) = read_packet(Kind::Audio, b"\x90mp4a\x12\x10");
+        assert_eq!(kind, PacketKind::AudioConfig);
+        let (kind, _, _) = read_packet(Kind::Audio, b"\x91mp4a\x21");
+        assert_eq!(kind, PacketKind::AudioFrame);
+        for other in [&b"\x90OpusOpusHead"[..], b"\x90Opus", b"\x92Opus\x01", b"\x91ac-3\x01", b"\x2f\x01"] {
+            assert_eq!(read(&unit(Kind::Audio, other)), Reading::Nothing, "{other:?}");
+        }
     }
 
     #[test]

@@ -144,15 +144,20 @@ impl Site {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files that never change, by path.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
+    ("/base.css", "text/css; charset=utf-8", include_str!("assets/base.css")),
     ("/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
     ("/app.js", SCRIPT, include_str!("assets/app.js")),
     ("/picture.js", SCRIPT, include_str!("assets/picture.js")),
     ("/sound.js", SCRIPT, include_str!("assets/sound.js")),
+    ("/step.js", SCRIPT, include_str!("assets/step.js")),
+    ("/codec.js", SCRIPT, include_str!("assets/codec.js")),
     ("/tile.js", SCRIPT, include_str!("assets/tile.js")),
     ("/plot.js", SCRIPT, include_str!("assets/plot.js")),
     ("/mse.js", SCRIPT, include_str!("assets/mse.js")),
+    ("/msesound.js", SCRIPT, include_str!("assets/msesound.js")),
+    ("/feed.js", SCRIPT, include_str!("assets/feed.js")),
     ("/fmp4.js", SCRIPT, include_str!("assets/fmp4.js")),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];

@@ -65,6 +65,8 @@ pub struct CastStatus {
     /// How the link was made.
     #[serde(serialize_with = "as_text")]
     pub rung: Option<Rung>,
+    /// It is plain RTMP: nothing is encrypted, and nobody proven.
+    pub plain: bool,
     /// Why there is no direct link, for a relayed one.
     pub why: Option<String>,
     /// Our address of the link.

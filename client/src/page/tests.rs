@@ -1,7 +1,7 @@
 //! The page by its verbs: bytes in, bytes out, at chosen times.
 
-use super::conn::{HEAD_TIME, IDLE_TIME};
 use super::duplex::{MAX_SILENCE, PING_EVERY};
+use super::heads::{HEAD_TIME, IDLE_TIME};
 use super::*;
 use bytes::Bytes;
 use punchcast::app::Closing;

@@ -3,16 +3,11 @@
 use super::site::{self, Answer};
 use super::socket::Socket;
 use crate::page::PageToken;
-use crate::page::http::{self, Head, Response, Status as Code};
+use crate::page::heads::{Heads, Reply};
+use crate::page::http::{self, Status as Code};
 use punchcast::app::Closing;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-
-/// How long a request head may take to arrive. The browser is on this machine; five seconds cover a loaded one.
-pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
-
-/// How long a connection may idle after a response. Browsers keep theirs for the page's other files.
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// A connection.
 #[derive(Debug)]
@@ -43,12 +38,7 @@ pub(super) struct Owed {
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Between two requests, or within a head.
-    Http {
-        /// The head so far.
-        head: Vec<u8>,
-        /// When it must be complete.
-        until: Instant,
-    },
+    Http(Heads),
     /// A page's WebSocket.
     Socket(Box<Socket>),
 }
@@ -59,7 +49,7 @@ pub(super) enum Turn {
     /// Wait for more.
     Wait,
     /// Send this, and perhaps close.
-    Reply(Vec<u8>, Option<Closing>),
+    Reply(Reply),
     /// Become a WebSocket: send this; the rest came behind the head.
     Join(Vec<u8>, Vec<u8>),
 }
@@ -67,7 +57,7 @@ pub(super) enum Turn {
 impl Conn {
     /// A connection accepted at `now`.
     pub(super) fn new(now: Instant, local: SocketAddr, remote: SocketAddr) -> Self {
-        let stage = Stage::Http { head: Vec::new(), until: now + HEAD_TIME };
+        let stage = Stage::Http(Heads::new(now));
         Self { local, remote, passed: false, backlogged: false, owed: Owed::default(), stage }
     }
 
@@ -75,48 +65,37 @@ impl Conn {
     pub(super) fn socket(&mut self) -> Option<&mut Socket> {
         match &mut self.stage {
             Stage::Socket(socket) => Some(socket),
-            Stage::Http { .. } => None,
+            Stage::Http(_) => None,
         }
     }
 
     /// Takes bytes of a request head.
     pub(super) fn receive_head(&mut self, now: Instant, bytes: &[u8], token: &PageToken) -> Turn {
-        let Stage::Http { head, until } = &mut self.stage else { return Turn::Wait };
-        if head.is_empty() {
-            *until = now + HEAD_TIME;
-        }
-        head.extend_from_slice(bytes);
-        let (request, length) = match http::parse(head) {
-            Head::Partial => return Turn::Wait,
-            Head::Refused(status) => return refuse(status, "The page takes GET and HEAD requests only."),
-            Head::Complete(request, length) => (request, length),
+        let Stage::Http(heads) = &mut self.stage else { return Turn::Wait };
+        let asked = match heads.receive(now, bytes) {
+            Ok(Some(asked)) => asked,
+            Ok(None) => return Turn::Wait,
+            Err(refusal) => return Turn::Reply(refusal),
         };
-        let rest = head.split_off(length);
-        head.clear();
-        match site::answer(&request, self.local, token) {
+        match site::answer(&asked.request, self.local, token) {
             Answer::Socket(accept) => {
                 self.passed = true;
-                Turn::Join(http::switch_protocols(&accept), rest)
+                Turn::Join(http::switch_protocols(&accept), asked.rest)
             }
             Answer::Response(response) => {
-                *until = now + IDLE_TIME;
                 self.passed |= response.status == Code::Ok;
-                // A request sent before the last one was answered could make answers pile up; no browser does it.
-                let keep_alive = request.keep_alive && response.status == Code::Ok && rest.is_empty();
-                let bytes = response.encode(request.head_only, keep_alive);
-                Turn::Reply(bytes, (!keep_alive).then_some(Closing::Flush))
+                Turn::Reply(heads.reply(now, &asked, &response))
             }
         }
     }
 
-    /// Takes the passing of time; what to send, and whether to close.
-    pub(super) fn tick(&mut self, now: Instant) -> (Vec<u8>, Option<Closing>) {
+    /// Takes the passing of time.
+    pub(super) fn tick(&mut self, now: Instant) -> Reply {
         match &mut self.stage {
-            Stage::Http { until, .. } if now < *until => (Vec::new(), None),
-            Stage::Http { .. } => (Vec::new(), Some(Closing::Abort)),
+            Stage::Http(heads) => heads.tick(now, self.backlogged),
             Stage::Socket(socket) => {
                 let close = (!socket.tick(now)).then_some(Closing::Abort);
-                (socket.take_outbound(), close)
+                Reply { send: socket.take_outbound(), close }
             }
         }
     }
@@ -124,12 +103,8 @@ impl Conn {
     /// When `tick` has something to do, and why.
     pub(super) fn deadline(&self) -> (Instant, &'static str) {
         match &self.stage {
-            Stage::Http { until, .. } => (*until, "share: request head"),
+            Stage::Http(heads) => heads.deadline(),
             Stage::Socket(socket) => socket.deadline(),
         }
     }
-}
-
-fn refuse(status: Code, text: &str) -> Turn {
-    Turn::Reply(Response::refusal(status, text).encode(false, false), Some(Closing::Flush))
 }

@@ -37,6 +37,7 @@ mod tests;
 use crate::notice::Notice;
 use crate::page::PageToken;
 use crate::page::duplex::Over;
+use crate::page::heads::Reply;
 use conn::{Conn, Owed, Stage, Turn};
 use progress::Viewer;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room};
@@ -54,17 +55,46 @@ pub const MAX_CONNECTIONS: usize = 32;
 /// Of those, connections that no request has let in yet. Other users of this machine can make them.
 pub const MAX_STRANGERS: usize = 16;
 
+/// The largest picture that the page's encoder is asked for, in macroblocks of 16x16 pixels, and the most of them a second:
+/// H.264 level 5.2 (ITU-T H.264 table A-1), which is what browsers encode. 4096x2304 has so many, 56 a second.
+const MAX_BLOCKS: u32 = 36_864;
+const MAX_BLOCKS_PER_SECOND: u32 = 2_073_600;
+
 /// What a page's encoder is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
     /// Pixels at most; a larger screen is made smaller, its shape kept.
-    pub width: u16,
+    pub width: u32,
     /// Pixels at most.
-    pub height: u16,
+    pub height: u32,
     /// Frames a second at most.
-    pub fps: u16,
-    /// Bits a second of the picture.
+    pub fps: u32,
+    /// Bits a second of the picture at most; the line may carry fewer.
     pub bitrate: u32,
+}
+
+impl Encoding {
+    /// Whether an encoder can keep to it at its largest; else why not.
+    ///
+    /// # Errors
+    ///
+    /// In words for whoever asked for it.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { width, height, fps, .. } = *self;
+        let blocks = width.div_ceil(16).saturating_mul(height.div_ceil(16));
+        if width < 16 || height < 16 || blocks > MAX_BLOCKS {
+            return Err(format!(
+                "a browser does not encode {width}x{height} pixels (from 16x16, up to 4096x2304)"
+            ));
+        }
+        let most = MAX_BLOCKS_PER_SECOND / blocks;
+        if fps > most {
+            return Err(format!(
+                "a browser does not encode {width}x{height} pixels {fps} times a second ({most} at most)"
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Encoding {
@@ -80,7 +110,7 @@ pub struct ShareConfig {
     pub addr: SocketAddr,
     /// What the page's link must carry.
     pub token: PageToken,
-    /// What its encoder is asked for at first.
+    /// What its encoder is held to.
     pub encoding: Encoding,
 }
 
@@ -121,6 +151,8 @@ pub enum ShareEvent {
 pub struct Share {
     token: PageToken,
     encoding: Encoding,
+    /// Bits a second, whatever the line takes.
+    most_bits: u32,
     held: bool,
     /// Nothing more comes of the cast.
     over: bool,
@@ -145,6 +177,7 @@ impl Share {
         Self {
             token,
             encoding,
+            most_bits: encoding.bitrate,
             held: true,
             over: false,
             conns: BTreeMap::new(),
@@ -177,11 +210,12 @@ impl Share {
         changed
     }
 
-    /// Asks the page to aim at so many bits per second. Whether that is news.
+    /// Asks the page to aim at so many bits per second, as far as it [may](Encoding::bitrate). Whether that is news.
     pub fn set_bitrate(&mut self, bits_per_second: u32) -> bool {
-        let changed = self.encoding.bitrate != bits_per_second;
+        let bitrate = bits_per_second.min(self.most_bits);
+        let changed = self.encoding.bitrate != bitrate;
         if changed {
-            self.encoding.bitrate = bits_per_second;
+            self.encoding.bitrate = bitrate;
             self.tell_all(|owed| owed.encoding = true);
         }
         changed
@@ -243,9 +277,8 @@ impl Share {
         let due: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.deadline().0 <= now).map(|(id, _)| *id).collect();
         for id in due {
-            if let Some((bytes, close)) = self.conns.get_mut(&id).map(|conn| conn.tick(now)) {
-                self.send(id, bytes);
-                self.close(id, close);
+            if let Some(reply) = self.conns.get_mut(&id).map(|conn| conn.tick(now)) {
+                self.reply(id, reply);
             }
         }
     }
@@ -281,10 +314,7 @@ impl Share {
         }
         match conn.receive_head(now, bytes, &self.token) {
             Turn::Wait => {}
-            Turn::Reply(bytes, close) => {
-                self.send(id, bytes);
-                self.close(id, close);
-            }
+            Turn::Reply(reply) => self.reply(id, reply),
             Turn::Join(switch, early) => {
                 let mut socket = Socket::new(now);
                 socket.receive(now, &early);
@@ -393,6 +423,11 @@ impl Share {
             "width": width, "height": height, "fps": fps, "bitrate": bitrate,
         })
         .to_string()
+    }
+
+    fn reply(&mut self, id: ConnId, Reply { send, close }: Reply) {
+        self.send(id, send);
+        self.close(id, close);
     }
 
     fn close(&mut self, id: ConnId, how: Option<Closing>) {

@@ -162,12 +162,8 @@ impl Stream {
             return Err(Malformed::LengthSize);
         }
         self.pictures = Pictures::Configured;
-        let metadata = VideoMetadata {
-            width: width.into(),
-            height: height.into(),
-            fps: aim.fps.into(),
-            bitrate: aim.bitrate,
-        };
+        let metadata =
+            VideoMetadata { width: width.into(), height: height.into(), fps: aim.fps, bitrate: aim.bitrate };
         let metadata = Unit { timestamp: head.timestamp, ..metadata.unit() };
         Ok(vec![metadata, avc::sequence_header(head.timestamp, &config)])
     }

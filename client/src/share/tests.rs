@@ -1,9 +1,9 @@
 //! The sharing page by its verbs: bytes in, bytes out, at chosen times.
 
-use super::conn::{HEAD_TIME, IDLE_TIME};
 use super::stream::tests as media;
 use super::*;
 use crate::page::duplex::{MAX_SILENCE, PING_EVERY};
+use crate::page::heads::{HEAD_TIME, IDLE_TIME};
 use punchcast::driver;
 use serde_json::Value;
 use std::time::Duration;
@@ -24,11 +24,12 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let config = ShareConfig {
-            addr: "127.0.0.1:0".parse().unwrap(),
-            token: PageToken::new(TOKEN),
-            encoding: Encoding::default(),
-        };
+        Self::with(Encoding::default())
+    }
+
+    fn with(encoding: Encoding) -> Self {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let config = ShareConfig { addr, token: PageToken::new(TOKEN), encoding };
         let mut share = Share::new(ROOM, config, 1);
         let first = share.poll_output();
         assert!(matches!(first, Some(ShareOutput::Net(NetOp::Listen { reuse: false, .. }))), "{first:?}");
@@ -87,13 +88,7 @@ impl Bed {
     /// Opens a page's WebSocket; what it is told first has been checked.
     fn join(&mut self) -> ConnId {
         let conn = self.accept();
-        let token = PageToken::new(TOKEN);
-        let request = format!(
-            "GET /ws?t={} HTTP/1.1\r\nHost: {HOME}\r\nOrigin: http://{HOME}\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            token.as_str()
-        );
-        self.receive(conn, request.as_bytes());
+        self.receive(conn, upgrade().as_bytes());
         let bytes = self.sent.remove(&conn).unwrap();
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a response head") + 4;
         assert!(bytes.starts_with(b"HTTP/1.1 101 "));
@@ -138,6 +133,16 @@ impl Bed {
     fn count(&self, wanted: &ShareEvent) -> usize {
         self.events.iter().filter(|event| *event == wanted).count()
     }
+}
+
+/// The request that makes a connection a page's WebSocket.
+fn upgrade() -> String {
+    let token = PageToken::new(TOKEN);
+    format!(
+        "GET /ws?t={} HTTP/1.1\r\nHost: {HOME}\r\nOrigin: http://{HOME}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        token.as_str()
+    )
 }
 
 fn kinds(told: &[Value]) -> Vec<&str> {
@@ -249,6 +254,29 @@ fn what_can_be_sent_reaches_the_page() {
     let told = bed.told(conn);
     assert_eq!(kinds(&told), ["encoding", "encoding", "keyframe"]);
     assert_eq!((&told[0]["hold"], &told[1]["bitrate"]), (&false.into(), &900_000.into()));
+    bed.share.set_bitrate(u32::MAX);
+    bed.drain();
+    assert_eq!(bed.told(conn)[0]["bitrate"], Encoding::default().bitrate, "no more than was asked for");
+}
+
+#[test]
+fn a_page_is_told_what_it_may_encode_and_no_more_than_a_browser_can() {
+    let asked = Encoding { width: 640, height: 400, fps: 10, bitrate: 300_000 };
+    let mut bed = Bed::with(asked);
+    let conn = bed.accept();
+    bed.receive(conn, upgrade().as_bytes());
+    let told = String::from_utf8_lossy(&bed.sent[&conn]).into_owned();
+    let words = [r#""width":640"#, r#""height":400"#, r#""fps":10"#, r#""bitrate":300000"#];
+    assert!(words.iter().all(|word| told.contains(word)), "{told}");
+
+    let encoding = |width, height, fps| Encoding { width, height, fps, ..asked };
+    for possible in [(16, 16, 120), (1920, 1200, 120), (3840, 2160, 60), (4096, 2304, 56), (2304, 4096, 1)] {
+        let (width, height, fps) = possible;
+        assert_eq!(encoding(width, height, fps).check(), Ok(()), "{possible:?}");
+    }
+    for (width, height, fps) in [(15, 16, 1), (4097, 2304, 1), (4096, 2304, 57), (u32::MAX, u32::MAX, 1)] {
+        assert!(encoding(width, height, fps).check().is_err(), "{width}x{height}, {fps} a second");
+    }
 }
 
 #[test]

@@ -89,13 +89,16 @@ impl VideoEncoder {
 
     /// Aims at `bitrate` bits per second, or the rate that it was made with if that is less. As this costs a keyframe,
     /// changes below a fifth are left out, and those that come within [`FOLLOW_INTERVAL`] of another wait for a later
-    /// call. Whether it changed now: then the next picture is a keyframe.
+    /// call, unless the rate is halved. Whether it changed now: then the next picture is a keyframe.
     ///
     /// # Errors
     /// What openh264 says, for the user.
     pub fn follow(&mut self, bitrate: u32, now: Instant) -> Result<bool, String> {
         let wanted = bitrate.clamp(*BITRATES.start(), self.ceiling);
-        let early = self.followed.is_some_and(|last| now.saturating_duration_since(last) < FOLLOW_INTERVAL);
+        // A line that becomes that much slower is followed at once: what is made until then only stands in its way.
+        let halved = wanted <= self.video.bitrate / 2;
+        let early = !halved
+            && self.followed.is_some_and(|last| now.saturating_duration_since(last) < FOLLOW_INTERVAL);
         let step = u64::from(wanted.abs_diff(self.video.bitrate));
         // To the ceiling by any step: else what it lost would never quite come back.
         let small = step * 5 < u64::from(self.video.bitrate) && wanted != self.ceiling;
@@ -202,8 +205,8 @@ mod tests {
         let mut encoder = VideoEncoder::new(video).unwrap();
         assert_eq!(encoder.follow(1_700_000, at(0)), Ok(false), "a sixth");
         assert_eq!(encoder.follow(1_000_000, at(0)), Ok(true), "a half");
-        assert_eq!(encoder.follow(500_000, at(499)), Ok(false), "too soon");
-        assert_eq!(encoder.follow(500_000, at(500)), Ok(true));
+        assert_eq!(encoder.follow(600_000, at(499)), Ok(false), "too soon");
+        assert_eq!(encoder.follow(500_000, at(499)), Ok(true), "but for half of it");
         assert_eq!(encoder.follow(0, at(2000)), Ok(true));
         assert_eq!(encoder.video().bitrate, 100_000, "never below what makes a picture");
         assert_eq!(encoder.follow(1_800_000, at(3000)), Ok(true));

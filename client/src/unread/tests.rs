@@ -204,6 +204,7 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
         serve: None,
         rtmp: None,
         share: None,
+        encodes: false,
         duration: None,
         seed: 1,
     };

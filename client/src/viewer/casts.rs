@@ -1,7 +1,7 @@
 //! The viewer's casts: which link is whose, what its stream brings, and what becomes of it.
 
 use super::Viewer;
-use super::show::{Cast, MOVE_BYTES, MOVE_TIME, Next, Show, Stage, place_for};
+use super::show::{Cast, KEEP_LOST, MOVE_BYTES, MOVE_TIME, Next, Show, Stage, place_for};
 use crate::meeting::{self, Link};
 use crate::notice::{Notice, Stats};
 use crate::page::Phase;
@@ -272,8 +272,9 @@ impl Viewer {
         self.show_status(now);
         let notice = if finished { Notice::CastEnded } else { Notice::Lost { why: why.to_owned() } };
         self.cast_notice(place, notice);
-        if self.once {
-            self.leave(now, finished, if finished { "the cast is over".into() } else { why.to_owned() });
+        // A lost cast is not over yet: its caster seeks the link anew.
+        if self.once && finished {
+            self.leave(now, true, "the cast is over".into());
         }
     }
 
@@ -296,6 +297,11 @@ impl Viewer {
                 self.shows.retain(|show| show.place != place);
                 if let Some(page) = &mut self.page {
                     page.cast_gone(now, place);
+                }
+                if self.once {
+                    let seconds = KEEP_LOST.as_secs();
+                    let reason = format!("the link was lost, and the caster was not back within {seconds} s");
+                    self.leave(now, false, reason);
                 }
             }
             Stage::Live(_, next) => {

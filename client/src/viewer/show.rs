@@ -123,6 +123,7 @@ impl Show {
             place: self.place,
             phase: Phase::Live,
             rung: Some(link.rung),
+            plain: !link.secure,
             local: Some(link.local.addr()),
             remote: Some(link.remote.addr()),
             frames: self.meter.total_frames(),

@@ -180,6 +180,25 @@ fn a_caster_that_comes_back_has_its_old_place() {
 }
 
 #[test]
+fn a_viewer_of_the_first_cast_alone_waits_for_it_where_the_link_was_lost() {
+    let (now, mut viewer) = viewer(None);
+    viewer.once = true;
+    let has_ended = |viewer: &mut Viewer| {
+        let ok = |(_, notice)| if let Notice::End { ok, .. } = notice { Some(ok) } else { None };
+        told(viewer).into_iter().find_map(ok)
+    };
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 1 }, Loss::Ended(EndReason::Silent));
+    viewer.linked(now, link_of(2, 1, "10.9.8.7:700"));
+    assert_eq!(has_ended(&mut viewer), None, "the caster is back");
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 2 }, Loss::Ended(EndReason::Silent));
+    viewer.tick_shows(now + KEEP_LOST / 2);
+    assert_eq!(has_ended(&mut viewer), None);
+    viewer.tick_shows(now + KEEP_LOST);
+    assert_eq!(has_ended(&mut viewer), Some(false));
+}
+
+#[test]
 fn the_only_cast_is_followed_by_whoever_comes() {
     let (now, mut viewer) = viewer(None);
     viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));

@@ -3,6 +3,7 @@
 mod casters;
 pub(crate) mod chromium;
 mod grid;
+pub(crate) mod sound;
 mod viewer;
 
 use chromium::{Chromium, PATIENCE};
@@ -223,7 +224,8 @@ fn the_page_shows_the_live_picture() {
     }));
     browser.wait_for("document.body.dataset.phase === 'lost'");
     browser.wait_for("document.querySelector('.veil').checkVisibility()");
-    assert_eq!(browser.evaluate("document.querySelector('.veil .message').textContent"), lost);
+    let said = "The link was lost (silence); waiting for the caster to come back.";
+    assert_eq!(browser.evaluate("document.querySelector('.veil .message').textContent"), said);
     browser.wait_for("document.querySelector('.veil .headline').textContent.endsWith('s ago')");
     keep_screenshot(&mut browser, "lost");
     let before = browser.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");

@@ -8,6 +8,7 @@
 mod page;
 
 use crate::browser::chromium::Chromium;
+use crate::browser::sound::{EAR, hears_tone, press};
 use crate::browser::{CANVAS, keep_screenshot, program, scratch};
 use crate::home::daemon;
 use crate::lab::binary;
@@ -47,8 +48,13 @@ struct Cast {
 
 impl Cast {
     fn start(program: &Path, prelude: Option<&str>) -> Self {
+        Self::start_with(program, prelude, &colours(), &[])
+    }
+
+    /// With ffmpeg's `graph` on the screen, and more options for the caster.
+    fn start_with(program: &Path, prelude: Option<&str>, graph: &str, options: &[&str]) -> Self {
         let scratch_folder = Scratch::new();
-        let (display, screen) = screen(&colours());
+        let (display, screen) = screen(graph);
         let (daemon, [server, assist]) = daemon();
         let mut viewer = Program::start(
             "viewer",
@@ -60,13 +66,9 @@ impl Cast {
         let ready = viewer.event("ready", START);
         let mut caster = Program::start(
             "caster",
-            Command::new(binary("punchcast")).args([
-                "cast",
-                &text(&ready, "ticket"),
-                "--json",
-                "--source",
-                "browser",
-            ]),
+            Command::new(binary("punchcast"))
+                .args(["cast", &text(&ready, "ticket"), "--json", "--source", "browser"])
+                .args(options),
         );
         let share_link = text(&caster.event("ready", START), "page");
         let (width, height) = SCREEN;
@@ -244,6 +246,42 @@ fn where_frames_are_not_streamed_the_page_takes_them_from_its_preview() {
     assert_one_clock(&cast.end());
 }
 
+#[test]
+fn the_browsers_picture_keeps_to_what_the_caster_was_asked_for() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let options = ["--fps", "10", "--size", "640x400", "--bitrate", "300k"];
+    let mut cast = Cast::start_with(&program, None, "testsrc2=s=640x720:r=30[out0]", &options);
+    // What the link's holder adds to it changes nothing.
+    let link = format!("{}&fps=60&width=1280&bitrate=9000000", cast.share_link);
+    cast.sharing.open(&link);
+    cast.sharing.wait_for("punchcast.status?.viewers[0].phase === 'live'");
+    cast.share();
+    let most = "(({fps, width, height}) => [fps, width, height].join())(punchcast.encoding)";
+    assert_eq!(cast.sharing.evaluate(most), "10,640,400");
+    assert!(cast.sharing.evaluate("punchcast.encoding.bitrate").as_u64() <= Some(300_000));
+    cast.sharing.wait_for("punchcast.numbers?.sent > 60");
+    tell(&numbers(&mut cast.sharing).to_string());
+    assert_eq!(
+        cast.sharing.evaluate("[punchcast.numbers.width, punchcast.numbers.height].join()"),
+        "640,360",
+        "the screen's shape within the bounds"
+    );
+    let units = cast.end();
+    let pictures: Vec<&Unit> = units.iter().filter(|unit| avc::is_picture(unit)).collect();
+    // The encoder's first second finds its rate.
+    let begin = pictures[0].timestamp + 1000;
+    let settled: Vec<&&Unit> = pictures.iter().filter(|unit| unit.timestamp >= begin).collect();
+    let seconds = f64::from(pictures[pictures.len() - 1].timestamp - begin) / 1000.0;
+    let rate = settled.len() as f64 / seconds;
+    let bits = settled.iter().map(|unit| unit.payload.len() * 8).sum::<usize>() as f64 / seconds;
+    tell(&format!("{rate:.1} pictures and {bits:.0} bits a second"));
+    assert!(rate < 10.6, "{rate} pictures a second");
+    assert!(bits < 450_000.0, "{bits} bits a second");
+}
+
 /// Gives each screen the sound of a tuning fork, as a display without a sound card has none.
 const TUNING_FORK: &str = "const capture = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices); \
      navigator.mediaDevices.getDisplayMedia = async (options) => { \
@@ -253,7 +291,7 @@ const TUNING_FORK: &str = "const capture = navigator.mediaDevices.getDisplayMedi
      screen.addTrack(out.stream.getAudioTracks()[0]); return screen; };";
 
 #[test]
-fn sound_from_a_browser_is_opus() {
+fn sound_from_a_browser_is_opus_and_is_heard_in_another() {
     let Some(program) = program() else { return };
     if !have(&["Xvfb", "ffplay"]) {
         return;
@@ -262,6 +300,13 @@ fn sound_from_a_browser_is_opus() {
     cast.share();
     // A second of packets of 20 ms.
     cast.sharing.wait_for("punchcast.numbers?.sounds > 50");
+    let mut viewing = Chromium::start(&program, &scratch(), SCREEN);
+    viewing.prelude(EAR);
+    viewing.open(&cast.viewers_page);
+    viewing.wait_for("punchcast.tiles.get(0)?.frames > 0 && !document.querySelector('.sound').hidden");
+    press(&mut viewing, "m");
+    viewing.wait_for(&hears_tone());
+    tell(&format!("heard {}", viewing.evaluate("JSON.stringify(hear())")));
     let units = cast.end();
     assert_one_clock(&units);
     let sounds: Vec<&Unit> = units.iter().filter(|unit| unit.kind == Kind::Audio).collect();
@@ -345,7 +390,7 @@ fn the_page_encodes_only_what_can_be_sent() {
     tell(&format!("sharing takes {cores:.2} core of all the browser: {}", numbers(&mut sharing)));
 
     page.cue(Cue::Hold(true));
-    sharing.wait_for("punchcast.hold");
+    sharing.wait_for("punchcast.encoding.hold");
     let at_hold = sharing.evaluate("punchcast.numbers.captured").as_u64().expect("a count");
     // Half a second for what was under way, and for numbers that tell of it.
     sharing.wait_for(&format!("punchcast.numbers.captured > {at_hold} + 20"));

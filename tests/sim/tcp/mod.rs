@@ -10,7 +10,7 @@
 mod stream;
 
 use crate::packet::Segment;
-use punchcast::app::{ConnId, ListenerId, NetError};
+use punchcast::app::{ConnId, HALF_OPEN_TIME, ListenerId, NetError};
 use std::net::SocketAddr;
 use std::time::Duration;
 use stream::Stream;
@@ -75,6 +75,8 @@ pub(crate) struct Tcb {
     tries: u32,
     /// When the handshake's segment is sent again, or TIME-WAIT ends.
     resend_at: Option<Duration>,
+    /// When a connect that heard a SYN is given up by the driver.
+    half_open_until: Option<Duration>,
     stream: Stream,
 }
 
@@ -94,6 +96,7 @@ impl Tcb {
             iss,
             tries: 0,
             resend_at: Some(now + syn_interval(0)),
+            half_open_until: None,
             stream: Stream::new(iss, 0),
         };
         fx.out.push(tcb.handshake_segment());
@@ -118,6 +121,7 @@ impl Tcb {
             iss,
             tries: 0,
             resend_at: Some(now + FIRST_RTO),
+            half_open_until: None,
             stream,
         };
         fx.out.push(tcb.handshake_segment());
@@ -130,7 +134,7 @@ impl Tcb {
 
     /// When [`Self::timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.resend_at.into_iter().chain(self.stream.deadline()).min()
+        self.resend_at.into_iter().chain(self.half_open_until).chain(self.stream.deadline()).min()
     }
 
     /// A segment from the peer.
@@ -159,6 +163,10 @@ impl Tcb {
         match self.state {
             State::TimeWait => fx.happened.push(Happening::Gone),
             State::Established => self.stream.timeout(now, self.owner == Owner::Orphan, fx),
+            State::SynReceived if self.half_open_until.is_some_and(|until| until <= now) => {
+                fx.out.push(self.stream.reset());
+                fx.happened.push(Happening::Failed(NetError::HalfOpen));
+            }
             State::SynSent | State::SynReceived => {
                 self.tries += 1;
                 let passive = matches!(self.owner, Owner::Embryo(_));
@@ -230,6 +238,7 @@ impl Tcb {
             fx.out.push(self.stream.acknowledgement());
         } else {
             self.state = State::SynReceived;
+            self.half_open_until = Some(now + HALF_OPEN_TIME);
             self.resend_at = Some(now + FIRST_RTO);
             fx.out.push(self.handshake_segment());
         }
@@ -287,6 +296,7 @@ impl Tcb {
     fn establish(&mut self, fx: &mut Effects) {
         self.state = State::Established;
         self.resend_at = None;
+        self.half_open_until = None;
         fx.happened.push(Happening::Established);
     }
 

@@ -2,7 +2,7 @@
 
 import { CanvasPicture } from "./picture.js";
 import { MsePicture } from "./mse.js";
-import { Tile } from "./tile.js";
+import { Tile, capital, sentence } from "./tile.js";
 
 const element = (id) => document.getElementById(id);
 const body = document.body;
@@ -162,13 +162,13 @@ function describe() {
   element("message").textContent =
     phase === "live"
       ? inviting ? "Who uses this ticket gets a tile beside the casts that are here." : fallback
-      : over && message ? `${message} ${fallback}` : message || fallback;
+      : over && message ? `${sentence(message)} ${fallback}` : sentence(message) || fallback;
   const count = tiles.size > 1 ? ` (${tiles.size})` : "";
   document.title = phase === "live" ? `Live${count} – Punchcast` : `${headline} – Punchcast`;
   const steps = status.steps.map(({ state, text }) => {
     const item = document.createElement("li");
     item.dataset.state = state;
-    item.textContent = text;
+    item.textContent = capital(text);
     return item;
   });
   element("steps").replaceChildren(...steps);

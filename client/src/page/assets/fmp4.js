@@ -63,25 +63,24 @@ export function pictureTrack(config) {
   return movie({ handler: "vide", name: "Video", header: full("vmhd", 0, 1, zeros(8)), entry, width, height });
 }
 
-// For sound: `config` is an AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2), at most 64 bytes long.
-export function soundTrack(config) {
-  const rate = soundRate(config);
-  const channels = (config[1] >> 3) & 15 || 2;
-  const tag = (name, body) => [name, body.length, ...body];
-  const decoder = tag(5, [...config.subarray(0, 64)]);
-  // ISO/IEC 14496-1 §7.2.6: object type 0x40 is AAC, stream type 5 is sound.
-  const descriptor = tag(3, [...u16(1), 0, ...tag(4, [0x40, 0x15, ...zeros(11), ...decoder]), ...tag(6, [2])]);
-  const entry = box(
-    "mp4a", zeros(6), u16(1), zeros(8), u16(channels), u16(16), zeros(4), u32((rate & 0xffff) * 0x10000),
-    full("esds", 0, 0, descriptor),
-  );
+// For sound, as codec.js describes it.
+export function soundTrack({ codec, rate, channels, config }) {
+  const sample = [zeros(6), u16(1), zeros(8), u16(channels), u16(16), zeros(4), u32((rate & 0xffff) * 0x10000)];
+  const entry = codec === "opus" ? box("Opus", ...sample, dOps(config)) : box("mp4a", ...sample, esds(config));
   return movie({ handler: "soun", name: "Sound", header: full("smhd", 0, 0, zeros(4)), entry, volume: 0x100 });
 }
 
-const RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
+// ISO/IEC 14496-1 §7.2.6: object type 0x40 is AAC, stream type 5 is sound. The AudioSpecificConfig has 64 bytes at most.
+function esds(config) {
+  const tag = (name, body) => [name, body.length, ...body];
+  const decoder = tag(5, [...config.subarray(0, 64)]);
+  return full("esds", 0, 0, tag(3, [...u16(1), 0, ...tag(4, [0x40, 0x15, ...zeros(11), ...decoder]), ...tag(6, [2])]));
+}
 
-export function soundRate(config) {
-  return RATES[((config[0] & 7) << 1) | (config[1] >> 7)] ?? 48000;
+// Encapsulation of Opus in ISO base media files §4.3.2: what OpusHead has behind its name, version 0, numbers big-endian.
+function dOps(head) {
+  const back = (from, to) => [...head.subarray(from, to)].reverse();
+  return box("dOps", [0, head[9], ...back(10, 12), ...back(12, 16), ...back(16, 18), ...head.subarray(18)]);
 }
 
 // ---- The rest: one sample after another ----

@@ -1,5 +1,7 @@
 // The live picture by WebCodecs on a canvas: each frame is drawn the moment it is decoded.
 
+import { pictureCodec, sameBytes } from "./codec.js";
+
 // More chunks than this waiting in the decoder is delay: only the newest picture is drawn until it is gone. A machine
 // that was busy for a moment is through with them at once.
 const MAX_DECODE_QUEUE = 3;
@@ -21,14 +23,6 @@ const MAX_ARRIVALS = 64;
 
 // A decoder that fails this often without one picture between does not take the stream.
 const MAX_FAILURES = 3;
-
-export function codecOf(config) {
-  return "avc1." + [...config.subarray(1, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-export function sameBytes(a, b) {
-  return a !== null && b !== null && a.length === b.length && a.every((byte, at) => byte === b[at]);
-}
 
 export class CanvasPicture {
   name = "webcodecs";
@@ -124,7 +118,7 @@ export class CanvasPicture {
     });
     this.#decoder = decoder;
     try {
-      decoder.configure({ codec: codecOf(this.#config), description: this.#config, optimizeForLatency: true });
+      decoder.configure({ codec: pictureCodec(this.#config), description: this.#config, optimizeForLatency: true });
     } catch (error) {
       this.#fail(error);
     }

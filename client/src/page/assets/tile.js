@@ -2,10 +2,13 @@
 
 import { CanvasPicture } from "./picture.js";
 import { MsePicture } from "./mse.js";
-import { Sound } from "./sound.js";
+import { MseSound } from "./msesound.js";
 import { Plot } from "./plot.js";
+import { Sound } from "./sound.js";
+import { Step } from "./step.js";
+import { aac, opus } from "./codec.js";
 
-const [VIDEO_CONFIG, VIDEO_FRAME, AUDIO_CONFIG, AUDIO_FRAME] = [1, 2, 3, 4];
+const [VIDEO_CONFIG, VIDEO_FRAME, AUDIO_CONFIG, AUDIO_FRAME, OPUS_CONFIG, OPUS_FRAME] = [1, 2, 3, 4, 5, 6];
 
 // Keyframes asked for no more often than this, milliseconds: each one costs as much as many pictures.
 const ASK_EVERY = 500;
@@ -22,6 +25,15 @@ const RUNGS = {
 
 const HEADLINES = { lost: "The link was lost", ended: "The cast is over", live: "Linked" };
 
+// What the program says in passing, as a sentence.
+export function sentence(text) {
+  return text === "" ? "" : capital(/[.!?]$/.test(text) ? text : `${text}.`);
+}
+
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 export class Tile {
   frames = 0;
   width = 0;
@@ -32,11 +44,12 @@ export class Tile {
   isInTrouble = false;
   #actions;
   #picture = null;
-  #sound = new Sound();
+  #sound = null;
   #soundOn = false;
   #volume = 0.8;
+  #step = new Step();
   #config = null; // Of the stream's picture.
-  #soundConfig = null;
+  #format = null; // Of its sound; see codec.js.
   #clock = { last: null, high: 0 };
   #catchUp = 0; // How many of the next media messages only bring the decoder up to the present.
   #asked = -Infinity;
@@ -62,9 +75,12 @@ export class Tile {
       full: () => actions.full(),
     };
     for (const button of this.root.querySelectorAll("[data-do]")) button.onclick = buttons[button.dataset.do];
+    // Phones that show nothing but their own player so.
+    this.#part("[data-do=full]").hidden = !document.fullscreenEnabled;
     this.#part("input").oninput = ({ target }) => this.#setVolume(target.value / 100);
     this.#part(".hud").addEventListener("dblclick", (event) => event.stopPropagation());
     this.#choosePicture();
+    this.#useSound(Sound.isSupported() ? Sound : MseSound);
     this.#describe();
   }
 
@@ -80,9 +96,13 @@ export class Tile {
     return this.#soundOn ? this.#volume : 0;
   }
 
+  get sound() {
+    return this.#sound;
+  }
+
   close() {
     this.#picture?.reset();
-    this.#sound.reset();
+    this.#sound.close();
     this.root.remove();
   }
 
@@ -92,16 +112,21 @@ export class Tile {
     this.#clock = { last: null, high: 0 };
     this.#catchUp = 0;
     this.#config = null;
-    this.#soundConfig = null;
     this.#trouble("");
     if (!this.#picture) this.#choosePicture();
     this.#picture?.reset();
-    this.#sound.reset();
+    this.#endSound();
   }
 
   end() {
     this.#catchUp = 0;
+    this.#endSound();
+  }
+
+  #endSound() {
+    this.#format = null;
     this.#sound.reset();
+    this.#step.reset();
   }
 
   catchUp(packets) {
@@ -125,14 +150,18 @@ export class Tile {
         this.#picture?.frame({ key, timestamp, offset, data, arrived: performance.now() });
         break;
       case AUDIO_CONFIG:
-        this.#soundConfig = data;
-        this.#sound.configure(data);
-        this.#part(".sound").hidden = !this.#hasSound();
-        if (this.#soundOn && this.#soundIsMuxed()) this.#picture.setSound(data);
+        this.#configureSound(aac(data));
+        break;
+      case OPUS_CONFIG:
+        this.#configureSound(opus(data));
+        break;
+      case OPUS_FRAME:
+        // Its header may be left out.
+        if (this.#format?.codec !== "opus") this.#configureSound(opus(null));
+        this.#hear(timestamp, data);
         break;
       case AUDIO_FRAME:
-        if (this.#soundIsMuxed()) this.#picture.sound({ timestamp, data });
-        else this.#sound.frame(timestamp, data);
+        this.#hear(timestamp, data);
         break;
     }
     this.#catchUp = Math.max(this.#catchUp - 1, 0);
@@ -156,7 +185,10 @@ export class Tile {
     shown: (width, height, timestamp, delay) => {
       this.frames += 1;
       this.lastTimestamp = timestamp;
-      if (Number.isFinite(delay)) this.#delays.push(delay);
+      if (Number.isFinite(delay)) {
+        this.#delays.push(delay);
+        this.#step.seen(timestamp);
+      }
       if (width !== this.width || height !== this.height) {
         this.width = width;
         this.height = height;
@@ -222,35 +254,57 @@ export class Tile {
       : `\nBrowsers keep WebCodecs for secure pages: open this one on the viewer's own machine as http://127.0.0.1:${port}/, ` +
         `or through ssh -L ${port}:127.0.0.1:${port} to it.`;
     return (
-      `${reason}${insecure}\nOr let another program show it: punchcast view --rtmp 127.0.0.1:1935 serves players, ` +
+      `${reason}${insecure}\nAnother program can show it: punchcast view --rtmp 127.0.0.1:1935 serves players, ` +
       `punchcast view --record cast.flv writes a file.`
     );
   }
 
   // ---- Sound ----
 
-  #soundIsMuxed() {
-    return this.#picture instanceof MsePicture && !Sound.isSupported();
+  #useSound(Way) {
+    this.#sound?.close();
+    this.#sound = new Way(this.#step, (why) => this.#soundFailed(why));
+    this.#sound.setVolume(this.#volume);
+    if (this.#soundOn) this.#sound.turn(true);
+  }
+
+  #configureSound(format) {
+    this.#format = format;
+    if (this.#sound instanceof Sound || MseSound.takes(format)) {
+      this.#sound.configure(format);
+      this.#tellSound("");
+    } else this.#soundFailed(`this browser plays no ${format.name} here`);
+  }
+
+  #soundFailed(why) {
+    if (this.#sound instanceof Sound && this.#format && MseSound.takes(this.#format)) {
+      this.#useSound(MseSound);
+      this.#sound.configure(this.#format);
+    } else this.#tellSound(`No sound: ${why}`);
+  }
+
+  // The buttons of the sound, or why there are none.
+  #tellSound(why) {
+    this.#part(".silent").textContent = why;
+    this.#part(".sound").hidden = why !== "";
+  }
+
+  #hear(timestamp, data) {
+    // What is past is not worth hearing.
+    if (this.#catchUp === 0) this.#sound.frame(timestamp, data);
   }
 
   #hasSound() {
-    return this.#soundConfig !== null && (Sound.isSupported() || MsePicture.takesSound(this.#soundConfig));
+    return !this.#part(".sound").hidden;
   }
 
   async toggleSound() {
     if (!this.#hasSound()) return;
     this.#soundOn = !this.#soundOn;
-    if (this.#soundIsMuxed()) {
-      this.#picture.setSound(this.#soundOn ? this.#soundConfig : null);
-      this.#picture.setVolume(this.#volume);
-      this.#wantKeyframe();
-    } else {
-      this.#sound.setVolume(this.#volume);
-      await this.#sound.turn(this.#soundOn);
-    }
     const button = this.#part("[data-do=mute]");
     button.textContent = this.#soundOn ? "Sound on" : "Sound off";
     button.setAttribute("aria-pressed", String(this.#soundOn));
+    await this.#sound.turn(this.#soundOn);
   }
 
   changeVolume(step) {
@@ -263,7 +317,6 @@ export class Tile {
   #setVolume(volume) {
     this.#volume = volume;
     this.#sound.setVolume(volume);
-    if (this.#soundIsMuxed()) this.#picture.setVolume(volume);
   }
 
   // ---- Words and numbers ----
@@ -276,15 +329,16 @@ export class Tile {
   }
 
   #describe(trouble = null) {
-    const { phase, message, rung, why, local, remote, rtt_ms: rtt } = this.#status;
+    const { phase, message, rung, plain, why, local, remote, rtt_ms: rtt } = this.#status;
     this.root.dataset.phase = phase;
     this.root.dataset.picture = this.hasPicture ? "shown" : "none";
     if (trouble !== null) this.root.dataset.trouble = trouble;
     this.#part(".rung").textContent = rung ? RUNGS[rung] ?? rung : "";
+    this.#part(".plain").hidden = !plain;
     this.#part(".path").textContent = local && remote ? `${remote} → ${local}` : "";
     this.#part(".why").textContent = why ? `because ${why}` : "";
     this.#number("rtt", Number.isFinite(rtt) ? `${rtt.toFixed(1)} ms` : "–");
-    const words = this.isInTrouble ? this.root.dataset.trouble : phase === "live" ? "Waiting for the first picture." : message;
+    const words = this.isInTrouble ? this.root.dataset.trouble : phase === "live" ? "Waiting for the first picture." : sentence(message);
     this.#part(".veil").hidden = !this.isInTrouble && phase === "live" && this.hasPicture;
     this.#part(".headline").textContent = this.isInTrouble ? "No picture here" : HEADLINES[phase] ?? "";
     this.#part(".message").textContent = words;
@@ -293,7 +347,8 @@ export class Tile {
 
   #tellTime() {
     const away = Math.round((performance.now() - this.#since) / 1000);
-    if (this.#status.phase === "lost") this.#part(".headline").textContent = `${HEADLINES.lost} ${away} s ago`;
+    if (this.#status.phase !== "lost") return;
+    this.#part(".headline").textContent = `${HEADLINES.lost} ${away < 1 ? "just now" : `${away} s ago`}`;
   }
 
   // Once a second.

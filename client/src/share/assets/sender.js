@@ -6,6 +6,7 @@ import { PICTURE, SOUND, SOUND_CONFIG, VIDEO_CONFIG, fit, opusHead, packet, vide
 const KEYFRAME_EVERY = 2000; // Milliseconds, while the picture changes; a still one has been seen.
 const MOST_ENCODING = 1; // Frames within the encoder. More would wait there, and be old when they come out.
 const MOST_BUFFERED_SECONDS = 0.05; // Of the bitrate, between this script and the program.
+const EARLY = 0.3; // Of the time between two pictures.
 const LOOK_AGAIN = 5; // Milliseconds until a full buffer is looked at again: nothing tells of its draining.
 const SOUND_BITRATE = 96_000;
 const SOUND_SLIP = 100_000; // Microseconds that the sound's clock may be off the pictures' before it is set anew.
@@ -25,14 +26,13 @@ function connect() {
   own.onopen = () => {
     socket = own;
     delay = 250;
-    postMessage({ type: "socket", up: true });
     if (share) begin();
   };
   own.onmessage = ({ data }) => heard(JSON.parse(data));
   own.onclose = () => {
     if (socket === own) socket = null;
     if (over) return;
-    postMessage({ type: "socket", up: false });
+    postMessage({ type: "silence" });
     setTimeout(connect, delay * (0.75 + Math.random() / 2));
     delay = Math.min(delay * 2, 5000);
   };
@@ -42,7 +42,8 @@ function heard(message) {
   switch (message.type) {
     case "encoding":
       encoding = message;
-      postMessage({ type: "hold", hold: encoding.hold });
+      // The first word of all: the program is there.
+      postMessage(encoding);
       follow();
       turn();
       break;
@@ -136,7 +137,7 @@ let config = null; // Of the encoder.
 let choosing = false;
 let wantKey = false;
 let lastKey = -Infinity;
-let lastEncoded = -Infinity;
+let nextDue = -Infinity; // When the next picture is due, at the frame rate.
 let again = 0;
 let failures = 0;
 const under = new Map(); // Frames within the encoder, by timestamp.
@@ -163,9 +164,11 @@ function turn() {
   if (encoder.encodeQueueSize > MOST_ENCODING) return;
   if (socket.bufferedAmount > (encoding.bitrate / 8) * MOST_BUFFERED_SECONDS) return later(LOOK_AGAIN);
   const now = performance.now();
-  // Captures come unevenly: a little early is in time.
-  const due = lastEncoded + 700 / encoding.fps;
-  if (now < due) return later(due - now);
+  // Captures come unevenly: a little early is in time, and makes the one after wait for longer.
+  const every = 1000 / encoding.fps;
+  const early = nextDue - every * EARLY;
+  if (now < early) return later(early - now);
+  nextDue = Math.max(nextDue, now) + every;
   encode(now);
 }
 
@@ -189,7 +192,6 @@ function encode(now) {
     frame.close();
   }
   latest.encoded = true;
-  lastEncoded = now;
   if (key) {
     lastKey = now;
     wantKey = false;
@@ -270,7 +272,7 @@ function closeVideo() {
   encoder = null;
   config = null;
   under.clear();
-  lastKey = lastEncoded = -Infinity;
+  lastKey = nextDue = -Infinity;
 }
 
 // ---- Sound ----

@@ -9,12 +9,13 @@ history.replaceState(null, "", location.pathname);
 const sender = new Worker("/sender.js", { type: "module" });
 
 // Read by tests, and by whoever opens the console.
-const punchcast = { sharing: false, numbers: null, status: null, hold: true };
+const punchcast = { sharing: false, numbers: null, status: null, encoding: null };
 window.punchcast = punchcast;
 
 let streams = []; // All that was asked of the browser, to be given back.
 let mixer = null;
 let taken = false;
+let asking = false; // The browser's dialogue is open.
 let serial = 0; // Of what is shared: numbers may be late.
 
 const supported =
@@ -26,10 +27,12 @@ const framesAreStreamed = typeof MediaStreamTrackProcessor === "function";
 async function start() {
   trouble("");
   taken = false;
-  element("share").disabled = true;
+  asking = true;
+  describe();
+  const { fps, width, height } = punchcast.encoding;
   try {
     const screen = await navigator.mediaDevices.getDisplayMedia({
-      video: { frameRate: { ideal: 30, max: 30 }, width: { max: 1920 }, height: { max: 1200 } },
+      video: { frameRate: { ideal: fps, max: fps }, width: { max: width }, height: { max: height } },
       audio: element("sound").checked ? { suppressLocalAudioPlayback: false } : false,
       systemAudio: "include",
       selfBrowserSurface: "exclude",
@@ -42,7 +45,7 @@ async function start() {
     // "Not allowed" is who changed their mind.
     if (error.name !== "NotAllowedError") trouble(`The browser gives no screen: ${error.message}`);
   }
-  element("share").disabled = false;
+  asking = false;
   describe();
 }
 
@@ -137,15 +140,16 @@ function grab() {
 
 sender.onmessage = ({ data }) => {
   switch (data.type) {
-    case "socket":
-      body.dataset.socket = data.up ? "up" : "lost";
+    case "encoding":
+      punchcast.encoding = data;
+      body.dataset.socket = "up";
+      break;
+    case "silence":
+      body.dataset.socket = "lost";
       break;
     case "status":
       punchcast.status = data;
       if (data.over) stop();
-      break;
-    case "hold":
-      punchcast.hold = data.hold;
       break;
     case "numbers":
       if (!punchcast.sharing || data.serial !== serial) return;
@@ -203,6 +207,8 @@ function describe() {
   const viewers = status?.viewers ?? [];
   const live = viewers.some(({ phase }) => phase === "live");
   const lost = body.dataset.socket === "lost";
+  // What may be shared is for the program to say.
+  element("share").disabled = asking || punchcast.encoding === null;
   element("share").hidden = sharing || !supported || status?.over === true;
   element("stop").hidden = !sharing;
   element("sending").hidden = !sharing;
