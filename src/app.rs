@@ -8,7 +8,7 @@
 //!
 //! `handle_input`, `handle_timeout` (and `handle_message`, for what other threads of the same program send) change
 //! the application; `poll_output` and `poll_timeout` tell what it wants. After **one** change, drain `poll_output`
-//! to `None` before the next:
+//! to `None` before the next; what it sends may be written as late as then:
 //!
 //! ```
 //! use punchcast::app::{App, Output};
@@ -195,7 +195,7 @@ pub enum Input<'a> {
         /// At least one byte.
         bytes: &'a [u8],
     },
-    /// The last `Send` did not fit the socket: the driver holds the rest. Hold back what can wait.
+    /// What was sent did not fit the socket: the driver holds the rest. Hold back what can wait.
     Backlogged {
         /// Which connection.
         conn: ConnId,
@@ -314,7 +314,7 @@ pub enum NetOp {
         /// Which connection.
         conn: ConnId,
     },
-    /// Queue bytes on an established connection.
+    /// Queue bytes on an established connection. They leave together with whatever else is sent on it in the same drain.
     Send {
         /// Which connection.
         conn: ConnId,

@@ -161,7 +161,22 @@ impl Viewer {
                     meeting::Output::Net(op) => self.net(op),
                     meeting::Output::Event(event) => self.meeting_event(now, event),
                 }
-            } else if let Some(output) = self.page.as_mut().and_then(Page::poll_output) {
+            } else if self.settle_doors(now) {
+            } else if let live = self.is_live()
+                && let Some(output) = self.plain.poll_output(now, live)
+            {
+                self.plain_output(now, output);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Carries what page and players' port have to say; whether that was anything.
+    fn settle_doors(&mut self, now: Instant) -> bool {
+        let mut spoke = false;
+        loop {
+            if let Some(output) = self.page.as_mut().and_then(Page::poll_output) {
                 match output {
                     PageOutput::Net(op) => self.net(op),
                     PageOutput::Event(event) => self.page_event(now, event),
@@ -171,13 +186,10 @@ impl Viewer {
                     RtmpPortOutput::Net(op) => self.net(op),
                     RtmpPortOutput::Event(event) => self.port_event(event),
                 }
-            } else if let live = self.is_live()
-                && let Some(output) = self.plain.poll_output(now, live)
-            {
-                self.plain_output(now, output);
             } else {
-                return;
+                return spoke;
             }
+            spoke = true;
         }
     }
 

@@ -21,7 +21,6 @@ PROBE = RELEASE / "examples" / "rtmp_probe"
 UNPACKED = TARGET / "bench-nginx"
 
 PRECEDENCE = -10
-TICKS = os.sysconf("SC_CLK_TCK")
 
 # One process, which stays where it was started; everything else is as nginx-rtmp has it by itself.
 NGINX = """\
@@ -96,9 +95,9 @@ def wait_for_listener(addr, program):
 
 
 def cpu(program):
-    """CPU seconds that a program has used so far, of all its threads."""
-    fields = Path(f"/proc/{program.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """CPU seconds that a program's threads have used so far. Finer than its `stat`, which counts in hundredths."""
+    threads = Path(f"/proc/{program.child.pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 class Local:

@@ -7,7 +7,7 @@
 //!
 //! In this order, and back to the start after each single change of the application:
 //!
-//! 1. outputs, until the application has none;
+//! 1. outputs, until the application has none; then what they sent is written, each connection's in one go;
 //! 2. inputs that carrying out those outputs produced (`Listening`, `ConnectFailed`, `Backlogged`, …);
 //! 3. the application's timer and the driver's own (flush deadlines, accept retries);
 //! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`], or one write;
@@ -32,8 +32,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Instant;
 
-/// How much one read takes at most, in bytes. One record of the link is 64 KiB.
-pub const READ_SIZE: usize = 64 * 1024;
+/// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
+/// one call.
+pub const READ_SIZE: usize = 128 * 1024;
 
 /// The present, for programs that create an application. Cores are given it.
 #[must_use]
@@ -85,6 +86,8 @@ impl<M> Handle<M> {
     }
 }
 
+type Deadline = Option<(Instant, &'static str)>;
+
 /// One application on real sockets.
 pub struct Driver<A: App> {
     app: A,
@@ -92,6 +95,8 @@ pub struct Driver<A: App> {
     inbox: Receiver<Command<A::Message>>,
     handle: Handle<A::Message>,
     buffer: Vec<u8>,
+    /// When the application wants its timer; `None` after a change, until it is asked.
+    deadline: Option<Deadline>,
     /// Steps left in this lap of the ready sockets.
     lap: usize,
     exiting: bool,
@@ -107,7 +112,8 @@ impl<A: App> Driver<A> {
         let (sockets, waker) = Sockets::new()?;
         let (sender, inbox) = channel();
         let handle = Handle { sender, waker: Arc::new(waker) };
-        Ok(Self { app, sockets, inbox, handle, buffer: vec![0; READ_SIZE], lap: 0, exiting: false })
+        let buffer = vec![0; READ_SIZE];
+        Ok(Self { app, sockets, inbox, handle, buffer, deadline: None, lap: 0, exiting: false })
     }
 
     /// A handle for other threads.
@@ -124,6 +130,7 @@ impl<A: App> Driver<A> {
 
     /// The application, for one change; [`run`](Self::run) drains it before anything else.
     pub const fn app_mut(&mut self) -> &mut A {
+        self.deadline = None;
         &mut self.app
     }
 
@@ -137,13 +144,18 @@ impl<A: App> Driver<A> {
             while let Some(output) = self.app.poll_output() {
                 match output {
                     Output::Net(op) => self.sockets.carry_out(op, now()),
-                    Output::Notice(notice) => return Ok(Step::Notice(notice)),
+                    Output::Notice(notice) => {
+                        // What the program does with it takes its time.
+                        self.sockets.flush();
+                        return Ok(Step::Notice(notice));
+                    }
                     Output::Exit => {
                         self.exiting = true;
                         self.sockets.end_all(now());
                     }
                 }
             }
+            self.sockets.flush();
             if self.exiting {
                 self.sockets.step_flushing(now());
                 if self.sockets.is_idle() {
@@ -167,17 +179,19 @@ impl<A: App> Driver<A> {
             return Ok(());
         }
         let now = now();
-        let deadline = self.app.poll_timeout();
+        let deadline = *self.deadline.get_or_insert_with(|| self.app.poll_timeout());
         if let Some((at, why)) = deadline
             && at <= now
         {
             log::trace!("timeout reason={why:?}");
+            self.deadline = None;
             self.app.handle_timeout(now);
             return Ok(());
         }
         self.sockets.handle_timeout(now);
         if let Some(input) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, now) {
             log::trace!("input {}", Brief(&input));
+            self.deadline = None;
             self.app.handle_input(now, input);
             return Ok(());
         }
@@ -187,6 +201,7 @@ impl<A: App> Driver<A> {
         self.lap = self.sockets.ready();
         match self.inbox.try_recv() {
             Ok(Command::Message(message)) => {
+                self.deadline = None;
                 self.app.handle_message(now, message);
                 return Ok(());
             }
@@ -207,6 +222,7 @@ impl<A: App> Driver<A> {
 
     fn feed(&mut self, input: Input<'_>) {
         log::trace!("input {}", Brief(&input));
+        self.deadline = None;
         self.app.handle_input(now(), input);
     }
 }

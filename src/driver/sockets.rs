@@ -6,7 +6,7 @@ use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ const SHORT_READS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "andro
 
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
+
+/// Pieces that one system call writes: those of a picture and what goes with it. More take one more call.
+const PIECES: usize = 16;
 
 const WAKER: Token = Token(usize::MAX);
 const LISTENER_BIT: usize = 1 << 48;
@@ -58,6 +61,8 @@ struct Conn {
     outgoing: VecDeque<Vec<u8>>,
     /// How much of the first outgoing piece is sent.
     sent: usize,
+    /// The socket took no more: it is written to again once it tells that it does.
+    full: bool,
     reading: bool,
     /// The system has told of an end or an error, which is read after what came before it.
     ending: bool,
@@ -72,6 +77,7 @@ impl Conn {
             state,
             outgoing: VecDeque::new(),
             sent: 0,
+            full: false,
             reading: true,
             ending: false,
             read_queued: false,
@@ -79,24 +85,43 @@ impl Conn {
         }
     }
 
+    /// Whether something is done once the socket is writable.
+    const fn awaits_writable(&self) -> bool {
+        match self.state {
+            State::Connecting | State::Flushing { .. } => true,
+            State::Open => self.full,
+            State::Failed => false,
+        }
+    }
+
     /// Writes until everything is gone or the socket would block.
     fn flush(&mut self) -> io::Result<()> {
         let Some(stream) = self.stream.as_mut() else { return Ok(()) };
-        while let Some(first) = self.outgoing.front() {
-            match stream.write(&first[self.sent..]) {
+        while !self.outgoing.is_empty() {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = self.outgoing.len().min(PIECES);
+            for (slot, piece) in pieces.iter_mut().zip(&self.outgoing) {
+                *slot = IoSlice::new(piece);
+            }
+            pieces[0] = IoSlice::new(&self.outgoing[0][self.sent..]);
+            match stream.write_vectored(&pieces[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.sent += count;
-                    if self.sent == first.len() {
-                        self.outgoing.pop_front();
-                        self.sent = 0;
-                    }
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full = true;
+                    return Ok(());
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+            while let Some(first) = self.outgoing.front()
+                && self.sent >= first.len()
+            {
+                self.sent -= first.len();
+                self.outgoing.pop_front();
+            }
         }
+        self.full = false;
         Ok(())
     }
 }
@@ -118,6 +143,8 @@ pub(super) struct Sockets {
     /// How many of `flushes` are not done.
     flushing: usize,
     ready: VecDeque<Ready>,
+    /// Connections with bytes that were handed over since the last [`flush`](Sockets::flush).
+    unsent: Vec<ConnId>,
     pending: VecDeque<Input<'static>>,
     handshakes: Handshakes,
     next_accepted: u32,
@@ -135,6 +162,7 @@ impl Sockets {
             flushes: VecDeque::new(),
             flushing: 0,
             ready: VecDeque::new(),
+            unsent: Vec::new(),
             pending: VecDeque::new(),
             handshakes: Handshakes::default(),
             next_accepted: 0,
@@ -224,22 +252,38 @@ impl Sockets {
         if !matches!(entry.state, State::Open) || bytes.is_empty() {
             return;
         }
-        let idle = entry.outgoing.is_empty();
+        if entry.outgoing.is_empty() {
+            self.unsent.push(conn);
+        }
         entry.outgoing.push_back(bytes);
-        if !idle {
-            return;
+    }
+
+    /// Writes what was handed over since the last time, each connection's in one go: a call for each piece would wake its
+    /// reader for the first of them, and cost more.
+    pub(super) fn flush(&mut self) {
+        for at in 0..self.unsent.len() {
+            let conn = self.unsent[at];
+            let Some(entry) = self.conns.get_mut(&conn) else { continue };
+            if !matches!(entry.state, State::Open) {
+                continue;
+            }
+            match entry.flush() {
+                Ok(()) if entry.full => self.pending.push_back(Input::Backlogged { conn }),
+                Ok(()) => {}
+                Err(error) => self.fail(conn, &error),
+            }
         }
-        match entry.flush() {
-            Ok(()) if entry.outgoing.is_empty() => {}
-            Ok(()) => self.pending.push_back(Input::Backlogged { conn }),
-            Err(error) => self.fail(conn, &error),
-        }
+        self.unsent.clear();
     }
 
     fn close(&mut self, conn: ConnId, how: Closing, now: Instant) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         let open = matches!(entry.state, State::Open);
         if how == Closing::Flush && open {
+            if !entry.full {
+                // Its place may go to a younger one before its turn comes; an error comes again then.
+                let _ = entry.flush();
+            }
             entry.state = State::Flushing { finished: false };
             entry.reading = true;
             self.flushes.push_back((now + FLUSH_TIME, conn));
@@ -465,16 +509,12 @@ impl Sockets {
         entry.write_queued = false;
         match entry.state {
             State::Connecting => self.finish_connect(conn),
-            State::Open => {
-                if entry.outgoing.is_empty() {
-                    return;
-                }
-                match entry.flush() {
-                    Ok(()) if entry.outgoing.is_empty() => self.pending.push_back(Input::Drained { conn }),
-                    Ok(()) => {}
-                    Err(error) => self.fail(conn, &error),
-                }
-            }
+            State::Open if !entry.full => {}
+            State::Open => match entry.flush() {
+                Ok(()) if entry.full => {}
+                Ok(()) => self.pending.push_back(Input::Drained { conn }),
+                Err(error) => self.fail(conn, &error),
+            },
             State::Flushing { ref mut finished } => {
                 let was_finished = std::mem::replace(finished, true);
                 let result = entry.flush();
@@ -651,13 +691,14 @@ impl Sockets {
                 continue;
             }
             let conn = conn_of(event.token());
-            // Writing first: a connect is finished before its first bytes are read.
-            if event.is_writable() || event.is_error() {
-                self.queue_write(conn);
-            }
+            let Some(entry) = self.conns.get_mut(&conn) else { continue };
             let is_ending = event.is_read_closed() || event.is_error();
-            if is_ending && let Some(entry) = self.conns.get_mut(&conn) {
-                entry.ending = true;
+            entry.ending |= is_ending;
+            // Most often it is told along with what came to read, and nothing waits for it.
+            let writes = entry.awaits_writable() && (event.is_writable() || event.is_error());
+            // Writing first: a connect is finished before its first bytes are read.
+            if writes {
+                self.queue_write(conn);
             }
             if event.is_readable() || is_ending {
                 self.queue_read(conn);

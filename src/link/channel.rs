@@ -221,7 +221,7 @@ impl Channel {
                 let alive = (open.ping_at, "link: ping");
                 let silent = (open.silent_at(), "link: silence");
                 let mut soonest = if silent.0 < alive.0 { silent } else { alive };
-                if let Some(at) = open.receipts.poll_timeout(open.heard).filter(|at| *at < soonest.0) {
+                if let Some(at) = open.receipts.poll_timeout().filter(|at| *at < soonest.0) {
                     soonest = (at, "link: receipt");
                 }
                 match open.stage {
@@ -482,7 +482,7 @@ impl Channel {
             Some(&STREAM) if len > 1 && open.stage == Stage::Nominated => {
                 let mut record = self.plain.split().freeze();
                 record.advance(1);
-                open.took(now, record.len(), &mut self.outbox)?;
+                open.took(now, record.len());
                 self.events.push_back(Event::Stream(record));
             }
             _ => return Err(LinkError::Malformed),
@@ -534,13 +534,11 @@ impl Open {
         self.send(Control::Pong(number, self.clock(now)), outbox)
     }
 
-    /// Counts stream bytes that came; a caster is told of them, now or when it is time.
-    fn took(&mut self, now: Instant, bytes: usize, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
-        if self.casts {
-            return Ok(());
+    /// Counts stream bytes that came, of which a caster is told when it is time.
+    fn took(&mut self, now: Instant, bytes: usize) {
+        if !self.casts {
+            self.receipts.took(now, bytes);
         }
-        self.receipts.took(bytes);
-        self.tell_receipt(now, outbox)
     }
 
     fn tell_receipt(&mut self, now: Instant, outbox: &mut Vec<u8>) -> Result<(), LinkError> {

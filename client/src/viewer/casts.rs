@@ -239,6 +239,8 @@ impl Viewer {
         if let Some(port) = &mut self.port {
             port.publish(now, place, &unit);
         }
+        // Who watches comes before what the program does with the unit.
+        self.settle_doors(now);
         self.cast_notice(place, Notice::Unit(unit));
     }
 

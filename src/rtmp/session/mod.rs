@@ -59,7 +59,7 @@ impl fmt::Debug for StreamKey {
 
 /// The most that an owner hands to a session at once: what a driver reads. Events and replies of one input wait until
 /// they are polled, so that what they hold follows its length.
-pub const MAX_INPUT: usize = 64 * 1024;
+pub const MAX_INPUT: usize = 128 * 1024;
 
 /// What a session holds at most when it is fed at most [`MAX_INPUT`] at once and drained after each: messages in
 /// progress ([`crate::rtmp::chunk::MAX_IN_PROGRESS`]), as much again of those that one input has made complete, a
