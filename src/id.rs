@@ -77,6 +77,10 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 
+/// One caster's question for the ticket behind a short code, named by the daemon towards the viewer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CallId(pub u64);
+
 macro_rules! number_debug {
     ($name:ident) => {
         impl fmt::Debug for $name {
@@ -94,3 +98,4 @@ macro_rules! number_debug {
 }
 number_debug!(ClientId);
 number_debug!(SessionId);
+number_debug!(CallId);

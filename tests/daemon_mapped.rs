@@ -30,7 +30,12 @@ fn told(messages: &[FromMain]) -> Vec<Vec<Endpoint>> {
         | FromMain::Shutdown
         | FromMain::Observed { .. }
         | FromMain::FilterResult { .. }
-        | FromMain::Relaying { .. } => None,
+        | FromMain::Relaying { .. }
+        | FromMain::Nameplate { .. }
+        | FromMain::Called { .. }
+        | FromMain::Answered { .. }
+        | FromMain::Confirmed { .. }
+        | FromMain::Granted { .. } => None,
     };
     messages.iter().filter_map(peer).collect()
 }

@@ -6,11 +6,12 @@ mod daemon_support;
 
 use daemon_support::*;
 use punchcast::app::{ConnId, Input};
-use punchcast::id::{OwnerToken, PunchToken, SessionId};
+use punchcast::code::{Element, Proof};
+use punchcast::id::{CallId, OwnerToken, PunchToken, SessionId};
 use punchcast::rendezvous::broker::{ASSIST, MAIN};
 use punchcast::rendezvous::limits::Limits;
 use punchcast::wire::encode;
-use punchcast::wire::message::{Role, ToAssist, ToMain};
+use punchcast::wire::message::{FromMain, Role, ToAssist, ToMain};
 use std::time::Duration;
 
 const CASES: usize = 10_000;
@@ -26,7 +27,9 @@ fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
     let room = rng.u8(0..3);
     let rendezvous = OwnerToken([room; 16]).rendezvous();
     let local_port = rng.u16(0..4);
-    match rng.u8(0..15) {
+    let (nameplate, call) = (rng.u32(0..12), CallId(rng.u64(0..3)));
+    let (element, proof) = (Element([rng.u8(..); 32]), Proof([rng.u8(..); 32]));
+    match rng.u8(0..24) {
         0 | 1 => {
             encode(&login(Role::Viewer, room, token, &["10.0.0.1:9", "[2001:db8::1]:9"][..rng.usize(0..3)]))
         }
@@ -40,6 +43,12 @@ fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
         10 => encode(&ToMain::TestFilter),
         11 => encode(&ToMain::Relay { token, session: SessionId(rng.u64(..)) }),
         12 => encode(&ToMain::Mapped { endpoints: vec![endpoint("192.0.2.1:9"); rng.usize(0..10)] }),
+        13 | 14 => encode(&ToMain::ReqNameplate { wish: nameplate }),
+        15 | 16 => encode(&ToMain::Call { nameplate, element }),
+        17 => encode(&ToMain::Answer { call, element }),
+        18 => encode(&ToMain::Confirm { proof }),
+        19 => encode(&ToMain::Grant { call, sealed: vec![0; rng.usize(0..900)] }),
+        20 => encode(&ToMain::Deny { call }),
         _ => encode(&ToAssist::ReqSrvDisconnect { token, local_port }),
     }
 }
@@ -82,6 +91,20 @@ fn relay(world: &mut World, rng: &mut fastrand::Rng, lines: &mut Vec<ConnId>) {
     }
 }
 
+/// A viewer with a number and a caster that asks for it, up to some step: mutants meet calls, too.
+fn call(world: &mut World, rng: &mut fastrand::Rng, lines: &mut Vec<ConnId>) {
+    let viewer = world.client("192.0.2.1", Role::Viewer, 101, &[]);
+    world.send(viewer.main, &ToMain::ReqNameplate { wish: 7 });
+    let caster = world.connect(MAIN, &addr("192.0.2.2", rng.u16(1024..)));
+    lines.extend([viewer.main, caster]);
+    world.send(caster, &ToMain::Call { nameplate: 7, element: Element([1; 32]) });
+    let Some(&FromMain::Called { call, .. }) = world.main(&viewer).last() else { return };
+    if rng.bool() {
+        world.send(viewer.main, &ToMain::Answer { call, element: Element([2; 32]) });
+        world.send(caster, &ToMain::Confirm { proof: Proof([3; 32]) });
+    }
+}
+
 /// Whether a caster and a viewer who come along are introduced.
 fn introduces(world: &mut World) -> bool {
     let viewer = world.client("203.0.113.9", Role::Viewer, 200, &[]);
@@ -115,10 +138,12 @@ fn bombard(seed: u64, cases: usize) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut limits = Limits { connections: MOST_CONNECTIONS + 4, ..Limits::default() };
     limits.accepts_per_address = limits.accepts_per_address.with_burst(100_000);
+    limits.calls_per_address = limits.calls_per_address.with_burst(10_000);
+    limits.calls_per_nameplate = limits.calls_per_nameplate.with_burst(10_000);
     limits.introductions_per_victim = limits.introductions_per_victim.with_burst(1000);
     let mut world = World::relaying(limits);
     let mut lines: Vec<ConnId> = Vec::new();
-    let (mut most_logins, mut most_held, mut relayed) = (0, 0, 0);
+    let (mut most_logins, mut most_held, mut relayed, mut most_calls) = (0, 0, 0, 0);
     for case in 0..cases {
         let context = || format!("seed {seed}, frame {case}");
         while lines.len() < MOST_CONNECTIONS / 2 || (lines.len() < MOST_CONNECTIONS && rng.u8(..) < 64) {
@@ -126,6 +151,9 @@ fn bombard(seed: u64, cases: usize) {
         }
         if rng.u8(..) < 8 && lines.len() + 6 <= MOST_CONNECTIONS {
             relay(&mut world, &mut rng, &mut lines);
+        }
+        if rng.u8(..) < 8 && lines.len() + 2 <= MOST_CONNECTIONS {
+            call(&mut world, &mut rng, &mut lines);
         }
         let conn = lines[rng.usize(..lines.len())];
         let mut frame = right_frame(&mut rng);
@@ -148,6 +176,8 @@ fn bombard(seed: u64, cases: usize) {
         most_logins = most_logins.max(census.logins);
         most_held = most_held.max(census.held);
         relayed += census.relays;
+        most_calls = most_calls.max(census.calls);
+        assert!(census.nameplates <= 105, "{}: {census:?}", context());
         assert!(census.halves + 2 * census.relays <= census.connections, "{}: {census:?}", context());
         if case % 1000 == 999 {
             lines.drain(..).for_each(|conn| hang_up(&mut world, conn));
@@ -155,11 +185,14 @@ fn bombard(seed: u64, cases: usize) {
             assert!(introduces(&mut world), "{}", context());
         }
     }
+    assert!(most_calls > 0, "seed {seed}: mutants meet calls");
     assert!(most_logins > 2 && most_held > 2 && relayed > 100, "seed {seed}: mutants meet real state");
     lines.into_iter().for_each(|conn| hang_up(&mut world, conn));
-    world.advance(Duration::from_secs(60));
+    // The grace of a code's number is the longest of all deadlines.
+    world.advance(Duration::from_secs(150));
     let census = world.daemon.broker().census();
     assert_eq!((census.connections, census.logins, census.held, census.sources), (0, 0, 0, 0), "seed {seed}");
+    assert_eq!((census.nameplates, census.calls), (0, 0), "seed {seed}");
     assert_eq!(census.deadlines, 0, "seed {seed}");
 }
 

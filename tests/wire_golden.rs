@@ -1,7 +1,8 @@
 //! Every message of the wire against frames that were written by hand, in both directions, whole and byte by byte.
 
+use punchcast::code::{Element, Proof};
 use punchcast::endpoint::Endpoint;
-use punchcast::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
+use punchcast::id::{CallId, ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
 use punchcast::wire::codec::Message;
 use punchcast::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
 use punchcast::wire::message::{
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 const CLIENT: ClientId = ClientId(0x0102_0304_0506_0708);
 const SESSION: SessionId = SessionId(0x1122_3344_5566_7788);
+const CALL: CallId = CallId(0x2122_2324_a5a6_a7a8);
 
 fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/wire")
@@ -33,6 +35,14 @@ fn golden(name: &str) -> Vec<u8> {
 
 fn ascending<const FROM: u8>() -> [u8; 16] {
     std::array::from_fn(|i| FROM + u8::try_from(i).expect("sixteen"))
+}
+
+fn element() -> Element {
+    Element(std::array::from_fn(|i| 0x40 + u8::try_from(i).expect("32")))
+}
+
+fn proof() -> Proof {
+    Proof(std::array::from_fn(|i| 0x60 + u8::try_from(i).expect("32")))
 }
 
 fn endpoint(text: &str) -> Endpoint {
@@ -95,6 +105,12 @@ fn to_main() -> Vec<(&'static str, ToMain)> {
         ("test_filter", ToMain::TestFilter),
         ("relay", ToMain::Relay { token, session: SESSION }),
         ("mapped", ToMain::Mapped { endpoints: vec![endpoint("203.0.113.9:17000")] }),
+        ("req_nameplate", ToMain::ReqNameplate { wish: 427 }),
+        ("call", ToMain::Call { nameplate: 427, element: element() }),
+        ("answer", ToMain::Answer { call: CALL, element: element() }),
+        ("confirm", ToMain::Confirm { proof: proof() }),
+        ("grant", ToMain::Grant { call: CALL, sealed: b"seald".to_vec() }),
+        ("deny", ToMain::Deny { call: CALL }),
     ]
 }
 
@@ -132,6 +148,14 @@ fn from_main() -> Vec<(&'static str, FromMain)> {
         ("filter_result_both", both),
         ("relaying", FromMain::Relaying { bytes: 0x4000_0000, seconds: 3600 }),
         ("refused_no_relay", FromMain::Refused { reason: Refusal::NoRelay }),
+        ("refused_no_code", FromMain::Refused { reason: Refusal::NoCode }),
+        ("refused_wrong_code", FromMain::Refused { reason: Refusal::WrongCode }),
+        ("nameplate", FromMain::Nameplate { number: Some(427) }),
+        ("nameplate_none", FromMain::Nameplate { number: None }),
+        ("called", FromMain::Called { call: CALL, element: element() }),
+        ("answered", FromMain::Answered { element: element() }),
+        ("confirmed", FromMain::Confirmed { call: CALL, proof: proof() }),
+        ("granted", FromMain::Granted { sealed: b"seald".to_vec() }),
     ]
 }
 
@@ -209,6 +233,12 @@ fn no_variant_is_forgotten() {
             ToMain::TestFilter => 5,
             ToMain::Relay { .. } => 6,
             ToMain::Mapped { .. } => 7,
+            ToMain::ReqNameplate { .. } => 8,
+            ToMain::Call { .. } => 9,
+            ToMain::Answer { .. } => 10,
+            ToMain::Confirm { .. } => 11,
+            ToMain::Grant { .. } => 12,
+            ToMain::Deny { .. } => 13,
         })
         .collect();
     let from_main: BTreeSet<u8> = from_main()
@@ -225,6 +255,11 @@ fn no_variant_is_forgotten() {
             FromMain::Observed { .. } => 8,
             FromMain::FilterResult { .. } => 9,
             FromMain::Relaying { .. } => 10,
+            FromMain::Nameplate { .. } => 11,
+            FromMain::Called { .. } => 12,
+            FromMain::Answered { .. } => 13,
+            FromMain::Confirmed { .. } => 14,
+            FromMain::Granted { .. } => 15,
         })
         .collect();
     let to_assist: BTreeSet<u8> = to_assist()
@@ -243,12 +278,12 @@ fn no_variant_is_forgotten() {
             FromAssist::Refused { .. } => 1,
         })
         .collect();
-    assert_eq!((to_main.len(), from_main.len(), to_assist.len(), from_assist.len()), (8, 11, 4, 2));
+    assert_eq!((to_main.len(), from_main.len(), to_assist.len(), from_assist.len()), (14, 16, 4, 2));
 }
 
 #[test]
 fn an_unknown_variant_is_refused() {
-    for tag in [8u32, 0x0100_0000, u32::MAX] {
+    for tag in [14u32, 0x0100_0000, u32::MAX] {
         let mut frame = vec![0, 5, punchcast::wire::message::VERSION];
         frame.extend(tag.to_be_bytes());
         let mut reader = Reader::new(MAX_FRAME_BEFORE_LOGIN);

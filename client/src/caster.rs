@@ -1,29 +1,32 @@
-//! The caster's application: publishes one source to the viewers of one or several tickets.
+//! The caster's application: publishes one source to the viewers of one or several tickets or codes.
 //!
 //! Each viewer has an outlet of its own: a meeting, a link, a queue. The source begins with the first link and
-//! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's.
+//! ends with the cast; an outlet that is over ends nobody else's, and the last one's end is the cast's. A viewer that is
+//! known by its short code gets its outlet when the ticket behind the code is here.
 //!
 //! Besides, players may dial this side and play by plain RTMP ([`Serve`]): the patent's reverse way.
 //!
 //! Units come from a thread (as messages), from the local RTMP port or from the sharing page (rooms of this application).
 
+mod asking;
 mod budget;
 mod outlet;
 mod route;
 mod serve;
 
 use crate::clock::Clock;
-use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
+use asking::Asking;
+pub use asking::{CodeConfig, Whom};
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::media::{Cache, Unit};
 use punchcast::portmap::Mapping;
 pub use serve::Serve;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -50,8 +53,8 @@ impl From<SourceEvent> for Message {
 
 /// What a caster is made with.
 pub struct Config {
-    /// The meetings, one a viewer, each with rooms of its own; at least one, or players are served.
-    pub meetings: Vec<meeting::Config>,
+    /// The viewers, each with rooms of its own; at least one, or players are served.
+    pub viewers: Vec<Whom>,
     /// Serves players who dial this side.
     pub serve: Option<Serve>,
     /// A local RTMP port to take the stream from, instead of messages.
@@ -77,7 +80,12 @@ pub struct Pace {
 
 /// See the [module](self).
 pub struct Caster {
-    outlets: Vec<Outlet>,
+    /// Viewers whose ticket is asked for, by number.
+    asking: BTreeMap<usize, Asking>,
+    /// The others, by number.
+    outlets: BTreeMap<usize, Outlet>,
+    /// How many viewers there are in all.
+    viewers: usize,
     port: Option<RtmpPort>,
     /// Where a program publishes, once that is known.
     publish_at: Option<SocketAddr>,
@@ -98,6 +106,7 @@ pub struct Caster {
     /// Whether an outlet that ended by itself did what it was asked for.
     any_ok: bool,
     done: bool,
+    rng: fastrand::Rng,
     outputs: VecDeque<Output<Notice>>,
 }
 
@@ -106,10 +115,21 @@ impl Caster {
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
-        let viewers = config.meetings.len();
-        let outlets = config.meetings.into_iter();
+        let viewers = config.viewers.len();
+        let (mut asking, mut outlets) = (BTreeMap::new(), BTreeMap::new());
+        for (at, whom) in config.viewers.into_iter().enumerate() {
+            match whom {
+                Whom::Ticket(meeting) => {
+                    drop(outlets.insert(at, Outlet::new(now, now, meeting, rng.u64(..))))
+                }
+                Whom::Code(code) => drop(asking.insert(at, Asking::new(now, code))),
+            }
+        }
         let mut caster = Self {
-            outlets: outlets.map(|meeting| Outlet::new(now, meeting, rng.u64(..))).collect(),
+            asking,
+            outlets,
+            viewers,
+            rng,
             port: config.rtmp.map(|addr| {
                 let port =
                     RtmpPortConfig { seed: config.seed, ..RtmpPortConfig::new(rtmp_port::Mode::Publishers) };
@@ -139,11 +159,12 @@ impl Caster {
 
     fn settle(&mut self, now: Instant) {
         loop {
-            let said = self
-                .outlets
-                .iter_mut()
-                .enumerate()
-                .find_map(|(at, outlet)| Some((at, outlet.poll_output()?)));
+            let asked = self.asking.iter_mut().find_map(|(at, asking)| Some((*at, asking.poll_output()?)));
+            if let Some((at, output)) = asked {
+                self.asking_output(now, at, output);
+                continue;
+            }
+            let said = self.outlets.iter_mut().find_map(|(at, outlet)| Some((*at, outlet.poll_output()?)));
             if let Some((at, output)) = said {
                 self.outlet_output(now, at, output);
             } else if let Some(output) = self.port.as_mut().and_then(RtmpPort::poll_output) {
@@ -170,8 +191,8 @@ impl Caster {
     /// Tells the source what the links take; whether that has changed. The fastest line decides: a slow viewer misses
     /// pictures, and nobody else does.
     fn tell_pace(&mut self, now: Instant) -> bool {
-        let fell = self.outlets.iter_mut().fold(false, |fell, outlet| outlet.take_fall(now) | fell);
-        let live = || self.outlets.iter().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
+        let fell = self.outlets.values_mut().fold(false, |fell, outlet| outlet.take_fall(now) | fell);
+        let live = || self.outlets.values().filter_map(|outlet| Some((outlet.is_full()?, outlet.bitrate())));
         let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
         let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
         let pace = Pace {
@@ -189,7 +210,7 @@ impl Caster {
             let less = |bits| self.pace.bitrate.map_or(fell, |before| bits <= before / budget::SUDDEN);
             if self.encodes && pace.bitrate.is_some_and(less) {
                 // What was made for the faster line would only stand before what is made for this one.
-                self.outlets.iter_mut().for_each(Outlet::skip_to_keyframe);
+                self.outlets.values_mut().for_each(Outlet::skip_to_keyframe);
             }
             self.pace = pace;
             self.notice(Notice::Pace(pace));
@@ -202,15 +223,35 @@ impl Caster {
             outlet::Output::Net(op) => self.net(op),
             outlet::Output::Notice(notice) => self.viewer_notice(at, notice),
             outlet::Output::Linked => self.begin_source(now),
-            outlet::Output::Over(ok, reason) => {
-                self.any_ok |= ok;
-                // Players may come as long as they are served.
-                if self.outlets.iter().all(Outlet::is_over) && self.serve.is_none() {
-                    self.end(now, self.any_ok, reason);
-                } else {
-                    self.viewer_notice(at, Notice::ViewerOver { reason });
-                }
+            outlet::Output::Over(ok, reason) => self.viewer_over(now, at, ok, reason),
+        }
+    }
+
+    fn asking_output(&mut self, now: Instant, at: usize, output: asking::Output) {
+        match output {
+            asking::Output::Net(op) => self.net(op),
+            asking::Output::Meet(meeting) => {
+                let Some(asking) = self.asking.remove(&at) else { return };
+                self.viewer_notice(at, Notice::TicketCame);
+                let outlet = Outlet::new(now, asking.began, *meeting, self.rng.u64(..));
+                self.outlets.insert(at, outlet);
             }
+            asking::Output::Failed(reason) => {
+                self.asking.remove(&at);
+                self.viewer_over(now, at, false, reason);
+            }
+        }
+    }
+
+    /// Nothing more goes to one viewer; whether it went well.
+    fn viewer_over(&mut self, now: Instant, at: usize, ok: bool, reason: String) {
+        self.any_ok |= ok;
+        let all = self.asking.is_empty() && self.outlets.values().all(Outlet::is_over);
+        // Players may come as long as they are served.
+        if all && self.serve.is_none() {
+            self.end(now, self.any_ok, reason);
+        } else {
+            self.viewer_notice(at, Notice::ViewerOver { reason });
         }
     }
 
@@ -272,7 +313,7 @@ impl Caster {
     /// Takes a unit of the source.
     fn offer(&mut self, now: Instant, unit: &Unit) {
         self.cache.push(unit);
-        for outlet in &mut self.outlets {
+        for outlet in self.outlets.values_mut() {
             outlet.offer(now, unit, &self.cache);
         }
         if let Some(serve) = &mut self.serve {
@@ -286,7 +327,10 @@ impl Caster {
             return;
         }
         self.done = true;
-        for outlet in &mut self.outlets {
+        for asking in self.asking.values_mut() {
+            asking.cancel();
+        }
+        for outlet in self.outlets.values_mut() {
             outlet.finish(now);
         }
         if let Some(serve) = &mut self.serve {
@@ -372,7 +416,7 @@ impl Caster {
             }
             share.notice(at, &notice);
         }
-        let several = self.outlets.len() > 1;
+        let several = self.viewers > 1;
         self.notice(if several { Notice::OfViewer { viewer: at, notice: Box::new(notice) } } else { notice });
     }
 }
@@ -399,7 +443,9 @@ impl App for Caster {
                 }
             }
             Some(room) => {
-                if let Some(outlet) = self.outlets.iter_mut().find(|outlet| outlet.owns(room)) {
+                if let Some(asking) = self.asking.values_mut().find(|asking| asking.owns(room)) {
+                    asking.handle_input(now, &input);
+                } else if let Some(outlet) = self.outlets.values_mut().find(|outlet| outlet.owns(room)) {
                     outlet.handle_input(now, input, &self.cache);
                 }
             }
@@ -419,7 +465,7 @@ impl App for Caster {
                 self.end(now, false, format!("the source failed: {why}"));
             }
             Message::Mapped(viewer, mappings) => {
-                if let Some(outlet) = self.outlets.get_mut(viewer) {
+                if let Some(outlet) = self.outlets.get_mut(&viewer) {
                     outlet.mapped(now, mappings, &self.cache);
                 }
             }
@@ -428,7 +474,10 @@ impl App for Caster {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        for outlet in &mut self.outlets {
+        for asking in self.asking.values_mut() {
+            asking.handle_timeout(now);
+        }
+        for outlet in self.outlets.values_mut() {
             outlet.handle_timeout(now, &self.cache);
         }
         if let Some(port) = &mut self.port {
@@ -460,7 +509,8 @@ impl App for Caster {
         );
         let own = soonest(own, self.serve.as_ref().and_then(|serve| serve.port.poll_timeout()));
         let own = soonest(own, self.share.as_ref().and_then(Share::poll_timeout));
-        self.outlets.iter().map(Outlet::poll_timeout).fold(own, soonest)
+        let asking = self.asking.values().map(Asking::poll_timeout);
+        self.outlets.values().map(Outlet::poll_timeout).chain(asking).fold(own, soonest)
     }
 }
 

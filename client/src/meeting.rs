@@ -164,7 +164,7 @@ impl Meeting {
     /// The rooms that its inputs carry.
     #[must_use]
     pub const fn rooms(&self) -> [Room; 3] {
-        let Rooms { rendezvous, hole, relay } = self.rooms;
+        let Rooms { rendezvous, hole, relay, lookup: _ } = self.rooms;
         [rendezvous, hole, relay]
     }
 
@@ -194,6 +194,14 @@ impl Meeting {
     pub fn mapped(&mut self, now: Instant, endpoints: Vec<Endpoint>) {
         if let Some(agent) = &mut self.agent {
             agent.set_mapped(endpoints);
+        }
+        self.settle(now);
+    }
+
+    /// Offers the ticket by a short code, too (a viewer only); where there is no daemon there is no code.
+    pub fn offer_code(&mut self, now: Instant, ticket: String) {
+        if let Some(agent) = &mut self.agent {
+            agent.offer_code(now, ticket);
         }
         self.settle(now);
     }
@@ -419,6 +427,10 @@ impl Meeting {
             agent::Event::LoggedIn { .. }
             | agent::Event::PeerJoined { .. }
             | agent::Event::PeerLeft { .. }
+            | agent::Event::Code { .. }
+            | agent::Event::NoCode { .. }
+            | agent::Event::CodeUsed
+            | agent::Event::WrongCode { .. }
             | agent::Event::Filtering { .. }
             | agent::Event::Refused { .. }
             | agent::Event::Unreachable { .. } => {}

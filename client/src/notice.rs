@@ -11,7 +11,7 @@ use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
 use punchcast::portmap::Mapping;
-use punchcast::rendezvous::agent;
+use punchcast::rendezvous::agent::{self, NoCode, WRONG_PROOFS};
 use punchcast::wire::message::{Refusal, Role};
 use serde_json::{Value, json};
 use std::fmt;
@@ -33,6 +33,15 @@ pub enum Notice {
         /// caster. A secret, for its key.
         rtmp_url: Option<String>,
     },
+    /// The viewer's short code is another than before.
+    Code {
+        /// With its daemon, as it can be copied; `None`: there is none now.
+        code: Option<String>,
+        /// Why there is none, in words.
+        why: Option<String>,
+    },
+    /// The viewer of a code has sent its ticket.
+    TicketCame,
     /// The hole port is bound (for the program alone: a router can be asked to forward it).
     HoleOpen {
         /// Which it is.
@@ -225,6 +234,7 @@ impl Notice {
                 "event": "ready", "ticket": ticket, "page": page,
                 "rtmp": rtmp.map(|addr| addr.to_string()), "rtmp_url": rtmp_url,
             }),
+            Self::Code { code, why } => json!({"event": "code", "code": code, "why": why}),
             Self::Rendezvous(event) => rendezvous_json(event)?,
             Self::Mapped(mappings) => json!({
                 "event": "mapped",
@@ -278,6 +288,7 @@ impl Notice {
             Self::ViewerOver { reason } => json!({"event": "viewer-end", "reason": reason}),
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
             Self::HoleOpen { .. }
+            | Self::TicketCame
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
@@ -291,6 +302,8 @@ impl Notice {
     #[must_use]
     pub fn to_talk(&self) -> Option<String> {
         Some(match self {
+            Self::Code { code: None, why: Some(why) } => format!("no short code: {why}"),
+            Self::TicketCame => "the code is right: the viewer sent its ticket".into(),
             Self::Rendezvous(event) => rendezvous_talk(event)?,
             Self::Mapped(mappings) => match mappings.first() {
                 Some(Mapping { protocol, external }) => {
@@ -345,6 +358,7 @@ impl Notice {
             Self::ViewerOver { reason } => format!("no more to this one: {reason}"),
             Self::Report(report) => report.to_string(),
             Self::Ready { .. }
+            | Self::Code { .. }
             | Self::HoleOpen { .. }
             | Self::Peer { .. }
             | Self::StreamStarted
@@ -372,6 +386,8 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
             "event": "introduced", "session": session.to_string(), "peer": peer.client.to_string(),
             "endpoints": peer.hole_endpoints().iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
         }),
+        agent::Event::CodeUsed => json!({"event": "code-used"}),
+        agent::Event::WrongCode { left } => json!({"event": "wrong-code", "left": left}),
         agent::Event::Refused { reason } => json!({"event": "refused", "why": refusal_words(*reason)}),
         agent::Event::Unreachable { server, why, retry_in } => json!({
             "event": "daemon-unreachable", "server": server.to_string(), "why": why, "retry_ms": millis(*retry_in),
@@ -379,6 +395,8 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         agent::Event::Observed { .. }
         | agent::Event::Amended { .. }
         | agent::Event::Filtering { .. }
+        | agent::Event::Code { .. }
+        | agent::Event::NoCode { .. }
         | agent::Event::PeerJoined { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
@@ -396,13 +414,35 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
             "no daemon at {server}: {why}; trying again in {:.1} s (one network needs none)",
             retry_in.as_secs_f64()
         ),
+        agent::Event::CodeUsed => "a caster got the ticket by the code".into(),
+        agent::Event::WrongCode { left } => {
+            format!("somebody tried the code with wrong words; after {left} more it is withdrawn")
+        }
         agent::Event::PeerJoined { role: Role::Caster, .. } => "a caster has the ticket".into(),
         agent::Event::PeerJoined { role: Role::Viewer, .. } => "the viewer is there".into(),
         agent::Event::Observed { .. }
         | agent::Event::Amended { .. }
         | agent::Event::Filtering { .. }
+        | agent::Event::Code { .. }
+        | agent::Event::NoCode { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// Why there is no short code, and what follows.
+pub(crate) fn no_code_words(why: NoCode) -> String {
+    match why {
+        NoCode::Guessed { again_in } => {
+            let next = match again_in.as_secs() {
+                0 => "here is another".to_owned(),
+                seconds @ 1..120 => format!("there is another in {seconds} seconds"),
+                seconds => format!("there is another in {} minutes", seconds.div_ceil(60)),
+            };
+            format!("the code was tried with wrong words {WRONG_PROOFS} times and is withdrawn; {next}")
+        }
+        NoCode::NoNumber => "the daemon has no number for one now; the ticket is as good".into(),
+        NoCode::NoDaemon => "the daemon is not asked any more; the ticket is as good on this network".into(),
+    }
 }
 
 pub(crate) const fn refusal_words(reason: Refusal) -> &'static str {
@@ -414,5 +454,7 @@ pub(crate) const fn refusal_words(reason: Refusal) -> &'static str {
         Refusal::Full => "it is full; try again later",
         Refusal::Replaced => "another viewer logged in with the same ticket",
         Refusal::NoRelay => "it does not relay this link",
+        Refusal::NoCode => "no viewer shows this code now",
+        Refusal::WrongCode => "the code's words are wrong",
     }
 }

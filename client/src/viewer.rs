@@ -13,6 +13,7 @@
 //! which gets every unit as a [`Notice`].
 
 mod casts;
+mod code;
 mod doors;
 mod plain;
 mod show;
@@ -24,6 +25,7 @@ use crate::notice::{Notice, Report};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::reachable::reachable;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
+use code::Spoken;
 use doors::Doors;
 use plain::Plain;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
@@ -88,6 +90,7 @@ pub struct Viewer {
     wants_rtmp: bool,
     plain: Plain,
     doors: Doors,
+    spoken: Spoken,
     /// The casts, by place.
     shows: Vec<Show>,
     /// How many there may be.
@@ -131,6 +134,7 @@ impl Viewer {
                 config.seed,
             ),
             doors: Doors::default(),
+            spoken: Spoken::default(),
             shows: Vec::new(),
             casts: config.casts.clamp(1, MOST_CASTS),
             met: None,
@@ -191,7 +195,7 @@ impl Viewer {
 
     fn meeting_event(&mut self, now: Instant, event: meeting::Event) {
         match event {
-            meeting::Event::Opened(addresses) => self.opened(addresses),
+            meeting::Event::Opened(addresses) => self.opened(now, addresses),
             meeting::Event::Failed(addr, error) => self.cannot_listen(addr, &error.to_string()),
             meeting::Event::Rendezvous(event) => self.rendezvous_event(now, event),
             meeting::Event::Trying { rung, local, remote } => {
@@ -241,7 +245,7 @@ impl Viewer {
         }
     }
 
-    fn opened(&mut self, addresses: Vec<punchcast::endpoint::Endpoint>) {
+    fn opened(&mut self, now: Instant, addresses: Vec<punchcast::endpoint::Endpoint>) {
         if let Some(port) = addresses.first().map(|endpoint| endpoint.port()) {
             self.notice(Notice::HoleOpen { port });
         }
@@ -251,6 +255,7 @@ impl Viewer {
             config.ticket_link = ticket.to_string();
             self.page = Some(Page::new(PAGE, config));
         }
+        self.meeting.offer_code(now, ticket.to_string());
         self.doors.ticket = Some(ticket);
         self.tell_ready();
     }
@@ -270,6 +275,7 @@ impl Viewer {
         let (rtmp, rtmp_url) = (self.doors.rtmp, self.doors.rtmp_url.clone());
         let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp, rtmp_url };
         self.notice(notice);
+        self.tell_code();
     }
 
     fn cannot_listen(&mut self, addr: SocketAddr, why: &str) {
@@ -296,6 +302,7 @@ impl Viewer {
             }
             self.notice(Notice::Peer { id: peer.client });
         }
+        self.code_event(now, &event);
         if self.story.rendezvous(&event) {
             self.show_status(now);
         }

@@ -68,6 +68,7 @@ pub use channel::{
 pub use door::{Admission, Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
 pub use keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};
 pub use noise::REKEY_EVERY;
+pub(crate) use noise::{open_once, seal_once};
 pub use record::{Bye, MAX_RECORD, STREAM_CHUNK};
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! The one file that names `snow`: `Noise_NKpsk0_25519_AESGCM_SHA256`, and rekeying by count.
+//! The one file that names `snow`: `Noise_NKpsk0_25519_AESGCM_SHA256`, rekeying by count, and AES-GCM for one message.
 //!
 //! ```text
 //!   <- s                  the viewer's key, from the ticket
@@ -10,8 +10,9 @@ use super::keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecr
 use super::{FACTS_LEN, LinkError, record};
 use crate::id::RendezvousId;
 use sha2::{Digest, Sha256};
-use snow::params::DHChoice;
+use snow::params::{CipherChoice, DHChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver, FallbackResolver, RingResolver};
+use snow::types::Cipher;
 use snow::{Builder, HandshakeState, TransportState};
 
 /// Bytes of an AES-GCM tag.
@@ -134,6 +135,30 @@ pub(super) fn public_key(key: &ViewerPrivateKey) -> ViewerKey {
         public.copy_from_slice(dh.pubkey());
     }
     ViewerKey(public)
+}
+
+/// Seals the one message that `key` is for: the nonce is always 0. `None` where there is no AES-GCM.
+pub(crate) fn seal_once(key: &[u8; 32], plain: &[u8]) -> Option<Vec<u8>> {
+    let mut sealed = vec![0; plain.len() + TAG_LEN];
+    let len = cipher(key)?.encrypt(0, &[], plain, &mut sealed);
+    sealed.truncate(len);
+    Some(sealed)
+}
+
+/// Opens what [`seal_once`] sealed; `None` if it was made or changed by somebody without the key.
+pub(crate) fn open_once(key: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = vec![0; sealed.len()];
+    // Shorter than a tag it cannot be, and is not asked to be opened.
+    sealed.len().checked_sub(TAG_LEN)?;
+    let len = cipher(key)?.decrypt(0, &[], sealed, &mut plain).ok()?;
+    plain.truncate(len);
+    Some(plain)
+}
+
+fn cipher(key: &[u8; 32]) -> Option<Box<dyn Cipher>> {
+    let mut cipher = resolver().resolve_cipher(&CipherChoice::AESGCM)?;
+    cipher.set(key);
+    Some(cipher)
 }
 
 /// Ring for AES-GCM and SHA-256 (three times the speed), the default for X25519, which ring does not lend. Named here,

@@ -20,11 +20,13 @@
 //!
 //! Every new login has a new token. Lost connections come back after a jittered, growing pause.
 
+mod codes;
 mod contract;
 mod ground;
 mod sampler;
 
-pub use contract::{Config, Event, Output, Server};
+pub use codes::WRONG_PROOFS;
+pub use contract::{Config, Event, NoCode, Output, Server};
 
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, soonest};
 use crate::endpoint::Endpoint;
@@ -34,6 +36,7 @@ use crate::wire::message::{
     FromAssist, FromMain, Observation, Peer, Refusal, Role, SeenBy, ToAssist, ToMain,
 };
 use crate::wire::{self, WireError};
+use codes::Codes;
 use sampler::{Sampler, Sighting};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -141,6 +144,8 @@ pub struct Agent {
     ask_again_at: Option<Instant>,
     renewed_at: Option<Instant>,
     assists: Vec<AssistLane>,
+    /// A viewer's short code, once there is a ticket to offer.
+    codes: Option<Codes>,
     sampler: Sampler,
     sampled_at: Option<Instant>,
     observed: Vec<Observation>,
@@ -168,6 +173,7 @@ impl Agent {
             ask_again_at: None,
             renewed_at: None,
             assists: Vec::new(),
+            codes: None,
             sampler: Sampler::default(),
             sampled_at: None,
             observed: Vec::new(),
@@ -332,6 +338,9 @@ impl Agent {
             self.ask_again_at = None;
             self.request_again();
         }
+        if self.codes.as_ref().and_then(Codes::ask_at).is_some_and(|at| at <= now) {
+            self.ask_for_number(now);
+        }
         let mut again = false;
         match &mut self.main {
             Main::Waiting { until } if *until <= now => {
@@ -406,7 +415,11 @@ impl Agent {
             Main::LoggedIn { beat, .. } => Some((beat.next, "heartbeat of the main connection")),
         };
         let samples = self.sampler.poll_timeout().map(|at| (at, "sample"));
-        self.assists.iter().fold(soonest(ask_again, soonest(main, samples)), |earliest, lane| {
+        // Without a login it is asked with the next.
+        let number = self.codes.as_ref().filter(|_| self.is_logged_in()).and_then(Codes::ask_at);
+        let number = number.map(|at| (at, "ask for the number of a code"));
+        let own = [ask_again, main, samples, number].into_iter().fold(None, soonest);
+        self.assists.iter().fold(own, |earliest, lane| {
             soonest(
                 earliest,
                 Some(match lane.state {
@@ -536,6 +549,7 @@ impl Agent {
                 let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
                 let beat = Beat { every, next: now + every, answered: true };
                 self.welcome(client, observed, beat, relay);
+                self.ask_for_number(now);
             }
             FromMain::NewUserLogin { client, role } => self.event(Event::PeerJoined { client, role }),
             FromMain::UserLogout { client } => self.event(Event::PeerLeft { client }),
@@ -571,8 +585,11 @@ impl Agent {
             FromMain::FilterResult { from_other_port, from_other_address } => {
                 self.event(Event::Filtering { from_other_port, from_other_address });
             }
-            // An answer to a sample, which this connection is not.
-            FromMain::Observed { .. } => {}
+            FromMain::Nameplate { number } => self.nameplate(now, number),
+            FromMain::Called { call, element } => self.called(call, &element),
+            FromMain::Confirmed { call, proof } => self.confirmed(now, call, &proof),
+            // An answer to a sample, or to a call, which this connection is not.
+            FromMain::Observed { .. } | FromMain::Answered { .. } | FromMain::Granted { .. } => {}
         }
     }
 
@@ -616,9 +633,15 @@ impl Agent {
                 self.main = Main::Done;
                 self.close_assists();
                 self.stop_sampling();
+                self.end_code();
             }
             // The daemon closes where it has to; losing the connection starts the next try.
-            Refusal::BadRequest | Refusal::TooMany | Refusal::Full | Refusal::NoRelay => {}
+            Refusal::BadRequest
+            | Refusal::TooMany
+            | Refusal::Full
+            | Refusal::NoRelay
+            | Refusal::NoCode
+            | Refusal::WrongCode => {}
         }
     }
 
@@ -710,6 +733,9 @@ impl Agent {
         self.sampled_at = None;
         self.observed.clear();
         self.rtt = None;
+        if let Some(codes) = &mut self.codes {
+            codes.login_lost();
+        }
     }
 
     fn lose_assist(&mut self, index: usize, now: Instant) {

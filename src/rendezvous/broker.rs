@@ -11,6 +11,7 @@
 //!  assist 8000   accept ─▶ New ── request, token logged in ──────▶ Bound ────▶ end (with its login, idle, gone)
 //!                           └──── request, token unknown ─▶ Held ──┘ on Login
 //!  any port      accept ─▶ New ── Sample (or Held first) ─▶ seen, end
+//!  main 4000     accept ─▶ New ── Call ─▶ Calling ─▶ end (the ticket, refused, late, its viewer gone)
 //!  main 4000     accept ─▶ New ── Relay ─▶ Half ─▶ Relayed ─▶ end (with its other half, used up, silent)
 //! ```
 //!
@@ -23,8 +24,10 @@
 //! The four verbs of [`app`](crate::app), for everything on the listeners [`MAIN`], [`ASSIST`] and [`ALTERNATE`], and for the connections
 //! that the broker opens itself to test a client's filtering. Whoever owns the broker binds the listeners.
 
+use super::calls::{CallKey, Calls};
 use super::filter::Dial;
 use super::limits::{Bucket, Limits, Release, Sources, Turned};
+use super::nameplates::Nameplates;
 use super::registry::Registry;
 use super::relaying::{Pairing, Relays};
 use super::timers::Due;
@@ -66,6 +69,8 @@ pub struct Broker {
     /// Connects under way towards clients whose filtering is tested.
     pub(super) dials: BTreeMap<ConnId, Dial>,
     pub(super) relays: Relays,
+    pub(super) nameplates: Nameplates,
+    pub(super) calls: Calls,
     pub(super) agenda: BTreeSet<(Instant, Due)>,
     /// How many connections were accepted.
     accepted: u64,
@@ -123,6 +128,8 @@ pub(super) enum Phase {
     Half(Pairing),
     /// Main only: the half of this role; what comes is passed to the other.
     Relayed(Pairing, Role),
+    /// Main only: a caster that has a code and wants its ticket.
+    Calling(CallKey),
 }
 
 /// The first request of a connection that is not a login.
@@ -181,6 +188,10 @@ pub struct Census {
     pub relays: usize,
     /// Connections that wait for the other half of a relay.
     pub halves: usize,
+    /// Numbers of codes that are taken.
+    pub nameplates: usize,
+    /// Casters that ask for a code's ticket.
+    pub calls: usize,
     /// Source addresses remembered.
     pub sources: usize,
     /// Entries in the agenda.
@@ -204,6 +215,8 @@ impl Broker {
             conn_ids: ConnIds::new(MAIN.room),
             dials: BTreeMap::new(),
             relays: Relays::default(),
+            nameplates: Nameplates::default(),
+            calls: Calls::default(),
             agenda: BTreeSet::new(),
             accepted: 0,
             overrun: Vec::new(),
@@ -268,6 +281,8 @@ impl Broker {
             dials: self.dials.len(),
             relays: self.relays.len(),
             halves: self.relays.waiting(),
+            nameplates: self.nameplates.len(),
+            calls: self.calls.len(),
             sources: self.sources.len(),
             deadlines: self.agenda.len(),
             buffered: self.conns.values().map(|conn| conn.reader.buffered()).sum(),
@@ -317,7 +332,7 @@ impl Broker {
             Phase::Relayed(pairing, role) => return self.pass(now, pairing, role, bytes),
             // Nobody is there yet to whom it could go.
             Phase::Half(_) => return self.end(now, id, Ending::Refuse(Refusal::BadRequest)),
-            Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) => {}
+            Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) | Phase::Calling(_) => {}
         }
         conn.reader.push(bytes);
         // A message may end its own connection, so it is looked up anew for each.
@@ -375,7 +390,7 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         match conn.phase {
             Phase::LoggedIn(_) | Phase::Bound(..) => conn.since = now,
-            Phase::New | Phase::Held(..) | Phase::Half(_) | Phase::Relayed(..) => {}
+            Phase::New | Phase::Held(..) | Phase::Half(_) | Phase::Relayed(..) | Phase::Calling(_) => {}
         }
         conn.messages.take(now, self.limits.messages)
     }
@@ -388,7 +403,12 @@ impl Broker {
             // is taken from the other half.
             match conn.phase {
                 Phase::Relayed(pairing, _) => self.steer(pairing),
-                Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) | Phase::Half(_) => {
+                Phase::New
+                | Phase::LoggedIn(_)
+                | Phase::Held(..)
+                | Phase::Bound(..)
+                | Phase::Half(_)
+                | Phase::Calling(_) => {
                     self.outbox.push_back(NetOp::Read { conn: id, on: false });
                 }
             }
@@ -402,7 +422,12 @@ impl Broker {
             conn.flow = Flow::Open;
             match conn.phase {
                 Phase::Relayed(pairing, _) => self.steer(pairing),
-                Phase::New | Phase::LoggedIn(_) | Phase::Held(..) | Phase::Bound(..) | Phase::Half(_) => {
+                Phase::New
+                | Phase::LoggedIn(_)
+                | Phase::Held(..)
+                | Phase::Bound(..)
+                | Phase::Half(_)
+                | Phase::Calling(_) => {
                     self.outbox.push_back(NetOp::Read { conn: id, on: true });
                 }
             }
@@ -456,6 +481,7 @@ impl Broker {
             Phase::Bound(client, _) => self.unbind(client, id),
             Phase::Half(pairing) => self.forget_half(id, pairing),
             Phase::Relayed(pairing, _) => self.part(now, pairing),
+            Phase::Calling(call) => self.forget_call(call),
         }
     }
 
@@ -495,6 +521,8 @@ impl Broker {
         }
         self.dials.clear();
         self.relays = Relays::default();
+        self.nameplates = Nameplates::default();
+        self.calls = Calls::default();
         self.conns.clear();
         self.held.clear();
         self.agenda.clear();
@@ -511,6 +539,7 @@ impl Broker {
         }
         self.registry.check_invariants();
         self.check_relays();
+        self.check_calls();
         assert_eq!(self.sources.conns(), self.conns.len(), "every connection is counted once");
         assert_eq!(
             self.agenda.iter().filter(|(_, due)| matches!(due, Due::Conn(_))).count(),
@@ -520,7 +549,7 @@ impl Broker {
             let login = self.registry.login(dial.client).expect("it ends with its login");
             assert!(login.filter.is_running());
         }
-        let mut paired = 0;
+        let (mut paired, mut calling) = (0, 0);
         for (id, conn) in &self.conns {
             assert!(conn.armed <= self.deadline(conn).0, "no deadline is missed");
             match conn.phase {
@@ -530,6 +559,7 @@ impl Broker {
                 }
                 Phase::Held(token, _) => assert!(self.held[&token].contains(id)),
                 Phase::Half(_) | Phase::Relayed(..) => paired += 1,
+                Phase::Calling(_) => calling += 1,
                 Phase::Bound(client, token) => {
                     let login = self.registry.login(client).expect("it ends with its login");
                     assert_eq!(login.token, token);
@@ -538,6 +568,7 @@ impl Broker {
             }
         }
         assert_eq!(paired, self.relays.waiting() + 2 * self.relays.len(), "no half is without its relay");
+        assert_eq!(calling, self.calls.len(), "no caster calls in vain");
     }
 }
 

@@ -124,6 +124,7 @@ impl Broker {
             self.send(now, conn, &FromMain::UserLogout { client });
         }
         if login.role == Role::Viewer {
+            self.leave_nameplate(now, client, login.rendezvous);
             let limit = self.limits.introduction;
             for caster in self.registry.casters(login.rendezvous).to_vec() {
                 let Some(caster) = self.registry.login_mut(caster) else { continue };

@@ -77,6 +77,21 @@ pub struct Limits {
     pub relay_pairing: Duration,
     /// Silence in both directions that ends a relay. The clients' own link is over after 3 s of it.
     pub relay_silence: Duration,
+    /// Numbers of short codes in all: one a login.
+    pub nameplates: usize,
+    /// The same of one address: as many viewers as a large household, or a small office, leaves running.
+    pub nameplates_per_address: u32,
+    /// How long a number waits for a viewer whose connection broke: clients try again within a minute, and a network that
+    /// was away for one is back.
+    pub nameplate_grace: Duration,
+    /// Calls, which are guesses, from one address: some slips of the tongue at once, then one each ten seconds.
+    pub calls_per_address: Rate,
+    /// Calls under one number, from anywhere: several casters at once, and little to do for the viewer.
+    pub calls_per_nameplate: Rate,
+    /// Calls to one viewer at one time.
+    pub calls_at_once: usize,
+    /// How long one takes at most: two round trips to either side, and a segment or two sent again.
+    pub call: Duration,
     /// Asked of clients in `Welcome`. Below the 30 s at which the shortest-lived TCP mappings in the field end.
     pub heartbeat: Duration,
 }
@@ -114,6 +129,13 @@ impl Default for Limits {
             relay_allowance: Allowance { bytes: 4096 * MEGABYTE, within: Duration::from_secs(60 * 60) },
             relay_pairing: Duration::from_secs(25),
             relay_silence: Duration::from_secs(15),
+            nameplates: 50_000,
+            nameplates_per_address: 64,
+            nameplate_grace: Duration::from_secs(120),
+            calls_per_address: Rate { burst: 6, every: Duration::from_secs(10) },
+            calls_per_nameplate: Rate { burst: 10, every: Duration::from_secs(3) },
+            calls_at_once: 4,
+            call: Duration::from_secs(15),
             heartbeat: Duration::from_secs(25),
         }
     }
@@ -162,6 +184,11 @@ impl Bucket {
             self.rested = Some(rested);
         }
         allowed
+    }
+
+    /// The time until nothing is used up any more.
+    fn debt(self, now: Instant) -> Duration {
+        self.rested.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
     /// Whether forgetting the bucket changes nothing.
@@ -223,6 +250,7 @@ struct Source {
     accepts: Bucket,
     introductions: Bucket,
     introduced_to: Bucket,
+    calls: Bucket,
     /// Relayed links with a half from here.
     relays: u32,
     relayed: Meter,
@@ -273,8 +301,9 @@ impl Sources {
         }
         let rests =
             [limits.accepts_per_address, limits.introductions_per_address, limits.introductions_per_victim];
-        let relayed = source.relayed.debt(now);
-        Release::RestFor(rests.into_iter().map(Rate::rest).fold(relayed, Duration::max))
+        // Those that take long to rest, and that few have used.
+        let long = source.relayed.debt(now).max(source.calls.debt(now));
+        Release::RestFor(rests.into_iter().map(Rate::rest).fold(long, Duration::max))
     }
 
     /// Forgets a source without connections and with rested buckets.
@@ -284,6 +313,7 @@ impl Sources {
             && source.accepts.is_rested(now)
             && source.introductions.is_rested(now)
             && source.introduced_to.is_rested(now)
+            && source.calls.is_rested(now)
             && source.relayed.debt(now).is_zero()
         {
             self.table.remove(&prefix);
@@ -307,6 +337,12 @@ impl Sources {
                 .table
                 .get_mut(&viewer)
                 .is_some_and(|source| source.introduced_to.take(now, limits.introductions_per_victim))
+    }
+
+    /// Uses up one call from `prefix`, if there is one.
+    pub(super) fn call(&mut self, now: Instant, prefix: Prefix, limits: &Limits) -> bool {
+        let source = self.table.get_mut(&prefix);
+        source.is_some_and(|source| source.calls.take(now, limits.calls_per_address))
     }
 
     /// Whether a relay between `prefixes` may begin, for the number of theirs, when `earlier` has ended.

@@ -211,7 +211,12 @@ impl Relay {
                 | FromMain::SrvReqDirectConnect { .. }
                 | FromMain::Heartbeat { .. }
                 | FromMain::Observed { .. }
-                | FromMain::FilterResult { .. },
+                | FromMain::FilterResult { .. }
+                | FromMain::Nameplate { .. }
+                | FromMain::Called { .. }
+                | FromMain::Answered { .. }
+                | FromMain::Confirmed { .. }
+                | FromMain::Granted { .. },
             )) => self.fail("the daemon answered something else"),
             Err(error) => {
                 log::debug!("relay: {error}");

@@ -28,15 +28,31 @@ impl Broker {
             }
             (Phase::LoggedIn(client), ToMain::Mapped { endpoints }) => self.mapped(now, client, endpoints),
             (Phase::New, ToMain::Relay { token, session }) => self.relay(now, id, token, session),
+            (Phase::New, ToMain::Call { nameplate, element }) => self.call(now, id, nameplate, element),
+            (Phase::Calling(call), ToMain::Confirm { proof }) => self.confirm(now, id, call, proof),
+            (Phase::LoggedIn(client), ToMain::ReqNameplate { wish }) => {
+                self.req_nameplate(now, id, client, wish);
+            }
+            (Phase::LoggedIn(client), ToMain::Answer { call, element }) => {
+                self.answer(now, client, call, element);
+            }
+            (Phase::LoggedIn(client), ToMain::Grant { call, sealed }) => {
+                self.grant(now, client, call, sealed);
+            }
+            (Phase::LoggedIn(client), ToMain::Deny { call }) => self.deny(now, client, call),
             (Phase::LoggedIn(client), ToMain::TestFilter) => self.test_filter(now, id, client),
-            (Phase::LoggedIn(_), ToMain::Logout) => self.end(now, id, Ending::Flush),
+            (Phase::LoggedIn(client), ToMain::Logout) => {
+                self.give_back_nameplate(client);
+                self.end(now, id, Ending::Flush);
+            }
             (
                 Phase::New
                 | Phase::LoggedIn(_)
                 | Phase::Held(..)
                 | Phase::Bound(..)
                 | Phase::Half(_)
-                | Phase::Relayed(..),
+                | Phase::Relayed(..)
+                | Phase::Calling(_),
                 _,
             ) => {
                 self.end(now, id, Ending::Refuse(Refusal::BadRequest));
@@ -78,7 +94,12 @@ impl Broker {
                 self.send(now, id, &FromAssist::Observed { endpoint });
                 self.ask_again(now, id, client, wish);
             }
-            Phase::Held(..) | Phase::Bound(..) | Phase::LoggedIn(_) | Phase::Half(_) | Phase::Relayed(..) => {
+            Phase::Held(..)
+            | Phase::Bound(..)
+            | Phase::LoggedIn(_)
+            | Phase::Half(_)
+            | Phase::Relayed(..)
+            | Phase::Calling(_) => {
                 self.end(now, id, Ending::Refuse(Refusal::BadRequest));
             }
         }

@@ -15,6 +15,7 @@ pub(super) enum Due {
     Conn(ConnId),
     Dial(ConnId),
     Source(Prefix),
+    Nameplate(u32),
 }
 
 impl Broker {
@@ -28,6 +29,7 @@ impl Broker {
                 Due::Conn(id) => self.look_at(now, id),
                 Due::Dial(id) => self.dialled(now, id, false),
                 Due::Source(prefix) => self.sources.forget(now, prefix),
+                Due::Nameplate(number) => self.nameplates.expire(now, number, &self.limits),
             }
         }
         self.settle(now);
@@ -41,6 +43,7 @@ impl Broker {
             Due::Conn(id) => self.conns.get(&id).map_or("connection", |conn| self.deadline(conn).1),
             Due::Dial(_) => "connect to a client to test its filtering",
             Due::Source(_) => "forget a source address",
+            Due::Nameplate(_) => "free the number of a code",
         };
         Some((at, why))
     }
@@ -62,6 +65,7 @@ impl Broker {
             Phase::Held(..) => (conn.since + limits.held, "login of a connection's token"),
             Phase::LoggedIn(_) | Phase::Bound(..) => (conn.since + limits.idle, "idle connection"),
             Phase::Half(_) => (conn.since + limits.relay_pairing, "other half of a relay"),
+            Phase::Calling(_) => (conn.since + limits.call, "answers to a call"),
             Phase::Relayed(pairing, role) => {
                 let deadline = self.relays.deadline(pairing, role, limits);
                 deadline.unwrap_or((conn.since + limits.relay_silence, "silent relay"))
@@ -75,7 +79,12 @@ impl Broker {
             }
             (
                 Flow::Backlogged { since, .. },
-                Phase::New | Phase::Held(..) | Phase::LoggedIn(_) | Phase::Bound(..) | Phase::Half(_),
+                Phase::New
+                | Phase::Held(..)
+                | Phase::LoggedIn(_)
+                | Phase::Bound(..)
+                | Phase::Half(_)
+                | Phase::Calling(_),
             ) => phase.min((since + limits.backlog, "unread bytes")),
         }
     }
@@ -123,6 +132,7 @@ impl Broker {
             (Flow::Backlogged { .. }, _) => Ending::Abort,
             (Flow::Open, Phase::Held(..)) => Ending::Refuse(Refusal::BadRequest),
             (Flow::Open, Phase::Half(_)) => Ending::Refuse(Refusal::NoRelay),
+            (Flow::Open, Phase::Calling(_)) => Ending::Refuse(Refusal::NoCode),
             (Flow::Open, Phase::New | Phase::LoggedIn(_) | Phase::Bound(..)) => Ending::Flush,
         };
         self.end(now, id, ending);

@@ -38,6 +38,20 @@ pub(crate) mod observations {
     }
 }
 
+/// At most [`MAX_SEALED`](crate::wire::message::MAX_SEALED) bytes.
+pub(crate) mod sealed {
+    use crate::wire::message::MAX_SEALED;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        super::serialize::<MAX_SEALED, _, _>(bytes, serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        super::deserialize::<MAX_SEALED, _, _>(from)
+    }
+}
+
 fn serialize<const MAX: usize, T: Serialize, S: Serializer>(
     list: &[T],
     serializer: S,

@@ -2,12 +2,13 @@
 //!
 //! Never reorder or remove a variant or a field: append, and raise [`VERSION`].
 
+use crate::code::{Element, Proof};
 use crate::endpoint::Endpoint;
-use crate::id::{ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
+use crate::id::{CallId, ClientId, OwnerToken, PunchToken, RendezvousId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// The version of the language; stands outside the codec, in each frame's header.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// How many endpoints one list may have. Four of each family cover a host with several interfaces; every entry is a
 /// SYN that a peer may be asked to send.
@@ -16,6 +17,9 @@ pub const MAX_ENDPOINTS: usize = 8;
 /// How many observations one list may have: those of a login's assist connections (4), the latest of its samples (8), that of
 /// its main connection, and some to spare.
 pub const MAX_OBSERVATIONS: usize = 16;
+
+/// How many bytes a sealed ticket may have. The longest has under 600 characters, and 16 bytes of tag.
+pub const MAX_SEALED: usize = 768;
 
 /// What a client is in a rendezvous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,6 +89,45 @@ pub enum ToMain {
         /// At most [`MAX_ENDPOINTS`].
         #[serde(with = "crate::wire::list::endpoints")]
         endpoints: Vec<Endpoint>,
+    },
+    /// A viewer asks for the number of a short code. Answered by [`FromMain::Nameplate`].
+    ReqNameplate {
+        /// The one that it had, or has; 0: any, but not the one that it has.
+        wish: u32,
+    },
+    /// The first message of a connection by which a caster asks for the ticket behind a short code. Answered by
+    /// [`FromMain::Answered`], or by [`FromMain::Refused`].
+    Call {
+        /// The code's number.
+        nameplate: u32,
+        /// The caster's half of the exchange.
+        element: Element,
+    },
+    /// A viewer answers [`FromMain::Called`].
+    Answer {
+        /// Which call.
+        call: CallId,
+        /// The viewer's half of the exchange.
+        element: Element,
+    },
+    /// The caster's second message, after [`FromMain::Answered`]. Answered by [`FromMain::Granted`], or by
+    /// [`FromMain::Refused`].
+    Confirm {
+        /// That it knows the words.
+        proof: Proof,
+    },
+    /// A viewer answers [`FromMain::Confirmed`]: the proof was right.
+    Grant {
+        /// Which call.
+        call: CallId,
+        /// The ticket, which the caster alone can read; at most [`MAX_SEALED`] bytes.
+        #[serde(with = "crate::wire::list::sealed")]
+        sealed: Vec<u8>,
+    },
+    /// A viewer ends a call: the proof was wrong, or it was no exchange.
+    Deny {
+        /// Which call.
+        call: CallId,
     },
 }
 
@@ -171,6 +214,36 @@ pub enum FromMain {
         bytes: u64,
         /// For how many seconds at most.
         seconds: u32,
+    },
+    /// Answers [`ToMain::ReqNameplate`].
+    Nameplate {
+        /// The viewer's number from here on; `None`: there is none to be had now.
+        number: Option<u32>,
+    },
+    /// To a viewer: a caster asks with its number.
+    Called {
+        /// Which call.
+        call: CallId,
+        /// The caster's half of the exchange.
+        element: Element,
+    },
+    /// To a caster: the viewer's half of the exchange.
+    Answered {
+        /// It.
+        element: Element,
+    },
+    /// To a viewer: the caster's proof.
+    Confirmed {
+        /// Which call.
+        call: CallId,
+        /// It.
+        proof: Proof,
+    },
+    /// To a caster, the last message of its connection: the ticket.
+    Granted {
+        /// As the viewer sealed it; at most [`MAX_SEALED`] bytes.
+        #[serde(with = "crate::wire::list::sealed")]
+        sealed: Vec<u8>,
     },
 }
 
@@ -301,4 +374,8 @@ pub enum Refusal {
     Replaced,
     /// The daemon relays nothing, or not this: unknown session, or a limit is used up.
     NoRelay,
+    /// No viewer answers to this number of a code: there is none, it is away, or it has another number by now.
+    NoCode,
+    /// The words of the code are not those of the viewer.
+    WrongCode,
 }

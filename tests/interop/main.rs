@@ -7,6 +7,7 @@
 
 mod browser;
 mod browser_share;
+mod code;
 mod file;
 mod home;
 mod obs;

@@ -7,6 +7,7 @@
 //! [`replay`] tells how a failure is run again.
 
 mod cells;
+mod codes;
 mod grid;
 mod hosted;
 mod kernel;

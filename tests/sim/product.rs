@@ -5,6 +5,7 @@ use crate::matrix::{Cast, Contest, Outcome, check, describe, lay, odds_and_ends,
 use crate::replay::sweep;
 use crate::spec::{Pair, Refusal, Wall};
 use crate::world::World;
+use punchcast::code::Seed;
 use punchcast::media::{Kind, Unit};
 use punchcast::policy::Rung;
 use punchcast::rendezvous::agent;
@@ -31,7 +32,7 @@ pub(crate) fn randomness(world: &World, of: u64) -> fastrand::Rng {
     fastrand::Rng::with_seed(world.seed() ^ of.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-fn server(world: &World, cast: Cast) -> agent::Server {
+pub(crate) fn server(world: &World, cast: Cast) -> agent::Server {
     let at = |port| world.endpoint(cast.daemon, port);
     agent::Server { main: at(punchcastd::Config::MAIN_PORT), assist: at(punchcastd::Config::ASSIST_PORT) }
 }
@@ -70,6 +71,7 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
         rendezvous: identity.rendezvous(),
         owner: Some(identity.owner),
         seed: rng.u64(..),
+        code_seed: Some(Seed(std::array::from_fn(|_| rng.u8(..)))),
     });
     let named = Server { host: Host::Ip(at.main.ip()), main: at.main.port(), assist: at.assist.port() };
     let meeting = meeting::Config {
@@ -110,6 +112,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         rendezvous: ticket.rendezvous,
         owner: None,
         seed: rng.u64(..),
+        code_seed: None,
     });
     let meeting = meeting::Config {
         rooms: meeting::Rooms::nth(0),
@@ -120,7 +123,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         run: rng.u64(..),
     };
     let config = caster::Config {
-        meetings: vec![meeting],
+        viewers: vec![meeting.into()],
         serve: None,
         rtmp: None,
         share: None,

@@ -63,8 +63,8 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// An outlet that begins to seek its viewer.
-    pub(super) fn new(now: Instant, config: meeting::Config, seed: u64) -> Self {
+    /// An outlet that begins to seek its viewer, for whom the user waits since `began`.
+    pub(super) fn new(now: Instant, began: Instant, config: meeting::Config, seed: u64) -> Self {
         let mut outlet = Self {
             has_daemon: config.agent.is_some(),
             meeting: Meeting::new(config),
@@ -72,7 +72,7 @@ impl Outlet {
             dropped: 0,
             meter: Meter::new(now),
             budget: Budget::new(now),
-            began: now,
+            began,
             sent_first: false,
             linked_once: false,
             server_trouble: None,
@@ -234,6 +234,10 @@ impl Outlet {
             | agent::Event::Filtering { .. }
             | agent::Event::PeerJoined { .. }
             | agent::Event::PeerLeft { .. }
+            | agent::Event::Code { .. }
+            | agent::Event::NoCode { .. }
+            | agent::Event::CodeUsed
+            | agent::Event::WrongCode { .. }
             | agent::Event::Refused { .. } => {}
         }
         self.notice(Notice::Rendezvous(event));

@@ -1,6 +1,7 @@
 //! A caster and a viewer, one connection, no network: every byte arrives at once, as it does on loopback.
 
 use super::*;
+use crate::meeting;
 use crate::page::PageToken;
 use crate::share::Encoding;
 use crate::viewer::{self, Viewer};
@@ -59,7 +60,7 @@ impl Bed {
             encoding: Encoding::default(),
         };
         let caster = Config {
-            meetings: vec![meeting],
+            viewers: vec![meeting.into()],
             serve: None,
             rtmp: None,
             share: Some(share),
@@ -93,7 +94,7 @@ impl Bed {
         bed.viewer.handle_input(now, Input::Accepted { listener, conn: theirs, local, remote });
         bed.caster.handle_input(now, Input::Connected { conn: ours, local: remote, remote: local });
         bed.carry();
-        assert_eq!(bed.caster.outlets[0].stages(), [route::Stage::Live]);
+        assert_eq!(bed.caster.outlets[&0].stages(), [route::Stage::Live]);
         bed
     }
 

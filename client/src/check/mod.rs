@@ -137,6 +137,7 @@ impl Check {
             rendezvous: owner.rendezvous(),
             owner: Some(owner),
             seed,
+            code_seed: None,
         });
         agent.withhold_alternate();
         let mut check = Self {
@@ -245,7 +246,11 @@ impl Check {
             | agent::Event::PeerJoined { .. }
             | agent::Event::PeerLeft { .. }
             | agent::Event::Introduced { .. }
-            | agent::Event::Amended { .. } => {}
+            | agent::Event::Amended { .. }
+            | agent::Event::Code { .. }
+            | agent::Event::NoCode { .. }
+            | agent::Event::CodeUsed
+            | agent::Event::WrongCode { .. } => {}
         }
     }
 

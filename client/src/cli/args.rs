@@ -1,6 +1,7 @@
 //! Values that several commands take.
 
 use super::Failure;
+use punchcast::ticket::Server;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -26,6 +27,12 @@ pub(super) fn addr(option: &str, value: OsString) -> Result<SocketAddr, Failure>
         return Ok(addr);
     }
     text.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
+}
+
+/// `HOST[:PORT]` of `--server`.
+pub(super) fn server(value: OsString) -> Result<Server, Failure> {
+    let text = text("server", value)?;
+    text.parse().map_err(|error| Failure::Usage(format!("--server: {error}")))
 }
 
 /// `PORT`, not 0.

@@ -2,8 +2,9 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
+use super::whom::{self, Given};
 use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
-use crate::caster::{Caster, Config, Message, Serve};
+use crate::caster::{Caster, Config, Message, Serve, Whom};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::page::PageToken;
@@ -24,6 +25,9 @@ use std::time::Duration;
 
 const HELP: &str = "\
 punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several, and sends a live picture.
+TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
+
+  --server HOST[:PORT]  the daemon of a short code that does not name it
 
   --source rtmp         take the stream that a program publishes to this machine (the default):
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast
@@ -83,7 +87,7 @@ const NOISE: PatternConfig = PatternConfig {
 };
 
 struct Options {
-    tickets: Vec<Ticket>,
+    viewers: Vec<Given>,
     source: Source,
     rtmp: SocketAddr,
     serve: Option<SocketAddr>,
@@ -96,13 +100,15 @@ struct Options {
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
-    let (mut tickets, mut source, mut rtmp, mut duration, mut json) = (Vec::new(), None, None, None, false);
+    let (mut values, mut daemon) = (Vec::new(), None);
+    let (mut source, mut rtmp, mut duration, mut json) = (None, None, None, false);
     let mut picture = picture::Options::default();
     let mut port_mapping = Choice::default();
     let (mut serve, mut rtmp_key, mut quiet) = (None, None, false);
     let mut share = None;
     while let Some(arg) = parser.next()? {
         match arg {
+            Long("server") => daemon = Some(args::server(parser.value()?)?),
             Long("source") => source = Some(args::text("source", parser.value()?)?),
             Long("share") => share = Some(share_addr(parser.value()?)?),
             Long("rtmp") => rtmp = Some(args::addr("rtmp", parser.value()?)?),
@@ -122,30 +128,24 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
                 print_line(HELP);
                 return Ok(None);
             }
-            Value(value) => {
-                // Never echoed: a ticket is a secret.
-                let text = args::text("ticket", value)?;
-                let ticket = text.parse::<Ticket>().map_err(|error| Failure::Usage(error.to_string()))?;
-                if tickets.iter().any(|other: &Ticket| other.rendezvous == ticket.rendezvous) {
-                    return Err(Failure::Usage("one and the same ticket was given twice".into()));
-                }
-                tickets.push(ticket);
-            }
+            Value(value) => values.push(args::text("ticket", value)?),
             other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
     }
-    if tickets.is_empty() && serve.is_none() {
+    let viewers = whom::read(values, daemon.as_ref())?;
+    if viewers.is_empty() && serve.is_none() {
         return Err(Failure::Usage(
-            "cast needs the TICKET that `punchcast view` shows on the other machine, or --serve".into(),
+            "cast needs the TICKET, or the short code, that `punchcast view` shows on the other machine, or --serve"
+                .into(),
         ));
     }
     if rtmp_key.is_some() && serve.is_none() {
         return Err(Failure::Usage("--rtmp-key is the key of --serve".into()));
     }
-    if tickets.len() > MOST_VIEWERS {
+    if viewers.len() > MOST_VIEWERS {
         return Err(Failure::Usage(format!(
             "{} tickets; one cast has {MOST_VIEWERS} at most",
-            tickets.len()
+            viewers.len()
         )));
     }
     let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
@@ -153,7 +153,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     if share.is_some() && !matches!(source, Source::Browser(_)) {
         return Err(Failure::Usage("--share is for --source browser".into()));
     }
-    Ok(Some(Options { tickets, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
+    Ok(Some(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
 }
 
 /// What `--source` names, made as the other options say.
@@ -201,7 +201,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
     let config = config(&options)?;
     // Without a daemon nobody would hear of a mapping.
-    let has_daemon: Vec<bool> = config.meetings.iter().map(|meeting| meeting.agent.is_some()).collect();
+    let has_daemon: Vec<bool> = config.viewers.iter().map(has_daemon).collect();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Caster::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
@@ -269,6 +269,13 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     }
 }
 
+fn has_daemon(whom: &Whom) -> bool {
+    match whom {
+        Whom::Ticket(meeting) => meeting.agent.is_some(),
+        Whom::Code(_) => true,
+    }
+}
+
 fn open_screen(config: &ScreenConfig, rtmp: SocketAddr) -> Result<Screen, Failure> {
     Screen::open(config.clone()).map_err(|error| match error {
         OpenError::NoDisplay(why) => Failure::Failed(format!("{why}\n{}", screen::other_ways(rtmp))),
@@ -310,8 +317,10 @@ fn start(
 }
 
 fn config(options: &Options) -> Result<Config, Failure> {
-    let numbered = options.tickets.iter().zip(0..);
-    let meetings = numbered.map(|(ticket, number)| meeting(ticket, Rooms::nth(number)));
+    let viewers = options.viewers.iter().zip(0..).map(|(given, number)| match given {
+        Given::Ticket(ticket) => meeting(ticket, Rooms::nth(number)).map(Whom::Ticket),
+        Given::Code(code, server) => whom::by_code(*code, server, Rooms::nth(number)),
+    });
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
     let serve = options.serve.map(|addr| -> Result<Serve, Failure> {
         let key = options.rtmp_key.clone().map_or_else(plain::random_key, Ok)?;
@@ -325,7 +334,7 @@ fn config(options: &Options) -> Result<Config, Failure> {
     };
     Ok(Config {
         serve: serve.transpose()?,
-        meetings: meetings.collect::<Result<_, _>>()?,
+        viewers: viewers.collect::<Result<_, _>>()?,
         rtmp,
         share,
         encodes: match options.source {
@@ -356,6 +365,7 @@ fn meeting(ticket: &Ticket, rooms: Rooms) -> Result<meeting::Config, Failure> {
         rendezvous: ticket.rendezvous,
         owner: None,
         seed,
+        code_seed: None,
     });
     Ok(meeting::Config {
         rooms,
@@ -370,7 +380,6 @@ fn meeting(ticket: &Ticket, rooms: Rooms) -> Result<meeting::Config, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use punchcast::ticket::ViewerIdentity;
 
     /// What is wrong with a cast to nobody in particular that is made with these options.
     fn complaint(args: &str) -> Option<String> {
@@ -413,18 +422,6 @@ mod tests {
         for (args, why) in cases {
             let told = complaint(args).unwrap_or_default();
             assert!(told.contains(why), "{args}: {told:?}");
-        }
-    }
-
-    #[test]
-    fn the_same_ticket_twice_is_refused_without_a_word_of_it() {
-        let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
-        let ticket = identity.ticket(None, Vec::new()).to_string();
-        let mut parser = lexopt::Parser::from_args([ticket.as_str(), ticket.as_str()]);
-        match parse(&mut parser) {
-            Err(Failure::Usage(why)) => assert_eq!(why, "one and the same ticket was given twice"),
-            Err(Failure::Failed(why)) => panic!("{why}"),
-            Ok(_) => panic!("two tickets are taken"),
         }
     }
 }

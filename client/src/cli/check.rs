@@ -33,10 +33,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let (mut server, mut assist, mut json) = (None::<Server>, None, false);
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("server") => {
-                let text = args::text("server", parser.value()?)?;
-                server = Some(text.parse().map_err(|error| Failure::Usage(format!("--server: {error}")))?);
-            }
+            Long("server") => server = Some(args::server(parser.value()?)?),
             Long("assist") => assist = Some(args::port("assist", parser.value()?)?),
             Long("json") => json = true,
             Short('h') | Long("help") => {

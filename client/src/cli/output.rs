@@ -69,6 +69,10 @@ impl Printer {
         self.json
     }
 
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Says a line, unless nobody wants to hear it.
     pub(super) fn say(&self, line: &str) {
         if !self.quiet {

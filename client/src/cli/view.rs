@@ -12,6 +12,7 @@ use crate::portmap::PortMap;
 use crate::sink::LiveTarget;
 use crate::viewer::{Config, MOST_CASTS, Viewer};
 use lexopt::prelude::{Long, Short};
+use punchcast::code::Seed;
 use punchcast::driver::{self, Driver, Step};
 use punchcast::endpoint::Reach;
 use punchcast::rendezvous::agent;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 const HELP: &str = "\
 punchcast view: shows a ticket; whoever is given it can cast to this machine, and nobody else.
+With --server it shows a short code, too, which can be read out and typed in the ticket's place.
 
   --server HOST[:PORT]  the daemon that introduces casters (main port; default 4000). Without one
                         only casters on the same network, or who can reach this host, get through
@@ -108,11 +110,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     let mut options = Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("server") => {
-                let text = args::text("server", parser.value()?)?;
-                let server = text.parse().map_err(|error| Failure::Usage(format!("--server: {error}")))?;
-                options.server = Some(server);
-            }
+            Long("server") => options.server = Some(args::server(parser.value()?)?),
             Long("assist") => options.assist = Some(args::port("assist", parser.value()?)?),
             Long("page") => {
                 let value = parser.value()?;
@@ -193,6 +191,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 show_ticket(&printer, ticket.as_deref(), options.stdout_is_taken());
                 show_doors(&printer, page.as_deref(), rtmp, rtmp_url.as_deref());
             }
+            Notice::Code { code: Some(code), .. } if !printer.is_json() => {
+                show_code(&printer, &code, options.stdout_is_taken());
+            }
             Notice::HoleOpen { port } if has_daemon => {
                 port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
             }
@@ -232,6 +233,17 @@ fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
     printer.say(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
 }
 
+/// Shows the short code, which is another way to write the ticket: `--quiet` has that one.
+fn show_code(printer: &Printer, code: &str, stdout_is_taken: bool) {
+    if printer.is_quiet() {
+        return;
+    }
+    printer.say(&format!("Or by the short code, which can be read out: punchcast cast {code}"));
+    if !stdout_is_taken {
+        print_line(code);
+    }
+}
+
 fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<SocketAddr>, rtmp_url: Option<&str>) {
     if let Some(page) = page {
         printer.say(&format!("The picture will be at {page}"));
@@ -256,6 +268,7 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
     let local_ips = own_addresses(server.as_ref());
     // Of its own: the one beside it is told to browsers and players, and this one makes what nobody may guess.
     let (seed, agent_seed) = (super::random_u64()?, super::random_u64()?);
+    let code_seed = code_seed()?;
     let agent = servers.map(|servers| agent::Config {
         room: meeting::RENDEZVOUS,
         servers,
@@ -263,6 +276,7 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         rendezvous: identity.rendezvous(),
         owner: Some(identity.owner),
         seed: agent_seed,
+        code_seed: Some(code_seed),
     });
     let meeting = meeting::Config {
         rooms: Rooms::nth(0),
@@ -309,6 +323,13 @@ pub(super) fn own_addresses(server: Option<&Server>) -> Vec<IpAddr> {
         ips.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     ips
+}
+
+/// What short codes and their exchanges are made of.
+pub(super) fn code_seed() -> Result<Seed, Failure> {
+    let mut seed = [0; 32];
+    fill(&mut seed)?;
+    Ok(Seed(seed))
 }
 
 fn fill(bytes: &mut [u8]) -> Result<(), Failure> {

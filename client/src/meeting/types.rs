@@ -27,26 +27,36 @@ pub struct Rooms {
     pub hole: Room,
     /// Of connections that the daemon relays.
     pub relay: Room,
+    /// Of the question for the ticket, before the meeting.
+    pub lookup: Room,
 }
 
 impl Rooms {
     /// The lowest of them all: an application has those below for itself.
     const FIRST: u8 = 16;
 
+    /// Rooms of one meeting.
+    const EACH: u8 = 4;
+
     /// How many meetings one application can have.
-    pub const MOST: u8 = (u8::MAX - Self::FIRST) / 3;
+    pub const MOST: u8 = (u8::MAX - Self::FIRST) / Self::EACH;
 
     /// The rooms of the meeting of that number, below [`Rooms::MOST`].
     #[must_use]
     pub const fn nth(number: u8) -> Self {
-        let first = Self::FIRST + number * 3;
-        Self { rendezvous: Room(first), hole: Room(first + 1), relay: Room(first + 2) }
+        let first = Self::FIRST + number * Self::EACH;
+        Self {
+            rendezvous: Room(first),
+            hole: Room(first + 1),
+            relay: Room(first + 2),
+            lookup: Room(first + 3),
+        }
     }
 
     /// Whether the room is that of some meeting's hole port.
     #[must_use]
     pub const fn is_hole(room: Room) -> bool {
-        room.0 >= Self::FIRST && (room.0 - Self::FIRST) % 3 == 1
+        room.0 >= Self::FIRST && (room.0 - Self::FIRST) % Self::EACH == 1
     }
 }
 

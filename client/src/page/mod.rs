@@ -180,6 +180,14 @@ impl Page {
         self.site.link(local)
     }
 
+    /// Shows this short code, with its daemon, or none.
+    pub fn set_code(&mut self, now: Instant, code: Option<String>) {
+        if self.site.set_code(code) {
+            self.status.ask(now, Duration::ZERO);
+            self.pace(now);
+        }
+    }
+
     /// How many browsers have the page open.
     #[must_use]
     pub fn watchers(&self) -> usize {

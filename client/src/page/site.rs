@@ -14,6 +14,8 @@ use tungstenite::handshake::derive_accept_key;
 #[derive(Debug)]
 pub(super) struct Site {
     ticket: String,
+    /// The short code, with its daemon.
+    code: Option<String>,
     token: Option<PageToken>,
     qr: Option<String>,
     run: String,
@@ -46,6 +48,7 @@ struct StatusMessage<'a> {
     /// Tells one run of the program from the next, so that a page left open loads the newer page.
     run: &'a str,
     ticket: &'a str,
+    code: Option<&'a str>,
     foreign_video: &'a BTreeSet<usize>,
     #[serde(flatten)]
     status: &'a Status,
@@ -55,7 +58,7 @@ impl Site {
     pub(super) fn new(ticket: String, token: Option<PageToken>, seed: u64) -> Self {
         let qr = qr::svg(&ticket);
         let run = format!("{seed:016x}");
-        Self { ticket, token, qr, run, foreign_video: BTreeSet::new(), status: Status::default() }
+        Self { ticket, code: None, token, qr, run, foreign_video: BTreeSet::new(), status: Status::default() }
     }
 
     /// The link that opens the page at `local`.
@@ -80,6 +83,13 @@ impl Site {
         differs
     }
 
+    /// Takes another short code, or none; returns whether it differs.
+    pub(super) fn set_code(&mut self, code: Option<String>) -> bool {
+        let differs = self.code != code;
+        self.code = code;
+        differs
+    }
+
     /// Notes whether the picture of the cast at `place` is one that the page cannot show; returns whether that is news.
     pub(super) fn set_foreign_video(&mut self, place: usize, foreign: bool) -> bool {
         if foreign { self.foreign_video.insert(place) } else { self.foreign_video.remove(&place) }
@@ -88,7 +98,8 @@ impl Site {
     /// The status as the message that the page's script reads.
     pub(super) fn status_json(&self) -> String {
         let Self { ticket, run, foreign_video, status, .. } = self;
-        let message = StatusMessage { r#type: "status", run, ticket, foreign_video, status };
+        let code = self.code.as_deref();
+        let message = StatusMessage { r#type: "status", run, ticket, code, foreign_video, status };
         // Strings, numbers and options always serialise; a page without a status would still show its picture.
         serde_json::to_string(&message).unwrap_or_default()
     }

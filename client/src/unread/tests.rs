@@ -200,7 +200,7 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let ticket = identity.ticket(None, vec![Endpoint::new(addr(THEIRS))]);
     let meeting = config(Secrets::Caster(ticket.caster_secrets()), ticket.addresses);
     let config = caster::Config {
-        meetings: vec![meeting],
+        viewers: vec![meeting.into()],
         serve: None,
         rtmp: None,
         share: None,

@@ -43,7 +43,11 @@ impl Story {
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }
             | agent::Event::PeerJoined { .. }
-            | agent::Event::PeerLeft { .. } => return false,
+            | agent::Event::PeerLeft { .. }
+            | agent::Event::Code { .. }
+            | agent::Event::NoCode { .. }
+            | agent::Event::CodeUsed
+            | agent::Event::WrongCode { .. } => return false,
         }
         true
     }

@@ -1,6 +1,7 @@
 //! What an agent is made with, asks for and tells.
 
 use crate::app::{NetOp, Room};
+use crate::code::{Code, Seed};
 use crate::id::{ClientId, OwnerToken, RendezvousId, SessionId};
 use crate::wire::message::{Observation, Peer, Refusal, Role};
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ pub struct Config {
     /// Feeds jitter and tokens. Tokens only tie two connections of one client together at the daemon; still they
     /// must not be guessed, so the seed comes from the system's randomness.
     pub seed: u64,
+    /// For a viewer that offers its ticket by a short code, too: see [`Agent::offer_code`](super::Agent::offer_code).
+    pub code_seed: Option<Seed>,
 }
 
 /// One address of the daemon.
@@ -98,6 +101,23 @@ pub enum Event {
         /// Why.
         reason: Refusal,
     },
+    /// Casters can ask for the ticket by this code from here on, and by no other.
+    Code {
+        /// It.
+        code: Code,
+    },
+    /// There is no code, and the one that there was is good no more.
+    NoCode {
+        /// Why.
+        why: NoCode,
+    },
+    /// A caster got the ticket by the code.
+    CodeUsed,
+    /// Somebody tried the code's number with other words.
+    WrongCode {
+        /// Such tries until the code is withdrawn.
+        left: u32,
+    },
     /// The main connection could not be made, or broke.
     Unreachable {
         /// Whom we tried.
@@ -107,4 +127,18 @@ pub enum Event {
         /// When the agent tries again.
         retry_in: Duration,
     },
+}
+
+/// Why there is no short code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoCode {
+    /// [`WRONG_PROOFS`](super::WRONG_PROOFS) tries had the wrong words: somebody guesses.
+    Guessed {
+        /// When there will be a new one; zero: at once.
+        again_in: Duration,
+    },
+    /// The daemon has no number to give; it is asked again.
+    NoNumber,
+    /// The daemon is not asked any more.
+    NoDaemon,
 }

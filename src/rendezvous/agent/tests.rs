@@ -6,19 +6,19 @@ use crate::app::Room;
 use crate::id::OwnerToken;
 
 const ROOM: Room = Room(1);
-const MAIN: &str = "203.0.113.1:4000";
+pub(super) const MAIN: &str = "203.0.113.1:4000";
 const ASSIST: &str = "203.0.113.1:8000";
 
-struct Bench {
-    agent: Agent,
-    now: Instant,
+pub(super) struct Bench {
+    pub(super) agent: Agent,
+    pub(super) now: Instant,
     ops: Vec<NetOp>,
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
 }
 
 impl Bench {
     #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
-    fn new(role: Role) -> Self {
+    pub(super) fn new(role: Role) -> Self {
         let owner = OwnerToken([3; 16]);
         let agent = Agent::new(Config {
             room: ROOM,
@@ -27,6 +27,7 @@ impl Bench {
             rendezvous: owner.rendezvous(),
             owner: (role == Role::Viewer).then_some(owner),
             seed: 1,
+            code_seed: (role == Role::Viewer).then_some(crate::code::Seed([9; 32])),
         });
         let mut bench = Self { agent, now: Instant::now(), ops: Vec::new(), events: Vec::new() };
         bench.agent.start(bench.now, &["0.0.0.0:700".parse().unwrap()], Vec::new());
@@ -34,7 +35,7 @@ impl Bench {
         bench
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(output) = self.agent.poll_output() {
             match output {
                 Output::Net(op) => self.ops.push(op),
@@ -43,22 +44,22 @@ impl Bench {
         }
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>) {
         self.agent.handle_input(self.now, input);
         self.drain();
     }
 
-    fn hear(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub(super) fn hear(&mut self, conn: ConnId, bytes: &[u8]) {
         self.input(Input::Received { conn, bytes });
     }
 
-    fn at_next_timeout(&mut self) {
+    pub(super) fn at_next_timeout(&mut self) {
         self.now = self.agent.poll_timeout().unwrap().0;
         self.agent.handle_timeout(self.now);
         self.drain();
     }
 
-    fn dialled(&self, to: &str) -> Option<(ConnId, Option<SocketAddr>)> {
+    pub(super) fn dialled(&self, to: &str) -> Option<(ConnId, Option<SocketAddr>)> {
         self.ops.iter().rev().find_map(|op| match op {
             // The samples go the other way round: from the hole port to the main port.
             NetOp::Connect { conn, from, to: addr }
@@ -84,7 +85,7 @@ impl Bench {
         conn
     }
 
-    fn sent<T: wire::codec::Message>(&self, conn: ConnId) -> Vec<T> {
+    pub(super) fn sent<T: wire::codec::Message>(&self, conn: ConnId) -> Vec<T> {
         let mut reader = Reader::new(MAX_FRAME);
         let mut found = Vec::new();
         for op in &self.ops {
@@ -98,7 +99,7 @@ impl Bench {
         found
     }
 
-    fn log_in(&mut self) -> ConnId {
+    pub(super) fn log_in(&mut self) -> ConnId {
         self.log_in_where(false)
     }
 

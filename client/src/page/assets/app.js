@@ -153,7 +153,7 @@ const HEADLINES = {
 };
 
 function describe() {
-  const { phase, message, ticket } = status;
+  const { phase, message, ticket, code } = status;
   body.dataset.phase = phase;
   const [headline, fallback] = HEADLINES[phase] ?? HEADLINES.waiting;
   const over = phase === "lost" || phase === "ended";
@@ -172,6 +172,8 @@ function describe() {
     return item;
   });
   element("steps").replaceChildren(...steps);
+  element("spoken").hidden = !code;
+  element("code").textContent = code ?? "";
   if (ticket && element("ticket").textContent !== ticket) {
     element("ticket").textContent = ticket;
     element("ticket").href = ticket;

@@ -1,0 +1,164 @@
+//! Whom to cast to, as the user says it: tickets, or short codes.
+
+use super::{Failure, server, view};
+use crate::caster::{CodeConfig, Whom};
+use crate::meeting::Rooms;
+use punchcast::code::Code;
+use punchcast::ticket::{Server, Ticket, TicketError};
+
+/// One viewer, as given.
+pub(super) enum Given {
+    Ticket(Ticket),
+    Code(Code, Server),
+}
+
+/// Reads the values of the command line; `server` is the daemon of codes that do not name theirs.
+///
+/// What was given is never echoed, but for a word that no code has: tickets and codes are secrets.
+pub(super) fn read(values: Vec<String>, server: Option<&Server>) -> Result<Vec<Given>, Failure> {
+    let mut given: Vec<Given> = Vec::new();
+    for text in joined(values) {
+        let next = if Code::looks_like_one(&text) { code(&text, server)? } else { ticket(&text)? };
+        if given.iter().any(|other| is_the_same(other, &next)) {
+            return Err(Failure::Usage("one and the same ticket was given twice".into()));
+        }
+        given.push(next);
+    }
+    if server.is_some() && !given.iter().any(|given| matches!(given, Given::Code(..))) {
+        return Err(Failure::Usage("--server is the daemon of a short code; a ticket names its own".into()));
+    }
+    Ok(given)
+}
+
+/// A code that was typed with blanks comes in several values.
+fn joined(values: Vec<String>) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for value in values {
+        let begins = Code::looks_like_one(&value) || value.contains("://");
+        match joined.last_mut().filter(|last| !begins && is_unfinished(last)) {
+            Some(last) => {
+                last.push('-');
+                last.push_str(&value);
+            }
+            None => joined.push(value),
+        }
+    }
+    joined
+}
+
+/// Whether a code's number is here, and not yet its words.
+fn is_unfinished(text: &str) -> bool {
+    let parts = text.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
+    Code::looks_like_one(text) && !text.contains('@') && parts.count() < 3
+}
+
+fn ticket(text: &str) -> Result<Given, Failure> {
+    text.parse().map(Given::Ticket).map_err(|error| {
+        let or_code = ", and a short code with a number, as in 427-tiger-lamp";
+        let hint = if error == TicketError::NotATicket { or_code } else { "" };
+        Failure::Usage(format!("{error}{hint}"))
+    })
+}
+
+fn code(text: &str, server: Option<&Server>) -> Result<Given, Failure> {
+    let (code, own) = Code::parse(text).map_err(|error| Failure::Usage(error.to_string()))?;
+    let server = own.or_else(|| server.cloned()).ok_or_else(|| {
+        Failure::Usage(
+            "the code does not say which daemon it is for: write it as the viewer does, with @HOST at its end, or add \
+             --server HOST"
+                .into(),
+        )
+    })?;
+    Ok(Given::Code(code, server))
+}
+
+fn is_the_same(one: &Given, other: &Given) -> bool {
+    match (one, other) {
+        (Given::Ticket(one), Given::Ticket(other)) => one.rendezvous == other.rendezvous,
+        (Given::Code(one, at), Given::Code(other, other_at)) => {
+            one.number() == other.number() && at == other_at
+        }
+        (Given::Ticket(_), Given::Code(..)) | (Given::Code(..), Given::Ticket(_)) => false,
+    }
+}
+
+/// A viewer that is known by its code.
+pub(super) fn by_code(code: Code, server: &Server, rooms: Rooms) -> Result<Whom, Failure> {
+    let servers = server::resolve(server).map_err(Failure::Failed)?;
+    Ok(Whom::Code(CodeConfig {
+        rooms,
+        servers: servers.iter().map(|server| server.main).collect(),
+        code,
+        code_seed: view::code_seed()?,
+        seed: super::random_u64()?,
+        local_ips: view::own_addresses(Some(server)),
+        run: super::random_u64()?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::ticket::ViewerIdentity;
+
+    fn values(values: &[&str]) -> Vec<String> {
+        values.iter().map(|&value| value.into()).collect()
+    }
+
+    fn failure(given: &[&str], server: Option<&str>) -> String {
+        let server: Option<Server> = server.map(|server| server.parse().unwrap());
+        match read(values(given), server.as_ref()) {
+            Err(Failure::Usage(why)) => why,
+            Err(Failure::Failed(why)) => panic!("{why}"),
+            Ok(_) => panic!("{given:?} is taken"),
+        }
+    }
+
+    fn codes(given: &[&str], server: Option<&str>) -> Vec<String> {
+        let server: Option<Server> = server.map(|server| server.parse().unwrap());
+        let text = |given: &Given| match given {
+            Given::Code(code, server) => code.at(server),
+            Given::Ticket(_) => "ticket".into(),
+        };
+        read(values(given), server.as_ref()).unwrap_or_else(|why| panic!("{why}")).iter().map(text).collect()
+    }
+
+    #[test]
+    fn codes_are_taken_in_one_value_or_in_several() {
+        let ticket =
+            ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]).ticket(None, vec![]).to_string();
+        let wanted = ["427-tiger-lamp@a.example"];
+        for given in [
+            &["427-tiger-lamp@a.example"][..],
+            &["427 Tiger Lamp @ a.example"],
+            &["427", "tiger", "lamp@a.example"],
+            &["427-tiger", "lamp@a.example"],
+        ] {
+            assert_eq!(codes(given, None), wanted, "{given:?}");
+        }
+        assert_eq!(codes(&["427", "tiger", "lamp"], Some("a.example")), wanted);
+        assert_eq!(codes(&["427-tiger-lamp@a.example"], Some("b.example")), wanted, "its own comes first");
+        assert_eq!(
+            codes(
+                &["1-lion-lamp", &ticket, "2", "lamp", "lion", "3-lamp-lamp@b.example:9"],
+                Some("a.example")
+            ),
+            ["1-lion-lamp@a.example", "ticket", "2-lamp-lion@a.example", "3-lamp-lamp@b.example:9"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_code_or_ticket_is_told_without_a_word_of_it() {
+        let ticket =
+            ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]).ticket(None, vec![]).to_string();
+        assert!(failure(&["427-tiger-lamp"], None).contains("--server HOST"));
+        assert!(failure(&["427-tigre-lamp"], Some("h")).contains("was it \"tiger\"?"));
+        assert!(failure(&["427", "tiger"], Some("h")).contains("1 words"));
+        assert!(failure(&["tiger-lamp"], None).contains("427-tiger-lamp"));
+        assert!(failure(&["427-tiger-lamp@"], None).contains("after the @"));
+        assert!(failure(&[&ticket], Some("h")).contains("a ticket names its own"));
+        let twice = "one and the same ticket was given twice";
+        assert_eq!(failure(&[&ticket, &ticket], None), twice);
+        assert_eq!(failure(&["4-lion-lamp@h", "4-lamp-lamp"], Some("h")), twice);
+    }
+}
