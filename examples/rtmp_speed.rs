@@ -6,7 +6,8 @@
 //! from memory to memory. The operations take turns in short slices; whoever else uses the machine disturbs some of
 //! them, so that the figures are those of the fastest tenth, and their ratios.
 //!
-//! `scripts/bench/rtmp` runs this. It ends with 1 if a ratio is below its target.
+//! `scripts/bench/rtmp` runs this. Its last line is JSON, with each ratio. It ends with 1 if one is below its
+//! target.
 
 use bytes::Bytes;
 use punchcast::media::{Kind, Unit};
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let store = Store::new();
     println!("{:>10} {:>10} {:>8} {:>22} {:>22}", "chunk size", "copy", "control", "write", "read");
     let mut missed = false;
+    let mut ratios = serde_json::Map::new();
     for (chunk_size, write_target, read_target) in TARGETS {
         let [copy, control, write, read] = measure(&store, chunk_size, HELD);
         let cell = |rate: f64, target: f64| {
@@ -60,6 +62,9 @@ fn main() -> ExitCode {
             let verdict = if ratio + RESOLUTION < target { "MISSED" } else { "ok" };
             (format!("{ratio:>6.2} (≥ {target:.2}) {verdict:<6}"), ratio + RESOLUTION < target)
         };
+        for (what, rate) in [("serialise", write), ("parse", read)] {
+            ratios.insert(format!("{what}_{chunk_size}"), (rate / copy).into());
+        }
         let (write, write_missed) = cell(write, write_target);
         let (read, read_missed) = cell(read, read_target);
         println!("{chunk_size:>10} {copy:>5.1} GB/s {:>8.2} {write:>22} {read:>22}", control / copy);
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
         publish / copy,
         play / copy
     );
+    println!("{}", serde_json::Value::from(ratios));
     ExitCode::from(u8::from(missed))
 }
 
