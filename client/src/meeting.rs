@@ -59,6 +59,9 @@ const MAX_SESSIONS: usize = 16;
 /// The pause before a caster on a relayed link tries the direct ways again, doubled each time up to
 /// [`DIRECT_AGAIN_MAX`]: a firewall rule or a network that changed shows soon, and nobody is dialled without end.
 const DIRECT_AGAIN_MIN: Duration = Duration::from_secs(5);
+/// How long a caster that tries again waits for an introduction before it dials what was observed all the same: more than a login
+/// takes over any way that can carry a picture.
+const ALONE_AFTER: Duration = Duration::from_secs(5);
 /// How long a caster whose attempt is over waits for connections that are still proving themselves: twice the time that a
 /// proof has, for one that came while another was waited for. Strangers at the port cannot make it longer.
 const LAST_CHANCE: Duration = link::HANDSHAKE_TIME.saturating_mul(2);
@@ -174,16 +177,16 @@ impl Meeting {
         self.settle(now);
     }
 
-    /// Tries again after a lost link (a caster only). What was observed is dialled only when the daemon introduces again: a NAT may
-    /// still let our SYN in by what an earlier attempt opened, but no socket of the viewer's would be there, and its listener's
-    /// answer, with another sequence number, would not get out. The NAT remembers the two for longer than an attempt lasts.
+    /// Tries again after a lost link (a caster only). What was observed is dialled when the daemon introduces again, or
+    /// [`ALONE_AFTER`] it did not: a NAT may still let our SYN in by what an earlier attempt opened, but no socket of the viewer's would
+    /// be there, and its listener's answer, with another sequence number, would not get out. The NAT remembers the two for longer
+    /// than an attempt lasts.
     pub fn seek(&mut self, now: Instant) {
         let targets: Vec<Target> = self
             .ticket_targets()
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
-            .filter(|target| target.origin != Origin::Observed)
             .collect();
-        self.hole.start(now, THE_ATTEMPT, self.approach(Duration::ZERO, None), &targets);
+        self.hole.start(now, THE_ATTEMPT, self.approach(ALONE_AFTER, None), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
         }
