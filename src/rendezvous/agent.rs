@@ -586,7 +586,7 @@ impl Agent {
                 self.event(Event::Filtering { from_other_port, from_other_address });
             }
             FromMain::Nameplate { number } => self.nameplate(now, number),
-            FromMain::Called { call, element } => self.called(call, &element),
+            FromMain::Called { call, element } => self.called(now, call, &element),
             FromMain::Confirmed { call, proof } => self.confirmed(now, call, &proof),
             // An answer to a sample, or to a call, which this connection is not.
             FromMain::Observed { .. } | FromMain::Answered { .. } | FromMain::Granted { .. } => {}

@@ -149,8 +149,9 @@ impl Broker {
     pub(super) fn deny(&mut self, now: Instant, client: ClientId, call: CallId) {
         if let Some(&Call { caster, stage }) = self.calls.0.get(&CallKey { viewer: client, call }) {
             let reason = match stage {
-                Stage::Asked => Refusal::NoCode,
-                Stage::Answered | Stage::Confirmed => Refusal::WrongCode,
+                // Nothing was proven wrong: the viewer has withdrawn the code, or given this call up for another.
+                Stage::Asked | Stage::Answered => Refusal::NoCode,
+                Stage::Confirmed => Refusal::WrongCode,
             };
             self.end(now, caster, Ending::Refuse(reason));
         }
@@ -171,8 +172,8 @@ impl Broker {
     /// A viewer's login is over: its number waits for it.
     pub(super) fn leave_nameplate(&mut self, now: Instant, client: ClientId, owner: RendezvousId) {
         self.drop_calls(now, client);
-        if let Some(number) = self.nameplates.leave(now, owner) {
-            self.agenda.insert((now + self.limits.nameplate_grace, Due::Nameplate(number)));
+        if let Some((at, number)) = self.nameplates.leave(now, owner, &self.limits) {
+            self.agenda.insert((at, Due::Nameplate(number)));
         }
     }
 

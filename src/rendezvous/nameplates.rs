@@ -33,6 +33,8 @@ struct Plate {
     prefix: Prefix,
     /// Since when its viewer is away.
     left: Option<Instant>,
+    /// When the agenda looks at it next, so that it has one entry there however often its viewer leaves.
+    armed: Option<Instant>,
     calls: Bucket,
 }
 
@@ -48,7 +50,8 @@ impl Nameplates {
         limits: &Limits,
     ) -> Option<u32> {
         let had = self.numbers.get(&owner).copied();
-        let calls = self.free(owner).filter(|_| had == Some(wish)).map(|plate| plate.calls);
+        let kept = self.free(owner).filter(|_| had == Some(wish));
+        let (calls, armed) = kept.map_or_else(Default::default, |plate| (plate.calls, plate.armed));
         let held = self.held.get(&prefix).copied().unwrap_or(0);
         if self.plates.len() >= limits.nameplates || held >= limits.nameplates_per_address {
             return None;
@@ -56,7 +59,7 @@ impl Nameplates {
         let can_be_given =
             |number: u32| (1..=MAX_NUMBER).contains(&number) && !self.plates.contains_key(&number);
         let number = if can_be_given(wish) { wish } else { self.draw(had, rng)? };
-        let plate = Plate { owner, prefix, left: None, calls: calls.unwrap_or_default() };
+        let plate = Plate { owner, prefix, left: None, armed, calls };
         self.plates.insert(number, plate);
         self.numbers.insert(owner, number);
         *self.held.entry(prefix).or_default() += 1;
@@ -89,20 +92,36 @@ impl Nameplates {
         plate.is_some_and(|plate| plate.calls.take(now, limits.calls_per_nameplate))
     }
 
-    /// The viewer's connection broke: its number, which is to be looked at ([`expire`](Self::expire)) after the grace.
-    pub(super) fn leave(&mut self, now: Instant, owner: RendezvousId) -> Option<u32> {
+    /// The viewer's connection broke: when its number is to be looked at ([`expire`](Self::expire)), if that is not planned yet.
+    pub(super) fn leave(
+        &mut self,
+        now: Instant,
+        owner: RendezvousId,
+        limits: &Limits,
+    ) -> Option<(Instant, u32)> {
         let number = self.of(owner)?;
-        self.plates.get_mut(&number)?.left = Some(now);
-        Some(number)
+        let plate = self.plates.get_mut(&number)?;
+        plate.left = Some(now);
+        if plate.armed.is_some() {
+            return None;
+        }
+        let at = now + limits.nameplate_grace;
+        plate.armed = Some(at);
+        Some((at, number))
     }
 
-    /// Frees the number of a viewer that has been away for the grace.
-    pub(super) fn expire(&mut self, now: Instant, number: u32, limits: &Limits) {
-        let Some(Plate { owner, left: Some(left), .. }) = self.plates.get(&number) else { return };
-        if now >= *left + limits.nameplate_grace {
-            let owner = *owner;
+    /// Frees the number of a viewer that has been away for the grace; when to look again at one that has not.
+    pub(super) fn expire(&mut self, now: Instant, number: u32, limits: &Limits) -> Option<Instant> {
+        let plate = self.plates.get_mut(&number)?;
+        plate.armed = None;
+        let due = plate.left? + limits.nameplate_grace;
+        if due <= now {
+            let owner = plate.owner;
             self.free(owner);
+            return None;
         }
+        plate.armed = Some(due);
+        plate.armed
     }
 
     /// Takes a viewer's number away.
@@ -225,14 +244,20 @@ mod tests {
     fn a_number_outlives_its_viewer_s_connection_for_the_grace() {
         let (mut bench, now) = (Bench::new(), Instant::now());
         let number = bench.allot(1, 0).unwrap();
-        assert_eq!(bench.plates.leave(now, owner(1)), Some(number));
         let over = now + bench.limits.nameplate_grace;
-        bench.plates.expire(over - Duration::from_millis(1), number, &bench.limits);
+        assert_eq!(bench.plates.leave(now, owner(1), &bench.limits), Some((over, number)));
+        let early = over - Duration::from_millis(1);
+        assert_eq!(bench.plates.expire(early, number, &bench.limits), Some(over), "looked at again");
         assert_eq!(bench.plates.owner(number), Some(owner(1)));
+        assert_eq!(
+            bench.plates.leave(now, owner(1), &bench.limits),
+            None,
+            "one look is planned, and no more"
+        );
         assert_eq!(bench.allot(1, number), Some(number), "it is back");
         bench.plates.expire(over, number, &bench.limits);
         assert_eq!(bench.plates.owner(number), Some(owner(1)), "and stays");
-        bench.plates.leave(over, owner(1));
+        bench.plates.leave(over, owner(1), &bench.limits);
         bench.plates.expire(over + bench.limits.nameplate_grace, number, &bench.limits);
         assert_eq!((bench.plates.owner(number), bench.plates.len()), (None, 0));
     }

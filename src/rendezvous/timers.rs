@@ -29,7 +29,10 @@ impl Broker {
                 Due::Conn(id) => self.look_at(now, id),
                 Due::Dial(id) => self.dialled(now, id, false),
                 Due::Source(prefix) => self.sources.forget(now, prefix),
-                Due::Nameplate(number) => self.nameplates.expire(now, number, &self.limits),
+                Due::Nameplate(number) => {
+                    let again = self.nameplates.expire(now, number, &self.limits);
+                    self.agenda.extend(again.map(|at| (at, Due::Nameplate(number))));
+                }
             }
         }
         self.settle(now);

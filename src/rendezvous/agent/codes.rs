@@ -15,6 +15,7 @@ use crate::app::NetOp;
 use crate::code::exchange::{Answering, Randomness};
 use crate::code::{Code, Element, Proof};
 use crate::id::CallId;
+use crate::rendezvous::limits::{Bucket, Rate};
 use crate::wire;
 use crate::wire::message::ToMain;
 use std::collections::VecDeque;
@@ -34,6 +35,10 @@ const NO_NUMBER_AGAIN: Duration = Duration::from_secs(60);
 /// does not.
 const MAX_CALLS: usize = 8;
 
+/// Calls that are answered: as many as an honest daemon passes on under one number. An exchange costs a third of a millisecond, in
+/// the thread that has the casts, and an answer waits for a daemon that may not read.
+const CALLS: Rate = Rate { burst: 10, every: Duration::from_secs(3) };
+
 /// See the [module](self).
 pub(super) struct Codes {
     random: Randomness,
@@ -51,6 +56,7 @@ pub(super) struct Codes {
     /// That there is none was told, and nothing else since.
     told_none: bool,
     calls: VecDeque<(CallId, Answering)>,
+    answered: Bucket,
 }
 
 impl Codes {
@@ -94,6 +100,7 @@ impl Agent {
             ask_at: None,
             told_none: false,
             calls: VecDeque::new(),
+            answered: Bucket::default(),
         });
         self.ask_for_number(now);
     }
@@ -140,10 +147,13 @@ impl Agent {
         }
     }
 
-    /// A caster asks with our number.
-    pub(super) fn called(&mut self, call: CallId, element: &Element) {
-        let begun = self.codes.as_mut().and_then(|codes| {
-            let code = codes.code?;
+    /// A caster asks with our number. What comes beyond an honest daemon's pace is not answered.
+    pub(super) fn called(&mut self, now: Instant, call: CallId, element: &Element) {
+        let Some(codes) = self.codes.as_mut() else { return };
+        if !codes.answered.take(now, CALLS) {
+            return;
+        }
+        let begun = codes.code.and_then(|code| {
             let (answering, ours) = Answering::begin(&code, element, &mut codes.random)?;
             codes.calls.push_back((call, answering));
             let spare = if codes.calls.len() > MAX_CALLS { codes.calls.pop_front() } else { None };
@@ -159,9 +169,8 @@ impl Agent {
     /// It proves that it knows the words, or guesses.
     pub(super) fn confirmed(&mut self, now: Instant, call: CallId, proof: &Proof) {
         let Some(codes) = &mut self.codes else { return };
-        let Some(at) = codes.calls.iter().position(|(other, _)| *other == call) else {
-            return self.say(&ToMain::Deny { call });
-        };
+        // One that is not known was denied already, or never answered.
+        let Some(at) = codes.calls.iter().position(|(other, _)| *other == call) else { return };
         let Some((_, answering)) = codes.calls.remove(at) else { return };
         if let Some(key) = answering.check(proof) {
             if let Some(sealed) = key.seal(&codes.ticket) {

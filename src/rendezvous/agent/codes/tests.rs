@@ -109,8 +109,10 @@ fn exchanges_of_a_withdrawn_code_are_over() {
         .find_map(|message| if let ToMain::Answer { element, .. } = message { Some(element) } else { None });
     (1..=3).for_each(|call| drop(guess(&mut bench, main, call, &wrong())));
     let (proof, _) = asking.finish(&answer.expect("an answer")).expect("an element");
+    assert!(bench.sent::<ToMain>(main).contains(&ToMain::Deny { call: CallId(100) }), "when it is withdrawn");
+    let said = bench.sent::<ToMain>(main).len();
     say(&mut bench, main, &FromMain::Confirmed { call: CallId(100), proof });
-    assert_eq!(bench.sent::<ToMain>(main).last(), Some(&ToMain::Deny { call: CallId(100) }));
+    assert_eq!(bench.sent::<ToMain>(main).len(), said, "and nothing more");
     // And who asks while there is no code is told so.
     assert_eq!(guess(&mut bench, main, 4, &code), None);
     assert!(!bench.events.contains(&Event::CodeUsed));
@@ -188,5 +190,20 @@ fn what_is_no_element_is_no_guess() {
         say(&mut bench, main, &FromMain::Called { call: CallId(call), element });
     }
     assert_eq!(told(&bench), Some(code));
+    bench.now += CALLS.every * CALLS.burst;
     assert!(matches!(guess(&mut bench, main, 99, &code), Some(ToMain::Grant { .. })));
+}
+
+#[test]
+fn a_daemon_that_calls_without_end_is_answered_at_an_honest_ones_pace() {
+    let (mut bench, main, code) = shown();
+    let (_, element) = Asking::begin(&code, &mut Randomness::new(Seed([1; 32])));
+    for call in 1..=1000 {
+        say(&mut bench, main, &FromMain::Called { call: CallId(call), element });
+    }
+    let of_calls = |message: &ToMain| matches!(message, ToMain::Answer { .. } | ToMain::Deny { .. });
+    let said = bench.sent::<ToMain>(main).into_iter().filter(of_calls).count();
+    assert!(said <= 2 * CALLS.burst as usize, "{said}");
+    bench.now += CALLS.every;
+    assert!(matches!(guess(&mut bench, main, 2000, &code), Some(ToMain::Grant { .. })));
 }
