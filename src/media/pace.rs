@@ -121,7 +121,10 @@ impl Queue {
                     self.gate = Gate::Open;
                 }
                 match self.gate {
-                    Gate::Open if is_disposable(self.coding, &unit) => &mut self.disposable,
+                    // What says of itself that all begins with it is needed, whatever its slices say.
+                    Gate::Open if !unit.is_keyframe() && is_disposable(self.coding, &unit) => {
+                        &mut self.disposable
+                    }
                     Gate::Open => &mut self.pictures,
                     Gate::Skipping => {
                         self.dropped += 1;

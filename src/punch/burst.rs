@@ -125,6 +125,11 @@ impl Aim {
         }
     }
 
+    /// Whether it is no more than one SYN from a fresh port.
+    pub(super) const fn is_one_syn(&self) -> bool {
+        matches!(self, Self::Sweep { ports, .. } if ports.is_empty())
+    }
+
     /// Whether the peer comes to us: our own SYNs only open our NAT.
     pub(super) const fn awaits_peer(&self) -> bool {
         match self {
@@ -204,7 +209,7 @@ impl Burst {
     pub(super) fn redirect(&mut self, aim: &Aim) -> bool {
         let (
             Aim::Sweep { seen, in_step, .. },
-            Aim::Sweep { seen: new_seen, ports, in_step: new_in_step, .. },
+            Aim::Sweep { seen: new_seen, ports, rounds, in_step: new_in_step },
         ) = (&self.aim, aim)
         else {
             return false;
@@ -219,6 +224,10 @@ impl Burst {
         let wanted = ports.iter().map(|port| SocketAddr::new(new_seen.ip(), *port));
         let left = SWEEP_BUDGET.saturating_sub(self.spent);
         self.ahead = wanted.filter(|to| !open.contains(to)).take(left).collect();
+        if self.aim.is_one_syn() {
+            // What is ahead is the first round.
+            self.rounds_left = rounds.saturating_sub(1);
+        }
         self.aim = aim.clone();
         true
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Endpoints dialled at the same time, over all attempts. A ticket and an introduction give at most 40 together.
 const MAX_LANES: usize = 64;
 
-/// Bursts at the same time. Each holds hundreds of sockets.
+/// Bursts at the same time, those of a single SYN not counted. Each holds hundreds of sockets.
 const MAX_BURSTS: usize = 2;
 
 /// The head start of the endpoints that were seen, unless a round trip is longer.
@@ -119,7 +119,8 @@ impl Hole {
             return;
         }
         self.end_bursts(|burst| burst.attempt == attempt || burst.is_spent());
-        if aim == Aim::Hold || self.bursts.len() >= MAX_BURSTS {
+        let large = self.bursts.iter().filter(|burst| !burst.aim().is_one_syn()).count();
+        if aim == Aim::Hold || !aim.is_one_syn() && large >= MAX_BURSTS {
             return;
         }
         log::info!("attempt={} {}", attempt.0, describe(&aim));

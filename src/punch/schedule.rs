@@ -16,7 +16,8 @@
 //!
 //! # Silence
 //!
-//! A connect in SYN_SENT is the hole itself, and both sides leave it alone: the kernel repeats its SYN about once a second. A fresh
+//! A connect in SYN_SENT is the hole itself, and both sides leave it alone: the kernel repeats its SYN (Linux after 1, 2, 3,
+//! 4, 5, 7 s and so on, before 6.5 after 1, 3, 7 s). A fresh
 //! SYN, on the same 4-tuple and sooner, would have another sequence number. A NAT that has seen the first one cross a SYN from
 //! inside it takes that for a stranger's (Linux's conntrack, in SYN_SENT2, finds it out of the window) and, if it answers with
 //! RST, refuses each that follows; and the answer to the first, if it was lost and comes again, finds nobody.
