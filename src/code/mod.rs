@@ -170,7 +170,7 @@ impl fmt::Display for CodeError {
             }
             Self::Number => write!(f, "the code's number is not one from 1 to {MAX_NUMBER}"),
             Self::Words(count) => {
-                write!(f, "the code has {count} words after its number; it is two, as in 427-tiger-lamp")
+                write!(f, "a code has two words after its number, as in 427-tiger-lamp; this one has {count}")
             }
             Self::Unknown { word, meant: Some(meant) } => {
                 write!(f, "no code has the word {word:?}; was it {meant:?}?")

@@ -24,6 +24,7 @@ mod socket;
 mod sockets;
 
 pub use interfaces::local_addresses;
+pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
 use sockets::Sockets;

@@ -44,6 +44,14 @@ pub(super) fn listen(addr: SocketAddr, reuse: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether somebody listens on `port` already. A port that is shared with its own connections ([`NetOp::Listen`](crate::app::NetOp::Listen)
+/// with `reuse`) is shared with another program that does the same, and each then gets a part of what comes.
+#[must_use]
+pub fn is_taken(port: u16) -> bool {
+    let any = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
+    listen(any, false).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// A non-blocking socket that has begun to connect. With `hops`, its first SYN is forwarded by so many routers at most.
 pub(super) fn connect(from: Option<SocketAddr>, to: SocketAddr, hops: Option<u8>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;

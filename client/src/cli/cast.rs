@@ -54,6 +54,7 @@ TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
   --share ADDR          where --source browser serves its page, loopback only (default: any
                         free port of 127.0.0.1)
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
+  --port-mapping LIST   ask by these alone: some of pcp, nat-pmp, upnp, with commas between
   --duration SECS       end by itself
   --quiet               say nothing but why it failed
   --json                one JSON object a line on standard output

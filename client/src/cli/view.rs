@@ -48,6 +48,7 @@ With --server it shows a short code, too, which can be read out and typed in the
                         goes to FILE-2.flv, and so on
   --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
+  --port-mapping LIST   ask by these alone: some of pcp, nat-pmp, upnp, with commas between
   --once                end with the first cast; a lost link is waited for, for a minute
   --quiet               say nothing but the ticket and why it failed
   --json                one JSON object a line on standard output
@@ -168,6 +169,10 @@ fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
+    if let Some(port) = options.port.filter(|port| *port != 0 && driver::is_taken(*port)) {
+        let what = "is taken by another program; choose another with --port, or none for any free one";
+        return Err(Failure::Failed(format!("port {port} {what}")));
+    }
     let mut printer = Printer::new(options.json, options.quiet);
     let mut random = [0; ViewerIdentity::RANDOM_LEN];
     fill(&mut random)?;

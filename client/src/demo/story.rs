@@ -132,6 +132,8 @@ fn describe(who: Who, event: &Event) -> String {
             "is introduced; the other was observed at {}",
             text("endpoints").replace(['[', ']', '"'], "").replace(',', ", ")
         ),
+        "code" if text("code").is_empty() => "has no short code".to_owned(),
+        "code" => "has a short code".to_owned(),
         "cast-end" => "hears that the cast is over".to_owned(),
         "attempt" => format!("tries {}: {} → {}", text("rung"), text("local"), text("remote")),
         "link" => format!(
