@@ -190,8 +190,10 @@ fn complaints(cell: &Cell, runs: &[Run]) -> Vec<String> {
     let held: Vec<&Run> = runs.iter().filter(|run| run.demand.is_some()).collect();
     let least = held.iter().filter_map(|run| run.demand).fold(1.0, f64::min);
     let missed: Vec<&&Run> = held.iter().filter(|run| run.rung.is_none()).collect();
-    // One is let pass in any case: a small run is no finer measure.
-    let allowed = ((held.len() as f64 * (1.0 - least)) as usize).max(1);
+    // What of so many runs is improbable, three standard deviations above the mean; all cells together are held to it exactly. One
+    // is let pass in any case: a small run is no finer measure.
+    let mean = held.len() as f64 * (1.0 - least);
+    let allowed = ((mean + 3.0 * mean.sqrt()) as usize).max(1);
     if missed.len() > allowed {
         complaints.push(format!("{}: {} of {} did not link", cell.name(), missed.len(), held.len()));
         complaints.extend(missed.iter().take(3).map(|run| told(run, "no link")));

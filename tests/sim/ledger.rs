@@ -5,7 +5,7 @@
 
 use crate::net::HostId;
 use crate::packet::{Body, Packet};
-use punchcast::punch::burst::{ALLOWANCE, ALLOWANCE_TIME, FAN, SWEEP_BUDGET};
+use punchcast::punch::burst::{ALLOWANCE, ALLOWANCE_TIME, SWEEP_BUDGET};
 use punchcast::punch::schedule::{ATTEMPT_TIME, SYN_BUDGET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -54,10 +54,18 @@ impl Ledger {
         let a_lane = lanes.values().map(|at| most(at, ATTEMPT_TIME)).max().unwrap_or(0);
         let swept = ports.values().map(BTreeSet::len).max().unwrap_or(0);
         let checks = [
-            ("SYNs to one endpoint in an attempt's time", a_lane, SYN_BUDGET as usize + ROUNDS),
+            (
+                "SYNs to one endpoint in an attempt's time",
+                a_lane,
+                INTRODUCTIONS * SYN_BUDGET as usize + ROUNDS,
+            ),
             ("ports of one address from the hole port", swept, INTRODUCTIONS * SWEEP_BUDGET + SEEN),
-            ("SYNs from fresh ports", most(&fresh, ALLOWANCE_TIME), INTRODUCTIONS * KNOCKS),
-            ("SYNs in two minutes", most(&all, ALLOWANCE_TIME), ALLOWANCE + SEEN * SYN_BUDGET as usize),
+            ("SYNs from fresh ports in two minutes", most(&fresh, ALLOWANCE_TIME), ALLOWANCE),
+            (
+                "SYNs in two minutes",
+                most(&all, ALLOWANCE_TIME),
+                ALLOWANCE + ATTEMPTS * SEEN * SYN_BUDGET as usize,
+            ),
             ("SYNs in a tenth of a second", most(&all, TENTH), A_TENTH),
         ];
         let breach = checks.iter().find(|(_, count, limit)| count > limit)?;
@@ -80,12 +88,13 @@ fn most(sorted: &[Duration], span: Duration) -> usize {
 
 /// Endpoints that an introduction of these tests names: one observed and one local, and those of a second one.
 const SEEN: usize = 4;
-/// A caster that is introduced again gets another sweep or fan, and no third one within the allowance.
+/// A caster that is introduced again, after a link that broke or beside a relayed one, begins another attempt: each endpoint
+/// has its budget anew, and there is another sweep or fan, but no third one within the allowance.
 const INTRODUCTIONS: usize = 2;
 /// A sweep may dial the endpoint that was seen, too: once in each of its rounds.
 const ROUNDS: usize = 6;
-/// Sockets of a fan with three renewals of each.
-const KNOCKS: usize = 4 * FAN;
+/// Attempts in two minutes, one after the other.
+const ATTEMPTS: usize = (ALLOWANCE_TIME.as_secs() / ATTEMPT_TIME.as_secs()) as usize;
 const TENTH: Duration = Duration::from_millis(100);
 /// Two bursts (a sweep and a fan, never more) of 32 SYNs in 10 ms, and the first SYNs to all that was seen; deadlines
 /// fire up to a millisecond late, so that eleven ticks may fall into a tenth of a second.

@@ -58,6 +58,7 @@ fn two_casters_with_one_ticket_are_seen_played_and_recorded() {
 
     let [mut one, mut other] = casters;
     other.kill();
+    viewer.event("lost", LINK);
     browser.wait_for("document.querySelector('[data-place=\"1\"]').dataset.phase === 'lost'");
     let before = browser.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");
     let mut other = caster(&ticket);

@@ -171,8 +171,10 @@ impl Chromium {
                 return;
             }
         }
-        let state =
-            self.evaluate("JSON.stringify([location.href, {...document.body.dataset}, window.punchcast])");
+        let state = self.evaluate(
+            "JSON.stringify([location.href, {...document.body.dataset}, window.punchcast, \
+                 [...document.querySelectorAll('[data-place]')].map((tile) => ({...tile.dataset}))])",
+        );
         let text = self.evaluate("document.body.innerText");
         panic!("the page never came to: {condition}\nstate: {state}\ntext: {text}");
     }
