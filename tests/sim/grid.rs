@@ -252,7 +252,7 @@ fn every_cell_links_as_often_as_the_oracle_and_the_budgets_allow() {
 }
 
 /// A run that found a fault, and what it was.
-const FOUND: [(&str, u64, &str); 11] = [
+const FOUND: [(&str, u64, &str); 17] = [
     ("rnd-r x apdf", 87, "more hits than the peer's door lets wait displaced the one that was nominated"),
     ("rnd-r x fw-r", 52, "the same"),
     ("seq x fw", 37, "an amendment renewed a SYN that the kernel had just repeated"),
@@ -272,6 +272,16 @@ const FOUND: [(&str, u64, &str); 11] = [
     ("apdf x rnd", 174, "the alternate address was told after all samples"),
     ("seq x seq", 0, "both counted, and the one's next port was the other's last"),
     ("keep x apdf", 1, "a kept port was swept alone, though it is taken for the daemon"),
+    ("apdf x apdf", 727, "a connect stayed half open after a RST had ended its session"),
+    ("eif x keep", 32, "the daemon's FIN met the next assist connection, whose answer ended its session"),
+    ("fw x seq-r", 56, "what a sweep had found and lost was not dialled again"),
+    (
+        "seq-r x fw",
+        68,
+        "a sweep's second round was another socket's to the NAT that had seen the first cross",
+    ),
+    ("rnd-e x apdf", 309, "the NAT could not tell the peer's session from the one that its host had begun"),
+    ("fw-r x seq-r", 107, "a sweep's second round, again"),
 ];
 
 #[test]
