@@ -178,7 +178,7 @@ impl Meeting {
     }
 
     /// Tries again after a lost link (a caster only). What was observed is dialled when the daemon introduces again, or
-    /// [`ALONE_AFTER`] it did not: a NAT may still let our SYN in by what an earlier attempt opened, but no socket of the viewer's would
+    /// `ALONE_AFTER` it did not: a NAT may still let our SYN in by what an earlier attempt opened, but no socket of the viewer's would
     /// be there, and its listener's answer, with another sequence number, would not get out. The NAT remembers the two for longer
     /// than an attempt lasts.
     pub fn seek(&mut self, now: Instant) {

@@ -153,7 +153,7 @@ mod tests {
             ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]).ticket(None, vec![]).to_string();
         assert!(failure(&["427-tiger-lamp"], None).contains("--server HOST"));
         assert!(failure(&["427-tigre-lamp"], Some("h")).contains("was it \"tiger\"?"));
-        assert!(failure(&["427", "tiger"], Some("h")).contains("1 words"));
+        assert!(failure(&["427", "tiger"], Some("h")).contains("this one has 1"));
         assert!(failure(&["tiger-lamp"], None).contains("427-tiger-lamp"));
         assert!(failure(&["427-tiger-lamp@"], None).contains("after the @"));
         assert!(failure(&[&ticket], Some("h")).contains("a ticket names its own"));
