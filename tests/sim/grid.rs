@@ -224,6 +224,9 @@ fn with_the_relay_on_every_run_links() {
             format!("{} seed {}: {:?} {:?}; {}", cell.name(), run.seed, run.rung, run.fault, run.story)
         })
         .collect();
+    for run in &wrong {
+        println!("{run}");
+    }
     assert!(wrong.is_empty(), "{} runs, the first: {}", wrong.len(), wrong[0]);
 }
 
