@@ -436,7 +436,8 @@ impl Meeting {
             | agent::Event::WrongCode { .. }
             | agent::Event::Filtering { .. }
             | agent::Event::Refused { .. }
-            | agent::Event::Unreachable { .. } => {}
+            | agent::Event::Unreachable { .. }
+            | agent::Event::AssistUnreachable { .. } => {}
         }
         self.event(Event::Rendezvous(event));
     }

@@ -392,6 +392,9 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         agent::Event::Unreachable { server, why, retry_in } => json!({
             "event": "daemon-unreachable", "server": server.to_string(), "why": why, "retry_ms": millis(*retry_in),
         }),
+        agent::Event::AssistUnreachable { assist, why } => json!({
+            "event": "assist-unreachable", "assist": assist.to_string(), "why": why,
+        }),
         agent::Event::Observed { .. }
         | agent::Event::Amended { .. }
         | agent::Event::Filtering { .. }
@@ -414,6 +417,7 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
             "no daemon at {server}: {why}; trying again in {:.1} s (one network needs none)",
             retry_in.as_secs_f64()
         ),
+        agent::Event::AssistUnreachable { assist, why } => assist_words(*assist, why),
         agent::Event::CodeUsed => "a caster got the ticket by the code".into(),
         agent::Event::WrongCode { left } => {
             format!("somebody tried the code with wrong words; after {left} more it is withdrawn")
@@ -427,6 +431,15 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         | agent::Event::NoCode { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// That the daemon's assist port does not answer, what follows, and what to do.
+pub(crate) fn assist_words(assist: SocketAddr, why: &str) -> String {
+    format!(
+        "the daemon's assist port {assist} cannot be reached: {why}. Until it can, the daemon introduces nobody, and only \
+         machines of one network find each other. Open that TCP port at the daemon, or have `punchcast view` name \
+         the right one with --assist; trying on"
+    )
 }
 
 /// Why there is no short code, and what follows.

@@ -20,6 +20,7 @@
 //!
 //! Every new login has a new token. Lost connections come back after a jittered, growing pause.
 
+mod assist;
 mod codes;
 mod contract;
 mod ground;
@@ -36,6 +37,7 @@ use crate::wire::message::{
     FromAssist, FromMain, Observation, Peer, Refusal, Role, SeenBy, ToAssist, ToMain,
 };
 use crate::wire::{self, WireError};
+use assist::Watch;
 use codes::Codes;
 use sampler::{Sampler, Sighting};
 use std::collections::VecDeque;
@@ -67,6 +69,8 @@ const MAX_SESSIONS: usize = 32;
 /// How long the daemon may take for its first answer at the assist port, beside two round trips: that answer is the mapping,
 /// without which nobody is introduced. One loss is repeated within it.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+const NOTHING_ANSWERED: &str = "nothing answered";
 
 enum Main {
     Idle,
@@ -126,6 +130,8 @@ struct AssistLane {
     from: SocketAddr,
     state: Assist,
     failures: u32,
+    /// Why it failed last, in words.
+    trouble: Option<String>,
 }
 
 /// The client's half of the rendezvous.
@@ -144,6 +150,7 @@ pub struct Agent {
     ask_again_at: Option<Instant>,
     renewed_at: Option<Instant>,
     assists: Vec<AssistLane>,
+    watch: Watch,
     /// A viewer's short code, once there is a ticket to offer.
     codes: Option<Codes>,
     sampler: Sampler,
@@ -173,6 +180,7 @@ impl Agent {
             ask_again_at: None,
             renewed_at: None,
             assists: Vec::new(),
+            watch: Watch::Quiet,
             codes: None,
             sampler: Sampler::default(),
             sampled_at: None,
@@ -191,7 +199,7 @@ impl Agent {
             let of_family = |server: &&Server| server.assist.is_ipv4() == from.is_ipv4();
             if let Some(server) = self.config.servers.iter().find(of_family) {
                 let state = Assist::Waiting { until: now };
-                self.assists.push(AssistLane { to: server.assist, from, state, failures: 0 });
+                self.assists.push(AssistLane { to: server.assist, from, state, failures: 0, trouble: None });
             }
         }
         self.dial_main(now);
@@ -348,7 +356,7 @@ impl Agent {
                 again = true;
             }
             Main::Dialling { deadline, .. } | Main::LoggingIn { deadline, .. } if *deadline <= now => {
-                self.lose_main("nothing answered", now);
+                self.lose_main(NOTHING_ANSWERED, now);
             }
             Main::LoggedIn { conn, beat, .. } if beat.next <= now => {
                 if beat.answered {
@@ -371,6 +379,7 @@ impl Agent {
         for index in 0..self.assists.len() {
             self.assist_timeout(index, now);
         }
+        self.watch_timeout(now);
         self.sampler.handle_timeout(now);
         if again {
             self.sample(now);
@@ -387,7 +396,7 @@ impl Agent {
             {
                 let conn = *conn;
                 self.net(NetOp::Close { conn, how: Closing::Abort });
-                self.lose_assist(index, now);
+                self.lose_assist(index, NOTHING_ANSWERED.into(), now);
             }
             Assist::Open { conn, beat_at, .. } if *beat_at <= now => {
                 *beat_at = now + HEARTBEAT;
@@ -418,7 +427,8 @@ impl Agent {
         // Without a login it is asked with the next.
         let number = self.codes.as_ref().filter(|_| self.is_logged_in()).and_then(Codes::ask_at);
         let number = number.map(|at| (at, "ask for the number of a code"));
-        let own = [ask_again, main, samples, number].into_iter().fold(None, soonest);
+        let watch = self.watch.due().map(|at| (at, "tell of the assist port"));
+        let own = [ask_again, main, samples, number, watch].into_iter().fold(None, soonest);
         self.assists.iter().fold(own, |earliest, lane| {
             soonest(
                 earliest,
@@ -549,6 +559,7 @@ impl Agent {
                 let every = Duration::from_secs(u64::from(heartbeat_secs.clamp(5, 60)));
                 let beat = Beat { every, next: now + every, answered: true };
                 self.welcome(client, observed, beat, relay);
+                self.watch_assists(now);
                 self.ask_for_number(now);
             }
             FromMain::NewUserLogin { client, role } => self.event(Event::PeerJoined { client, role }),
@@ -656,10 +667,12 @@ impl Agent {
                     *answer_by = None;
                     // Turned away at the door, a connection has not succeeded; answered, it has.
                     lane.failures = 0;
+                    self.watch = Watch::Quiet;
                     self.observe(Sighting { seen_by: SeenBy::Assist, local_port, endpoint }, true);
                 }
                 Ok(Some(FromAssist::Refused { reason })) => {
                     *answer_by = None;
+                    self.watch = Watch::Quiet;
                     if reason == Refusal::TooMany && self.config.role == Role::Caster {
                         self.ask_again_at = Some(now + ASK_AGAIN);
                     }
@@ -669,21 +682,20 @@ impl Agent {
                 Err(error) => {
                     log::debug!("conn={conn} assist: {error}");
                     self.net(NetOp::Close { conn, how: Closing::Abort });
-                    return self.lose_assist(index, now);
+                    return self.lose_assist(index, wire_trouble(&error), now);
                 }
             }
         }
     }
 
     fn ended(&mut self, conn: ConnId, error: Option<NetError>, now: Instant) {
+        let why = error.map_or_else(|| "the daemon closed the connection".into(), |error| error.to_string());
         match &self.main {
             Main::Dialling { conn: ours, .. }
             | Main::LoggingIn { conn: ours, .. }
             | Main::LoggedIn { conn: ours, .. }
                 if *ours == conn =>
             {
-                let why = error
-                    .map_or_else(|| "the daemon closed the connection".into(), |error| error.to_string());
                 self.main_gone(why, now);
                 return;
             }
@@ -695,7 +707,7 @@ impl Agent {
             | Main::Done => {}
         }
         if let Some(index) = self.assist_index(conn) {
-            self.lose_assist(index, now);
+            self.lose_assist(index, why, now);
         }
         self.sampler.ended(conn);
     }
@@ -733,16 +745,22 @@ impl Agent {
         self.sampled_at = None;
         self.observed.clear();
         self.rtt = None;
+        self.watch.login_lost();
         if let Some(codes) = &mut self.codes {
             codes.login_lost();
         }
     }
 
-    fn lose_assist(&mut self, index: usize, now: Instant) {
+    fn lose_assist(&mut self, index: usize, why: String, now: Instant) {
         let pause = self.pause(self.assists[index].failures);
         let lane = &mut self.assists[index];
+        let worked = lane.failures == 0 && matches!(lane.state, Assist::Open { answer_by: None, .. });
+        lane.trouble = Some(why);
         lane.failures = lane.failures.saturating_add(1);
         lane.state = Assist::Waiting { until: now + pause };
+        if worked {
+            self.watch_assists(now);
+        }
     }
 
     fn pause(&mut self, failures: u32) -> Duration {
@@ -772,6 +790,7 @@ impl Agent {
     }
 
     fn close_assists(&mut self) {
+        self.watch.login_lost();
         for lane in std::mem::take(&mut self.assists) {
             if let Assist::Dialling { conn, .. } | Assist::Open { conn, .. } = lane.state {
                 self.net(NetOp::Close { conn, how: Closing::Abort });

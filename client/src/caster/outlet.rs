@@ -228,7 +228,12 @@ impl Outlet {
             agent::Event::Unreachable { server, why, .. } => {
                 self.server_trouble = Some(format!("the daemon at {server} could not be reached ({why})"));
             }
+            agent::Event::AssistUnreachable { assist, why } => {
+                self.server_trouble =
+                    Some(format!("the daemon's assist port {assist} could not be reached ({why})"));
+            }
             agent::Event::LoggedIn { .. } => self.server_trouble = None,
+            agent::Event::Observed { observation } if observation.hole => self.server_trouble = None,
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }

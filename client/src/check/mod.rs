@@ -250,7 +250,8 @@ impl Check {
             | agent::Event::Code { .. }
             | agent::Event::NoCode { .. }
             | agent::Event::CodeUsed
-            | agent::Event::WrongCode { .. } => {}
+            | agent::Event::WrongCode { .. }
+            | agent::Event::AssistUnreachable { .. } => {}
         }
     }
 

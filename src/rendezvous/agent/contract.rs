@@ -127,6 +127,14 @@ pub enum Event {
         /// When the agent tries again.
         retry_in: Duration,
     },
+    /// The login stands, and the assist port does not answer: nobody can be introduced. It is tried on; told once until
+    /// it has answered.
+    AssistUnreachable {
+        /// Whom we try.
+        assist: SocketAddr,
+        /// What goes wrong, in words.
+        why: String,
+    },
 }
 
 /// Why there is no short code.
