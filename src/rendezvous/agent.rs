@@ -682,7 +682,7 @@ impl Agent {
                 Err(error) => {
                     log::debug!("conn={conn} assist: {error}");
                     self.net(NetOp::Close { conn, how: Closing::Abort });
-                    return self.lose_assist(index, wire_trouble(&error), now);
+                    return self.lose_assist(index, format!("what answers is no assist port: {error}"), now);
                 }
             }
         }
