@@ -27,7 +27,7 @@ mod ground;
 mod sampler;
 
 pub use codes::WRONG_PROOFS;
-pub use contract::{Config, Event, NoCode, Output, Server};
+pub use contract::{Asked, Config, Event, NoCode, Output, Server};
 
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, soonest};
 use crate::endpoint::Endpoint;
@@ -637,7 +637,8 @@ impl Agent {
     }
 
     fn refused(&mut self, reason: Refusal) {
-        self.event(Event::Refused { reason });
+        let asked = if self.is_logged_in() { Asked::Message } else { Asked::Entry(self.config.role) };
+        self.event(Event::Refused { reason, asked });
         match reason {
             Refusal::Replaced | Refusal::NotOwner | Refusal::Version => {
                 self.close_main();
@@ -671,12 +672,17 @@ impl Agent {
                     self.observe(Sighting { seen_by: SeenBy::Assist, local_port, endpoint }, true);
                 }
                 Ok(Some(FromAssist::Refused { reason })) => {
-                    *answer_by = None;
+                    let role = self.config.role;
+                    let asked = match (answer_by.take(), role) {
+                        (Some(_), _) => Asked::Entry(role),
+                        (None, Role::Caster) => Asked::Introduction,
+                        (None, Role::Viewer) => Asked::Message,
+                    };
                     self.watch = Watch::Quiet;
-                    if reason == Refusal::TooMany && self.config.role == Role::Caster {
+                    if reason == Refusal::TooMany && role == Role::Caster {
                         self.ask_again_at = Some(now + ASK_AGAIN);
                     }
-                    self.event(Event::Refused { reason });
+                    self.event(Event::Refused { reason, asked });
                 }
                 Ok(None) => return,
                 Err(error) => {

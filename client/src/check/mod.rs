@@ -236,8 +236,8 @@ impl Check {
             agent::Event::Refused { .. } if self.filter == FilterTest::Asked => {
                 self.filtered(now, Filtering::judge(None, None));
             }
-            agent::Event::Refused { reason } => {
-                self.refusal = Some(format!("the daemon refuses: {}", refusal_words(reason)));
+            agent::Event::Refused { reason, asked } => {
+                self.refusal = Some(format!("the daemon refuses: {}", refusal_words(reason, asked)));
             }
             agent::Event::Unreachable { server, why, .. } => {
                 self.failures += 1;

@@ -33,8 +33,8 @@ impl Story {
                 );
                 self.daemon = Some(step(StepState::Failed, text));
             }
-            agent::Event::Refused { reason } => {
-                let text = format!("the daemon refuses: {}", crate::notice::refusal_words(*reason));
+            agent::Event::Refused { reason, asked } => {
+                let text = format!("the daemon refuses: {}", crate::notice::refusal_words(*reason, *asked));
                 self.daemon = Some(step(StepState::Failed, text));
             }
             agent::Event::AssistUnreachable { assist, why } => {

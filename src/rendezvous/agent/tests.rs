@@ -194,6 +194,30 @@ fn pauses_grow_and_stay_bounded() {
     assert!(pauses[10] > pauses[0] * 10);
 }
 
+#[test]
+fn a_refusal_tells_what_was_refused() {
+    let refusals = |bench: &Bench| -> Vec<Asked> {
+        let asked =
+            |event: &Event| if let Event::Refused { asked, .. } = event { Some(*asked) } else { None };
+        bench.events.iter().filter_map(asked).collect()
+    };
+    let too_many = wire::encode(&FromAssist::Refused { reason: Refusal::TooMany });
+    let mut bench = Bench::new(Role::Caster);
+    let main = bench.connect(MAIN);
+    bench.hear(main, &wire::encode(&FromMain::Refused { reason: Refusal::Full }));
+    let conn = bench.connect(ASSIST);
+    bench.hear(conn, &too_many);
+    assert_eq!(refusals(&bench), [Asked::Entry(Role::Caster); 2], "turned away at the door");
+
+    let mut bench = Bench::new(Role::Caster);
+    let main = bench.log_in();
+    let conn = bench.connect(ASSIST);
+    bench.answer(conn, 1000);
+    bench.hear(conn, &too_many);
+    bench.hear(main, &wire::encode(&FromMain::Refused { reason: Refusal::TooMany }));
+    assert_eq!(refusals(&bench), [Asked::Introduction, Asked::Message]);
+}
+
 // --- an assist port that does not answer --------------------------------------------------------------------------
 
 fn assist_troubles(bench: &Bench) -> Vec<&Event> {
