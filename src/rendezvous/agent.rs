@@ -331,6 +331,10 @@ impl Agent {
             Input::ConnectFailed { conn, error } => self.ended(conn, Some(error), now),
             Input::Closed { conn, error } => self.ended(conn, error, now),
             Input::Received { conn, bytes } => self.received(conn, bytes, now),
+            // A daemon that does not read our replies is not heard for more requests, and is soon taken for silent:
+            // so what waits for it is bounded by what comes in one go.
+            Input::Backlogged { conn } if self.is_main(conn) => self.net(NetOp::Read { conn, on: false }),
+            Input::Drained { conn } if self.is_main(conn) => self.net(NetOp::Read { conn, on: true }),
             Input::Listening { .. }
             | Input::ListenFailed { .. }
             | Input::Accepted { .. }
@@ -498,6 +502,14 @@ impl Agent {
         }
         self.sampler.connected(now, conn, local, &mut self.conns);
         self.drain_sampler();
+    }
+
+    /// Whether it is the main connection, and open.
+    fn is_main(&self, conn: ConnId) -> bool {
+        match self.main {
+            Main::LoggingIn { conn: ours, .. } | Main::LoggedIn { conn: ours, .. } => ours == conn,
+            Main::Idle | Main::Waiting { .. } | Main::Dialling { .. } | Main::Done => false,
+        }
     }
 
     const fn assist_request(&self, local_port: u16) -> ToAssist {

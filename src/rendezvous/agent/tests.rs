@@ -194,6 +194,48 @@ fn pauses_grow_and_stay_bounded() {
     assert!(pauses[10] > pauses[0] * 10);
 }
 
+/// How many bytes wait for a daemon that asks without end and reads nothing, whose socket is full at `socket`.
+fn waiting_for_who_does_not_read(bench: &mut Bench, main: ConnId, socket: usize) -> usize {
+    let mut waiting = 0;
+    for session in 0..10_000 {
+        let before = bench.ops.len();
+        bench.hear(main, &make_hole(SessionId(session), 0, 0));
+        waiting += bench.ops[before..]
+            .iter()
+            .map(|op| if let NetOp::Send { bytes, .. } = op { bytes.len() } else { 0 })
+            .sum::<usize>();
+        if waiting > socket {
+            bench.input(Input::Backlogged { conn: main });
+        }
+        if bench.ops.contains(&NetOp::Read { conn: main, on: false }) {
+            // The driver reads no more.
+            return waiting;
+        }
+    }
+    waiting
+}
+
+#[test]
+fn a_daemon_that_asks_and_does_not_read_has_few_replies_waiting_and_is_given_up() {
+    let mut bench = Bench::new(Role::Viewer);
+    let main = bench.log_in();
+    let start = bench.now;
+    assert!(waiting_for_who_does_not_read(&mut bench, main, 4096) < 4096 + 64);
+    bench.input(Input::Drained { conn: main });
+    assert_eq!(
+        bench.ops.last(),
+        Some(&NetOp::Read { conn: main, on: true }),
+        "it reads again, and is heard again"
+    );
+
+    bench.input(Input::Backlogged { conn: main });
+    while bench.agent.is_logged_in() {
+        bench.at_next_timeout();
+    }
+    assert!(bench.now <= start + 2 * HEARTBEAT, "what it might say is not heard");
+    assert!(bench.ops.contains(&NetOp::Close { conn: main, how: Closing::Abort }));
+}
+
 #[test]
 fn a_refusal_tells_what_was_refused() {
     let refusals = |bench: &Bench| -> Vec<Asked> {
