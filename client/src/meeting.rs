@@ -171,6 +171,11 @@ impl Meeting {
         [rendezvous, hole, relay]
     }
 
+    /// What this side brings to the proof.
+    pub(crate) const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Begins: binds the hole port (0: any free one).
     pub fn start(&mut self, now: Instant, port: u16) {
         self.hole.open(port);

@@ -91,6 +91,11 @@ impl Outlet {
         self.meeting.rooms().contains(&room)
     }
 
+    /// Whether these secrets mean its viewer.
+    pub(super) fn leads_to(&self, secrets: &meeting::Secrets) -> bool {
+        self.meeting.secrets() == secrets
+    }
+
     /// Whether nothing more comes of it.
     pub(super) const fn is_over(&self) -> bool {
         self.over
