@@ -1,13 +1,15 @@
 //! The agent through its verbs, at chosen times.
 
 use super::ground::SAMPLES_AGE;
+use super::login::ALIVE_TIME;
 use super::*;
 use crate::app::Room;
-use crate::id::OwnerToken;
+use crate::id::{ClientId, OwnerToken};
+use crate::wire::message::{FromAssist, FromMain, Peer, Refusal, Role, SeenBy, ToAssist};
 
 const ROOM: Room = Room(1);
 pub(super) const MAIN: &str = "203.0.113.1:4000";
-const ASSIST: &str = "203.0.113.1:8000";
+pub(super) const ASSIST: &str = "203.0.113.1:8000";
 
 pub(super) struct Bench {
     pub(super) agent: Agent,
@@ -78,7 +80,7 @@ impl Bench {
         })
     }
 
-    fn connect(&mut self, to: &str) -> ConnId {
+    pub(super) fn connect(&mut self, to: &str) -> ConnId {
         let (conn, _) = self.dialled(to).unwrap();
         let addr = "192.168.0.2:700".parse().unwrap();
         self.input(Input::Connected { conn, local: addr, remote: to.parse().unwrap() });
@@ -260,78 +262,6 @@ fn a_refusal_tells_what_was_refused() {
     assert_eq!(refusals(&bench), [Asked::Introduction, Asked::Message]);
 }
 
-// --- an assist port that does not answer --------------------------------------------------------------------------
-
-fn assist_troubles(bench: &Bench) -> Vec<&Event> {
-    bench.events.iter().filter(|event| matches!(event, Event::AssistUnreachable { .. })).collect()
-}
-
-impl Bench {
-    /// Lets time pass, while the assist port refuses whoever connects.
-    fn refuse_assists_until(&mut self, end: Instant) {
-        let mut refused = None;
-        while let Some((at, _)) = self.agent.poll_timeout()
-            && at <= end
-        {
-            self.at_next_timeout();
-            let conn = self.dialled(ASSIST).unwrap().0;
-            if refused.replace(conn) != Some(conn) {
-                self.input(Input::ConnectFailed { conn, error: NetError::Refused });
-            }
-            if let Main::LoggedIn { beat, .. } = &mut self.agent.main {
-                beat.answered = true;
-            }
-        }
-        self.now = end;
-    }
-}
-
-#[test]
-fn an_assist_port_that_refuses_is_told_once_and_tried_on() {
-    let mut bench = Bench::new(Role::Viewer);
-    let conn = bench.dialled(ASSIST).unwrap().0;
-    bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
-    bench.log_in();
-    let start = bench.now;
-    bench.refuse_assists_until(start + assist::ASSIST_LATE - Duration::from_millis(1));
-    assert!(assist_troubles(&bench).is_empty(), "it may have been a moment's");
-    bench.refuse_assists_until(start + Duration::from_secs(200));
-    let why = NetError::Refused.to_string();
-    let told = Event::AssistUnreachable { assist: ASSIST.parse().unwrap(), why };
-    assert_eq!(assist_troubles(&bench), [&told]);
-
-    let last = bench.dialled(ASSIST).unwrap().0;
-    while bench.dialled(ASSIST).unwrap().0 == last {
-        bench.at_next_timeout();
-    }
-    let conn = bench.connect(ASSIST);
-    bench.answer(conn, 1000);
-    bench.input(Input::Closed { conn, error: Some(NetError::Reset) });
-    let again = bench.now;
-    bench.refuse_assists_until(again + assist::ASSIST_LATE);
-    assert_eq!(assist_troubles(&bench).len(), 2, "it was there in between");
-}
-
-#[test]
-fn an_assist_port_that_says_nothing_is_told_and_one_that_answers_is_not() {
-    let mut bench = Bench::new(Role::Caster);
-    bench.log_in();
-    while assist_troubles(&bench).is_empty() {
-        bench.at_next_timeout();
-    }
-    let Event::AssistUnreachable { why, .. } = assist_troubles(&bench)[0] else { unreachable!() };
-    assert_eq!(why, NOTHING_ANSWERED);
-
-    let mut bench = Bench::new(Role::Caster);
-    bench.log_in();
-    let conn = bench.connect(ASSIST);
-    bench.answer(conn, 1000);
-    bench.now += assist::ASSIST_LATE;
-    bench.agent.handle_timeout(bench.now);
-    bench.drain();
-    assert!(assist_troubles(&bench).is_empty());
-}
-
 // --- knowing the ground -------------------------------------------------------------------------------------------
 
 const ALTERNATE: &str = "203.0.113.200:8000";
@@ -361,7 +291,7 @@ impl Bench {
     }
 
     /// The daemon answers a sample at the assist port or the alternate address.
-    fn answer(&mut self, conn: ConnId, port: u16) {
+    pub(super) fn answer(&mut self, conn: ConnId, port: u16) {
         let endpoint = SocketAddr::from(([203, 0, 113, 7], port)).into();
         self.hear(conn, &wire::encode(&FromAssist::Observed { endpoint }));
     }
