@@ -14,6 +14,7 @@ mod obs;
 mod play;
 mod publish;
 mod roles;
+mod streams;
 mod tool;
 mod x11;
 

@@ -139,7 +139,7 @@ impl Timeline {
 
     fn header_of(&mut self, unit: &Unit) -> Option<&mut Header> {
         match unit.kind {
-            Kind::Data if is_metadata(unit) => Some(&mut self.metadata),
+            Kind::Data if unit.is_metadata() => Some(&mut self.metadata),
             Kind::Video if unit.is_sequence_header() => Some(&mut self.video),
             Kind::Audio if unit.is_sequence_header() => Some(&mut self.audio),
             Kind::Data | Kind::Video | Kind::Audio => None,
@@ -193,9 +193,4 @@ impl Clock {
         let step = timestamp.wrapping_sub(self.last) as i32;
         if step <= 0 { self } else { Self { last: timestamp, at: self.at + step as u64 } }
     }
-}
-
-/// Whether a data message is `onMetaData`, as a stream carries it.
-fn is_metadata(unit: &Unit) -> bool {
-    unit.payload.starts_with(b"\x02\x00\x0aonMetaData")
 }
