@@ -123,6 +123,20 @@ impl Unit {
         self.holds(Content::SequenceStart)
     }
 
+    /// What says which decoder it needs: the FourCC, or what FLV's first byte has in its place; `None` for data, and for
+    /// what has no codec of its own.
+    #[must_use]
+    pub fn coding(&self) -> Option<[u8; 4]> {
+        let packet = self.packet()?;
+        let first = *self.payload.first()?;
+        packet.codec.or(match self.kind {
+            Kind::Video if first & IS_EX == 0 => Some([first & 0x0f, 0, 0, 0]),
+            // Format, rate, size and channels.
+            Kind::Audio if first >> 4 != EX_HEADER => Some([first, 0, 0, 0]),
+            Kind::Video | Kind::Audio | Kind::Data => None,
+        })
+    }
+
     /// Whether this is `onMetaData`, which describes the stream (FLV v10.1 §E.5).
     #[must_use]
     pub fn is_metadata(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::scene::{END, LINK, START, text};
 use crate::tool::{self, Scratch, have, judge, probe};
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -88,4 +89,67 @@ fn no_late_player_and_no_file_of_several_casts_has_a_stream_that_is_none() {
     for file in [&record, &live] {
         assert_clean(file);
     }
+}
+
+#[test]
+fn casts_that_are_coded_in_different_ways_are_recorded_to_files_of_their_own() {
+    if !have(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (record, first, second) = (scratch.file("r.flv"), scratch.file("1.flv"), scratch.file("2.flv"));
+    tool::make_source(&first, 3);
+    let small = ["-c:v", "libx264", "-s", "160x120", "-c:a", "copy"].map(OsStr::new);
+    let input = [OsStr::new("-i"), first.as_os_str()];
+    judge(input.into_iter().chain(small).chain([second.as_os_str()]));
+    let args = ["--record".as_ref(), record.as_os_str(), "--page".as_ref(), "none".as_ref()];
+    let (mut viewer, ready) = viewer(&args);
+    let ticket = text(&ready, "ticket");
+    // The same again goes on in the same file.
+    for source in [&first, &first, &second] {
+        cast(&mut viewer, &ticket, source).succeeds(END);
+        viewer.event("cast-end", LINK);
+    }
+    viewer.terminate();
+    viewer.succeeds(END);
+    let part = scratch.file("r-part2.flv");
+    let told = viewer.talk().iter().any(|line| line.contains(&part.display().to_string()));
+    assert!(told, "{}", viewer.report());
+    for (file, width, pictures) in [(&record, "640", 150), (&part, "160", 75)] {
+        assert_clean(file);
+        let args = ["-select_streams", "v", "-show_entries", "stream=width"].map(OsStr::new);
+        let told = probe(args.into_iter().chain([file.as_os_str()]));
+        assert_eq!(told.trim(), width, "{}", file.display());
+        let packets = tool::packets(file, "v");
+        assert_eq!(packets.len(), pictures, "{}", file.display());
+        tool::assert_rising(&packets, "pictures");
+    }
+}
+
+#[test]
+fn a_viewer_keeps_files_that_are_there_unless_it_is_told_to_replace_them() {
+    let scratch = Scratch::new();
+    let (old, new, further) = (scratch.file("old.flv"), scratch.file("new.flv"), scratch.file("new-2.flv"));
+    for file in [&old, &further] {
+        fs::write(file, "an old film").expect("a scratch file can be written");
+    }
+    let cases = [("--record", &old, &old), ("--flv", &old, &old), ("--record", &new, &further)];
+    for (option, given, blamed) in cases {
+        let mut command = Command::new(binary("punchcast"));
+        let mut viewer = Program::start("viewer", command.args(["view", "--quiet", option]).arg(given));
+        assert_eq!(viewer.end(END).code(), Some(1), "{}", viewer.report());
+        let talk = viewer.talk().join("\n");
+        let words = format!("{} is there already", blamed.display());
+        assert!(talk.contains(&words) && talk.contains("--overwrite"), "{talk}");
+        assert!(viewer.said().is_empty(), "{}", viewer.report());
+        assert_eq!(fs::read(blamed).expect("it is there"), b"an old film");
+    }
+    assert!(!new.exists());
+
+    let args =
+        ["--overwrite".as_ref(), "--page".as_ref(), "none".as_ref(), "--record".as_ref(), old.as_os_str()];
+    let (mut viewer, _) = viewer(&args);
+    viewer.terminate();
+    viewer.succeeds(END);
+    assert_eq!(fs::read(&old).expect("it is there"), b"");
 }

@@ -2,14 +2,14 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
-use super::sinks::Sinks;
+use super::sinks::{Sinks, Wanted};
 use super::{DONE, Failure, NO_LINK, args, plain, server, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
 use crate::portmap::PortMap;
-use crate::sink::LiveTarget;
+use crate::sink::{Existing, LiveTarget};
 use crate::viewer::{Config, MOST_CASTS, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::code::Seed;
@@ -45,7 +45,9 @@ With --server it shows a short code, too, which can be read out and typed in the
   --flv PATH            write FLV as it comes, `-` for standard output, or to a named pipe; who reads
                         slowly gets fewer pictures
   --record FILE.flv     write what comes to a file, `-` for standard output; the second cast at once
-                        goes to FILE-2.flv, and so on
+                        goes to FILE-2.flv, and so on; a cast that is coded in another way than the
+                        one before it goes to FILE-part2.flv, and so on
+  --overwrite           let --record and --flv replace files that are there already
   --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --port-mapping LIST   ask by these alone: some of pcp, nat-pmp, upnp, with commas between
@@ -73,6 +75,7 @@ struct Options {
     dial_after: Option<Duration>,
     live: Vec<LiveTarget>,
     record: Option<PathBuf>,
+    overwrite: bool,
     snapshot: Option<PathBuf>,
     port_mapping: Choice,
     casts: Option<usize>,
@@ -86,6 +89,17 @@ impl Options {
     fn stdout_is_taken(&self) -> bool {
         self.record.as_ref().is_some_and(|path| path.as_os_str() == "-")
             || self.live.contains(&LiveTarget::Stdout)
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            record: self.record.as_deref(),
+            snapshot: self.snapshot.as_deref(),
+            live: &self.live,
+            existing: if self.overwrite { Existing::Replace } else { Existing::Keep },
+            casts: self.casts.unwrap_or(DEFAULT_CASTS),
+            quiet: self.quiet,
+        }
     }
 
     /// Whether the options fit each other.
@@ -135,6 +149,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             }
             Long("quiet") => options.quiet = true,
             Long("record") => options.record = Some(parser.value()?.into()),
+            Long("overwrite") => options.overwrite = true,
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
             Long("casts") => {
                 let text = args::text("casts", parser.value()?)?;
@@ -179,7 +194,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let identity = ViewerIdentity::from_random(&random);
     let page_token = PageToken::new(random_bytes()?);
     let config = config(&options, identity, page_token)?;
-    let mut sinks = Sinks::open(options.record.as_deref(), options.snapshot.as_deref(), &options.live)?;
+    let mut sinks = Sinks::open(&options.wanted())?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
