@@ -106,6 +106,8 @@ pub struct Caster {
     /// Whether an outlet that ended by itself did what it was asked for.
     any_ok: bool,
     done: bool,
+    /// Everything is bound, which was told.
+    is_ready: bool,
     rng: fastrand::Rng,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -148,6 +150,7 @@ impl Caster {
             pace: Pace::default(),
             any_ok: false,
             done: false,
+            is_ready: false,
             outputs: VecDeque::new(),
         };
         if caster.port.is_none() && caster.serve.is_none() && caster.share.is_none() {
@@ -221,6 +224,8 @@ impl Caster {
     fn outlet_output(&mut self, now: Instant, at: usize, output: outlet::Output) {
         match output {
             outlet::Output::Net(op) => self.net(op),
+            // Nothing has begun that could be reported on.
+            outlet::Output::Notice(Notice::Report(_)) if !self.is_ready => {}
             outlet::Output::Notice(notice) => self.viewer_notice(at, notice),
             outlet::Output::Linked => self.begin_source(now),
             outlet::Output::Over(ok, reason) => self.viewer_over(now, at, ok, reason),
@@ -274,6 +279,7 @@ impl Caster {
         {
             let rtmp_url = self.serve.as_ref().and_then(serve::Serving::url);
             let page = self.share.as_ref().zip(self.share_at).map(|(share, local)| share.link(local));
+            self.is_ready = true;
             self.notice(Notice::Ready { ticket: None, page, rtmp: self.publish_at, rtmp_url });
         }
     }

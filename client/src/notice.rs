@@ -311,6 +311,10 @@ impl Notice {
                 }
                 None => "the router forwards no port any more".into(),
             },
+            // Of a port that the system chooses nothing is known before the connection stands.
+            Self::Attempt { rung, local, remote } if local.ip().is_unspecified() => {
+                format!("trying {rung}: {remote}")
+            }
             Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
             Self::Link { link, elapsed, moves } => {
                 let rtt =
@@ -411,7 +415,7 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         agent::Event::Introduced { .. } => "introduced to the other side".into(),
         agent::Event::Refused { reason } => format!("the daemon refuses: {}", refusal_words(*reason)),
         agent::Event::Unreachable { server, why, retry_in } => format!(
-            "no daemon at {server}: {why}; trying again in {:.1} s (one network needs none)",
+            "no daemon at {server}: {why}; trying again in {:.1} s (on one network none is needed)",
             retry_in.as_secs_f64()
         ),
         agent::Event::CodeUsed => "a caster got the ticket by the code".into(),

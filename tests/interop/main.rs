@@ -16,6 +16,7 @@ mod publish;
 mod roles;
 mod streams;
 mod tool;
+mod words;
 mod x11;
 
 #[path = "../netns/lab.rs"]

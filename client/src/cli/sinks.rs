@@ -51,12 +51,12 @@ impl Sinks {
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
         if existing == Existing::Keep {
             let further = path.iter().flat_map(|path| (1..wanted.casts).map(|cast| of_cast(path, cast)));
-            let live = wanted.live.iter().filter_map(LiveTarget::path).map(Path::to_path_buf);
+            let live = live_files(wanted.live).map(Path::to_path_buf);
             if let Some(path) = further.chain(live).find(|path| path.is_file()) {
                 return Err(Failure::Failed(cannot_write(&path, &io::ErrorKind::AlreadyExists.into())));
             }
         }
-        if let Some(path) = snapshot {
+        for path in snapshot.into_iter().chain(live_files(wanted.live)) {
             try_to_write(path).map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
         }
         let mut records = BTreeMap::new();
@@ -144,7 +144,13 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("{path} cannot be written: {error}")
 }
 
-/// Opens a file that is written at the end, and leaves things as they were.
+/// Where FLV goes as it comes, but for pipes: opening one takes until it is read.
+fn live_files(live: &[LiveTarget]) -> impl Iterator<Item = &Path> {
+    let is_other = |path: &&Path| path.metadata().map_or(true, |there| there.is_file() || there.is_dir());
+    live.iter().filter_map(LiveTarget::path).filter(is_other)
+}
+
+/// Opens a file that is written later, and leaves things as they were.
 fn try_to_write(path: &Path) -> io::Result<()> {
     match File::create_new(path) {
         Ok(_) => std::fs::remove_file(path),

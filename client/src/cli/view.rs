@@ -20,7 +20,7 @@ use punchcast::rtmp::RtmpUrl;
 use punchcast::ticket::{Host, Server, ViewerIdentity};
 use punchcast::wire::message::Role;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -109,7 +109,13 @@ impl Options {
             + self.live.iter().filter(|target| **target == LiveTarget::Stdout).count()
             + usize::from(self.json);
         if stdout > 1 {
-            return usage("of --json, --record - and --flv - one can have standard output");
+            return usage("only one of --json, --record - and --flv - can have standard output");
+        }
+        let live = self.live.iter().filter_map(LiveTarget::path);
+        let files: Vec<&Path> =
+            self.record.as_deref().into_iter().chain(live).chain(self.snapshot.as_deref()).collect();
+        if files.iter().enumerate().any(|(at, file)| files[..at].contains(file)) {
+            return usage("--record, --flv and --snapshot need a file of their own each");
         }
         if self.rtmp_key.is_some() && !self.rtmp_in {
             return usage("--rtmp-key is the key of --rtmp-in");
@@ -176,8 +182,14 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
 fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
     let text = args::text("player", value)?;
     match words::split(&text) {
-        Some(words) if !words.is_empty() => Ok(LiveTarget::Player(words)),
-        Some(_) => Err(Failure::Usage("--player names no program".into())),
+        Some(words) => match words.first() {
+            // Sooner told than with the first cast.
+            Some(program) if !words::is_program(program) => {
+                Err(Failure::Failed(format!("--player: there is no program {program:?} to start")))
+            }
+            Some(_) => Ok(LiveTarget::Player(words)),
+            None => Err(Failure::Usage("--player names no program".into())),
+        },
         None => Err(Failure::Usage(format!("--player: a quote in {text:?} is not closed"))),
     }
 }
