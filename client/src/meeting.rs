@@ -611,6 +611,8 @@ impl Meeting {
             }
             link::Event::Ended(reason) => {
                 let was_linked = line.stage == Stage::Linked;
+                let broke = !was_linked && matches!(reason, EndReason::Late | EndReason::Silent);
+                let relayed = line.relayed.filter(|_| broke);
                 if was_linked {
                     if reason == EndReason::Silent && self.links().count() == 1 {
                         self.renew_login(now);
@@ -625,6 +627,9 @@ impl Meeting {
                 self.close(now, conn, if gone { Closing::Abort } else { Closing::Flush });
                 if was_linked {
                     self.fell_back(now);
+                }
+                if let Some(relayed) = relayed {
+                    self.relay_broke(now, &relayed);
                 }
             }
         }
@@ -734,10 +739,11 @@ impl Meeting {
     /// The connection is gone without our doing.
     fn cut(&mut self, now: Instant, conn: ConnId, error: Option<NetError>) {
         let Some(line) = self.lines.remove(&conn) else { return };
-        match line.stage {
-            Stage::AtDoor => line.leave(&mut self.door),
-            Stage::Spare => {}
-            Stage::Linked => {
+        match (line.stage, &line.relayed) {
+            (Stage::AtDoor | Stage::Spare, Some(relayed)) => self.relay_broke(now, relayed),
+            (Stage::AtDoor, None) => line.leave(&mut self.door),
+            (Stage::Spare, None) => {}
+            (Stage::Linked, _) => {
                 if error.is_some() && self.links().next().is_none() {
                     self.renew_login(now);
                 }

@@ -425,6 +425,8 @@ impl Outlet {
             meeting::Loss::Ended(EndReason::Bye(Bye::Busy)) => {
                 self.give_up(now, false, "the viewer shows another cast; try again when it is over".into());
             }
+            // It has moved to a link that is gone from here.
+            meeting::Loss::Ended(EndReason::Bye(Bye::Moved)) => self.seek_if_alone(now, &loss.to_string()),
             meeting::Loss::Ended(EndReason::Bye(bye)) => {
                 self.give_up(now, true, format!("the viewer said goodbye ({bye})"));
             }
