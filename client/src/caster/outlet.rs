@@ -91,6 +91,11 @@ impl Outlet {
         self.meeting.rooms().contains(&room)
     }
 
+    /// Whether these secrets mean its viewer.
+    pub(super) fn leads_to(&self, secrets: &meeting::Secrets) -> bool {
+        self.meeting.secrets() == secrets
+    }
+
     /// Whether nothing more comes of it.
     pub(super) const fn is_over(&self) -> bool {
         self.over
@@ -228,7 +233,12 @@ impl Outlet {
             agent::Event::Unreachable { server, why, .. } => {
                 self.server_trouble = Some(format!("the daemon at {server} could not be reached ({why})"));
             }
+            agent::Event::AssistUnreachable { assist, why } => {
+                self.server_trouble =
+                    Some(format!("the daemon's assist port {assist} could not be reached ({why})"));
+            }
             agent::Event::LoggedIn { .. } => self.server_trouble = None,
+            agent::Event::Observed { observation } if observation.hole => self.server_trouble = None,
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }

@@ -8,7 +8,7 @@ use punchcast::app::{Closing, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::id::{ClientId, PunchToken, SessionId};
 use punchcast::policy::{self, Obstacle};
 use punchcast::punch::Open;
-use punchcast::rendezvous::agent::Agent;
+use punchcast::rendezvous::agent::{Agent, Asked};
 use punchcast::rendezvous::relay::{self, Relay, Terms};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -233,7 +233,8 @@ impl Meeting {
             relay::Event::Refused(reason) => {
                 self.relays.answered(session);
                 log::info!("session={session} is not relayed: {reason:?}");
-                self.event(Event::NoRelay(crate::notice::refusal_words(reason).into()));
+                let asked = Asked::Entry(self.role());
+                self.event(Event::NoRelay(crate::notice::refusal_words(reason, asked).into()));
             }
             relay::Event::Failed(why) => {
                 let Some(Plan { client, tries, .. }) = self.relays.answered(session) else { return };
