@@ -4,6 +4,7 @@ use crate::lab::binary;
 use crate::program::Program;
 use crate::scene::{END, LINK, START, text};
 use crate::tool::{self, Scratch, have, judge, probe};
+use crate::words::say;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -135,13 +136,9 @@ fn a_viewer_keeps_files_that_are_there_unless_it_is_told_to_replace_them() {
     }
     let cases = [("--record", &old, &old), ("--flv", &old, &old), ("--record", &new, &further)];
     for (option, given, blamed) in cases {
-        let mut command = Command::new(binary("punchcast"));
-        let mut viewer = Program::start("viewer", command.args(["view", "--quiet", option]).arg(given));
-        assert_eq!(viewer.end(END).code(), Some(1), "{}", viewer.report());
-        let talk = viewer.talk().join("\n");
+        let (code, said) = say("punchcast", &["view", "--quiet", option, given.to_str().expect("text")]);
         let words = format!("{} is there already", blamed.display());
-        assert!(talk.contains(&words) && talk.contains("--overwrite"), "{talk}");
-        assert!(viewer.said().is_empty(), "{}", viewer.report());
+        assert!(code == Some(1) && said.contains(&words) && said.contains("--overwrite"), "{said}");
         assert_eq!(fs::read(blamed).expect("it is there"), b"an old film");
     }
     assert!(!new.exists());

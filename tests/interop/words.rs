@@ -21,7 +21,7 @@ const PATIENCE: &str = "20";
 const USAGE: i32 = 2;
 
 /// Runs a program to its end, without a display. Its exit code and what it said; standard output must be empty.
-fn say(program: &str, args: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn say(program: &str, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
     let command =
         command.args([PATIENCE.as_ref(), binary(program).as_os_str()]).args(args).stdin(Stdio::null());

@@ -3,7 +3,7 @@
 //! Each tag is handed to the system whole, so a recording that a crash or a full disk cut short still plays. The disk
 //! has a thread of its own; a disk that cannot keep up costs the recording frames, never the live picture.
 //!
-//! What does not fit a file that has begun ([`Timeline`]'s parts) goes on in another: `FILE-part2.flv`, and so on. A file
+//! What does not fit a file that has begun (by the timeline's rule of parts) goes on in another: `FILE-part2.flv`, and so on. A file
 //! that was there before is replaced only where that is wanted.
 
 use super::timeline::Timeline;
@@ -70,7 +70,7 @@ pub struct Recorder {
     timeline: Timeline,
     /// What the file's header says, once it is written.
     header: Option<flv::Writer>,
-    /// Which part that file is, by [`Timeline::part`].
+    /// Which part that file is, by the timeline's count.
     part: u32,
     dropped: u64,
     queue: SyncSender<Piece>,
