@@ -654,7 +654,10 @@ mod tests {
                 for _ in 0..20_000 {
                     line.step();
                     let told = line.flow.rate();
-                    assert!(told.is_none_or(|told| told * 10 > rate * 9), "{rate} bytes/s, {rtt:?}: {told:?}");
+                    assert!(
+                        told.is_none_or(|told| told * 10 > rate * 9),
+                        "{rate} bytes/s, {rtt:?}: {told:?}"
+                    );
                 }
                 assert_ne!(line.flow.drained_at, looked_at);
             }
