@@ -56,6 +56,10 @@ const LONG_TIME: Duration = Duration::from_millis(60);
 /// A line that takes so long to drain is measured by that alone: it has become much slower, and the best of late is not
 /// what it carries any more. A TCP that has lost a packet is back at its rate by then.
 const DRAIN_RATE_TIME: Duration = Duration::from_millis(200);
+/// What arrives so soon after the line was drained, and some round trips in which the window opens, was held back by
+/// that: it may show that the line carries more, not that it carries less. Half of it for the oldest receipt that counts,
+/// half for the best rate.
+const HELD_TIME: Duration = RATE_TIME.saturating_mul(2);
 /// A drained line that shows nothing for so long is used again all the same.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -291,6 +295,8 @@ impl Flow {
 
     /// Judges the window by the shortest wait of a round trip that it was in force for.
     fn judge(&mut self, now: Instant, way: Duration, rate: Option<u64>) {
+        let held = self.drained_at.is_some_and(|at| now < at + HELD_TIME + way * 4);
+        let rate = if held { rate.max(self.rate) } else { rate };
         if self.least > QUEUE {
             let again = self.before.is_some();
             self.before.get_or_insert(Before { window: self.window, rate: self.rate });
@@ -636,6 +642,26 @@ mod tests {
         line.run(ms(3000));
         let rate = line.flow.rate().expect("it was full");
         assert!((800_000..=1_200_000).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_look_at_the_way_lowers_no_rate() {
+        for rate in [1_000_000, 2_500_000] {
+            for rtt in [ms(1), ms(20), ms(80)] {
+                let mut line = Line::new(rate, rtt);
+                line.run(ms(4000));
+                let looked_at = line.flow.drained_at;
+                for _ in 0..20_000 {
+                    line.step();
+                    let told = line.flow.rate();
+                    assert!(
+                        told.is_none_or(|told| told * 10 > rate * 9),
+                        "{rate} bytes/s, {rtt:?}: {told:?}"
+                    );
+                }
+                assert_ne!(line.flow.drained_at, looked_at);
+            }
+        }
     }
 
     #[test]
