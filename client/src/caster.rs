@@ -15,6 +15,7 @@ mod route;
 mod serve;
 
 use crate::clock::Clock;
+use crate::meeting;
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
@@ -233,6 +234,12 @@ impl Caster {
             asking::Output::Meet(meeting) => {
                 let Some(asking) = self.asking.remove(&at) else { return };
                 self.viewer_notice(at, Notice::TicketCame);
+                if let Some(other) = self.outlet_to(&meeting.secrets) {
+                    let reason =
+                        format!("its code is that of viewer {}, to whom the cast goes already", other + 1);
+                    self.viewer_over(now, at, false, reason);
+                    return;
+                }
                 let outlet = Outlet::new(now, asking.began, *meeting, self.rng.u64(..));
                 self.outlets.insert(at, outlet);
             }
@@ -241,6 +248,13 @@ impl Caster {
                 self.viewer_over(now, at, false, reason);
             }
         }
+    }
+
+    /// The outlet, not over, to the viewer who is meant by these secrets: a code does not tell whose it is before its
+    /// ticket is here, which may have been given as well, or have another code.
+    fn outlet_to(&self, secrets: &meeting::Secrets) -> Option<usize> {
+        let same = |(_, outlet): &(&usize, &Outlet)| !outlet.is_over() && outlet.leads_to(secrets);
+        self.outlets.iter().find(same).map(|(at, _)| *at)
     }
 
     /// Nothing more goes to one viewer; whether it went well.

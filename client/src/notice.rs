@@ -11,7 +11,7 @@ use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
 use punchcast::portmap::Mapping;
-use punchcast::rendezvous::agent::{self, NoCode, WRONG_PROOFS};
+use punchcast::rendezvous::agent::{self, Asked, NoCode, WRONG_PROOFS};
 use punchcast::wire::message::{Refusal, Role};
 use serde_json::{Value, json};
 use std::fmt;
@@ -388,9 +388,14 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         }),
         agent::Event::CodeUsed => json!({"event": "code-used"}),
         agent::Event::WrongCode { left } => json!({"event": "wrong-code", "left": left}),
-        agent::Event::Refused { reason } => json!({"event": "refused", "why": refusal_words(*reason)}),
+        agent::Event::Refused { reason, asked } => {
+            json!({"event": "refused", "why": refusal_words(*reason, *asked)})
+        }
         agent::Event::Unreachable { server, why, retry_in } => json!({
             "event": "daemon-unreachable", "server": server.to_string(), "why": why, "retry_ms": millis(*retry_in),
+        }),
+        agent::Event::AssistUnreachable { assist, why } => json!({
+            "event": "assist-unreachable", "assist": assist.to_string(), "why": why,
         }),
         agent::Event::Observed { .. }
         | agent::Event::Amended { .. }
@@ -409,11 +414,14 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
             format!("the daemon sees this side as {}", observation.endpoint)
         }
         agent::Event::Introduced { .. } => "introduced to the other side".into(),
-        agent::Event::Refused { reason } => format!("the daemon refuses: {}", refusal_words(*reason)),
+        agent::Event::Refused { reason, asked } => {
+            format!("the daemon refuses: {}", refusal_words(*reason, *asked))
+        }
         agent::Event::Unreachable { server, why, retry_in } => format!(
             "no daemon at {server}: {why}; trying again in {:.1} s (one network needs none)",
             retry_in.as_secs_f64()
         ),
+        agent::Event::AssistUnreachable { assist, why } => assist_words(*assist, why),
         agent::Event::CodeUsed => "a caster got the ticket by the code".into(),
         agent::Event::WrongCode { left } => {
             format!("somebody tried the code with wrong words; after {left} more it is withdrawn")
@@ -427,6 +435,15 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         | agent::Event::NoCode { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// That the daemon's assist port does not answer, what follows, and what to do.
+pub(crate) fn assist_words(assist: SocketAddr, why: &str) -> String {
+    format!(
+        "the daemon's assist port {assist} cannot be reached: {why}. Until it can, the daemon introduces nobody, and only \
+         machines of one network find each other. Open that TCP port at the daemon, or have `punchcast view` name \
+         the right one with --assist; trying on"
+    )
 }
 
 /// Why there is no short code, and what follows.
@@ -445,16 +462,52 @@ pub(crate) fn no_code_words(why: NoCode) -> String {
     }
 }
 
-pub(crate) const fn refusal_words(reason: Refusal) -> &'static str {
-    match reason {
-        Refusal::BadRequest => "it does not understand the request",
-        Refusal::Version => "it speaks another version of the protocol; update the older of the two",
-        Refusal::NotOwner => "this viewer did not make the ticket",
-        Refusal::TooMany => "too many requests from this address; try again in a minute",
-        Refusal::Full => "it is full; try again later",
-        Refusal::Replaced => "another viewer logged in with the same ticket",
-        Refusal::NoRelay => "it does not relay this link",
-        Refusal::NoCode => "no viewer shows this code now",
-        Refusal::WrongCode => "the code's words are wrong",
+/// Why the daemon refuses what was asked. One reason stands for several limits, and only what was asked tells them apart.
+pub(crate) const fn refusal_words(reason: Refusal, asked: Asked) -> &'static str {
+    match (reason, asked) {
+        (Refusal::BadRequest, _) => "it does not understand the request",
+        (Refusal::Version, _) => "it speaks another version of the protocol; update the older of the two",
+        (Refusal::NotOwner, _) => "this viewer did not make the ticket",
+        (Refusal::TooMany, Asked::Entry(_)) => {
+            "too many connections from this address, at one time or lately; trying again after a pause"
+        }
+        (Refusal::TooMany, Asked::Introduction) => {
+            "too many introductions lately: asked for by this caster or from its address, or to viewers at the viewer's; \
+             asking again in a few seconds"
+        }
+        (Refusal::TooMany, Asked::Message) => "too many messages on one connection",
+        (Refusal::Full, Asked::Entry(Role::Caster)) => {
+            "it is full, or this ticket has as many casters there as one may have; trying again after a pause"
+        }
+        (Refusal::Full, Asked::Entry(Role::Viewer) | Asked::Introduction | Asked::Message) => {
+            "it is full; trying again after a pause"
+        }
+        (Refusal::Replaced, _) => "another viewer logged in with the same ticket",
+        (Refusal::NoRelay, _) => {
+            "it does not relay this link: the other side did not ask in time, or what it relays is used up for now"
+        }
+        (Refusal::NoCode, _) => "no viewer shows this code now",
+        (Refusal::WrongCode, _) => "the code's words are wrong",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_blames_the_limit_that_refused_and_no_other() {
+        let (viewer, caster) = (Asked::Entry(Role::Viewer), Asked::Entry(Role::Caster));
+        for (reason, asked, words, not) in [
+            (Refusal::TooMany, caster, "connections from this address", "introductions"),
+            (Refusal::TooMany, Asked::Introduction, "to viewers at the viewer's", "connections"),
+            (Refusal::TooMany, Asked::Message, "messages on one connection", "address"),
+            (Refusal::Full, caster, "as many casters", "address"),
+            (Refusal::Full, viewer, "it is full", "casters"),
+        ] {
+            let said = refusal_words(reason, asked);
+            assert!(said.contains(words) && !said.contains(not), "{reason:?} {asked:?}: {said}");
+            assert!(!said.contains("minute"), "no limit of these has one: {said}");
+        }
     }
 }

@@ -23,7 +23,13 @@ pub const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// A channel that heard no record for this long is dead. TCP resends a lost packet after about 0.2, 0.4, 0.8 and
 /// 1.6 s, 3 s in all; a live picture that stands still for longer is better served by a new link, which takes less.
+///
+/// That holds where a round trip is short. [`SILENT_TRIPS`] of them come on top.
 pub const SILENCE: Duration = Duration::from_secs(3);
+
+/// Round trips, by the shortest seen, that a silence may last beyond [`SILENCE`]: on long ways TCP resends the later
+/// (RFC 6298, section 2), three times in a little more than seven round trips.
+pub const SILENT_TRIPS: u32 = 4;
 
 /// How long a viewer keeps an established link that the caster does not nominate. A caster decides within a round
 /// trip or two, or at once when a better rung comes to nothing within its budget of some seconds.
@@ -70,6 +76,8 @@ struct Open {
     casts: bool,
     stage: Stage,
     heard: Instant,
+    /// The shortest round trip.
+    way: Duration,
     ping_at: Instant,
     next_ping: u64,
     /// Pings under way, oldest first.
@@ -456,7 +464,8 @@ impl Channel {
         }
     }
 
-    fn open(&mut self, open: Open, theirs: Facts, rtt: Duration) {
+    fn open(&mut self, mut open: Open, theirs: Facts, rtt: Duration) {
+        open.way = rtt;
         self.state = State::Open(Box::new(open));
         self.events.push_back(Event::Established(theirs));
         self.events.push_back(Event::Rtt(rtt));
@@ -499,6 +508,7 @@ impl Open {
             casts: stage == Stage::Deciding,
             stage,
             heard: now,
+            way: Duration::ZERO,
             ping_at: now + PING_EVERY,
             next_ping: 0,
             pings: VecDeque::new(),
@@ -551,7 +561,8 @@ impl Open {
     /// When the other end is given up: nothing was heard of it, or nothing of the stream that is on its way, without which
     /// a caster would wait for room for ever.
     fn silent_at(&self) -> Instant {
-        self.flow.untold_since().map_or(self.heard, |untold| untold.min(self.heard)) + SILENCE
+        let since = self.flow.untold_since().map_or(self.heard, |untold| untold.min(self.heard));
+        since + SILENCE + self.way * SILENT_TRIPS
     }
 
     /// Our clock at `at`, in microseconds.
@@ -597,7 +608,9 @@ impl Open {
         let at = self.pings.iter().position(|&(sent, _)| sent == number)?;
         let (_, sent) = self.pings.drain(..=at).next_back()?;
         self.theirs.note(sent, now, clock);
-        Some(now.saturating_duration_since(sent))
+        let rtt = now.saturating_duration_since(sent);
+        self.way = self.way.min(rtt);
+        Some(rtt)
     }
 }
 

@@ -63,7 +63,8 @@ mod record;
 mod tests;
 
 pub use channel::{
-    Channel, HANDSHAKE_TIME, KEYFRAMES_PER_SECOND, PING_EVERY, PONGS_PER_SECOND, SILENCE, SPARE_TIME,
+    Channel, HANDSHAKE_TIME, KEYFRAMES_PER_SECOND, PING_EVERY, PONGS_PER_SECOND, SILENCE, SILENT_TRIPS,
+    SPARE_TIME,
 };
 pub use door::{Admission, Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
 pub use keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};
@@ -165,7 +166,7 @@ pub enum EndReason {
     Bye(Bye),
     /// The handshake was not complete within [`HANDSHAKE_TIME`].
     Late,
-    /// Nothing was heard for [`SILENCE`]; at a caster's end also if nothing was heard of the stream that was on its way.
+    /// Nothing was heard for [`SILENCE`] and [`SILENT_TRIPS`]; at a caster's end also if nothing was heard of the stream that was on its way.
     Silent,
     /// The caster did not nominate the link within [`SPARE_TIME`].
     NotNominated,

@@ -100,7 +100,8 @@ impl fmt::Display for Failure {
                  code",
             ),
             Self::TooMany => f.write_str(
-                "too many tries from this address, or with this code: wait a minute, or use the ticket",
+                "too many connections or codes from this address, or tries with this code's number, in a short time: wait ten \
+                 seconds, or use the ticket",
             ),
             Self::Full => f.write_str("the daemon is full: try again later"),
             Self::Ticket(error) => {

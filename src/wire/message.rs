@@ -366,9 +366,9 @@ pub enum Refusal {
     Version,
     /// The owner token does not make the rendezvous id.
     NotOwner,
-    /// Too many requests, or too many connections, from this address. Try later.
+    /// Too many of what was asked for: connections, introductions, messages or calls; at one time, or lately. Try later.
     TooMany,
-    /// The daemon is full. Try later.
+    /// The daemon, or the rendezvous, is full. Try later.
     Full,
     /// A newer login with proof took this one's place.
     Replaced,

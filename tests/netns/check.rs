@@ -106,6 +106,24 @@ fn a_check_without_a_daemon_says_so_at_once_and_fails() {
 }
 
 #[test]
+fn a_check_with_a_wrong_assist_port_names_it_promises_nothing_and_fails() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::up(&["server:public", "client:nat"]);
+    let (_daemon, server) = daemon(&lab);
+    let arguments = ["check", "--server", &server, "--assist", "9", "--json"];
+    let mut check = lab.spawn("client", "punchcast", arguments);
+    let report = check.event("check", START);
+    assert_eq!(check.end(END).code(), Some(1), "{}", check.report());
+    assert_eq!(report["assist"]["reached"], false, "{report:#}");
+    assert!(text(&report["assist"], "address").ends_with(":9"), "{report:#}");
+    for peer in &report["peers"].as_array().unwrap()[1..] {
+        assert_eq!(peer["outlook"], "not known", "{report:#}");
+    }
+}
+
+#[test]
 fn a_check_tells_which_protocols_the_router_speaks_and_what_that_is_good_for() {
     if !permitted() {
         return;

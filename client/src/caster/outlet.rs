@@ -91,6 +91,11 @@ impl Outlet {
         self.meeting.rooms().contains(&room)
     }
 
+    /// Whether these secrets mean its viewer.
+    pub(super) fn leads_to(&self, secrets: &meeting::Secrets) -> bool {
+        self.meeting.secrets() == secrets
+    }
+
     /// Whether nothing more comes of it.
     pub(super) const fn is_over(&self) -> bool {
         self.over
@@ -228,7 +233,12 @@ impl Outlet {
             agent::Event::Unreachable { server, why, .. } => {
                 self.server_trouble = Some(format!("the daemon at {server} could not be reached ({why})"));
             }
+            agent::Event::AssistUnreachable { assist, why } => {
+                self.server_trouble =
+                    Some(format!("the daemon's assist port {assist} could not be reached ({why})"));
+            }
             agent::Event::LoggedIn { .. } => self.server_trouble = None,
+            agent::Event::Observed { observation } if observation.hole => self.server_trouble = None,
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }
@@ -425,6 +435,8 @@ impl Outlet {
             meeting::Loss::Ended(EndReason::Bye(Bye::Busy)) => {
                 self.give_up(now, false, "the viewer shows another cast; try again when it is over".into());
             }
+            // It has moved to a link that is gone from here.
+            meeting::Loss::Ended(EndReason::Bye(Bye::Moved)) => self.seek_if_alone(now, &loss.to_string()),
             meeting::Loss::Ended(EndReason::Bye(bye)) => {
                 self.give_up(now, true, format!("the viewer said goodbye ({bye})"));
             }

@@ -239,3 +239,53 @@ fn the_sharing_page_is_held_while_the_link_is_full() {
     bed.drain();
     assert!(bed.page_hears.contains(r#""hold":false"#), "{}", bed.page_hears);
 }
+
+#[test]
+#[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+fn a_code_of_a_viewer_who_has_the_cast_already_gives_no_second_one() {
+    let now = Instant::now();
+    let ticket_of = |random: u8| {
+        ViewerIdentity::from_random(&[random; ViewerIdentity::RANDOM_LEN])
+            .ticket(None, vec![addr(VIEWER_ADDR).into()])
+    };
+    let meeting = |random: u8, number: u8| {
+        let ticket = ticket_of(random);
+        let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
+        let rooms = meeting::Rooms::nth(number);
+        meeting::Config { rooms, ..meeting_of(secrets, CASTER_ADDR, Some(&ticket)) }
+    };
+    let code = |number: u8| {
+        Whom::Code(CodeConfig {
+            rooms: meeting::Rooms::nth(number),
+            servers: vec![addr("203.0.113.1:4000")],
+            code: "427-tiger-lamp".parse().expect("a code"),
+            code_seed: punchcast::code::Seed([1; 32]),
+            seed: 1,
+            local_ips: Vec::new(),
+            run: 1,
+        })
+    };
+    let config = Config {
+        viewers: vec![meeting(7, 0).into(), code(1), code(2)],
+        serve: None,
+        rtmp: None,
+        share: None,
+        encodes: false,
+        duration: None,
+        seed: 2,
+    };
+    let mut caster = Caster::new(now, config);
+    caster.asking_output(now, 1, asking::Output::Meet(Box::new(meeting(7, 1))));
+    caster.asking_output(now, 2, asking::Output::Meet(Box::new(meeting(8, 2))));
+    caster.settle(now);
+    assert_eq!(caster.outlets.keys().collect::<Vec<_>>(), [&0, &2], "one cast to each viewer");
+    let told: Vec<String> = std::iter::from_fn(|| caster.poll_output())
+        .filter_map(|output| if let Output::Notice(notice) = output { notice.to_talk() } else { None })
+        .filter(|talk| talk.contains("no more to this one"))
+        .collect();
+    assert_eq!(
+        told,
+        ["viewer 2: no more to this one: its code is that of viewer 1, to whom the cast goes already"]
+    );
+    assert!(!caster.done);
+}

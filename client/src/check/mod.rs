@@ -15,7 +15,7 @@
 
 mod report;
 
-pub use report::{Hairpin, Ipv6, Report};
+pub use report::{Hairpin, Ipv6, Report, Vantage};
 
 use crate::notice::refusal_words;
 use crate::portmap;
@@ -102,6 +102,8 @@ pub struct Check {
     local: Vec<Endpoint>,
     mapping: Option<Endpoint>,
     is_own: bool,
+    /// What is wrong with the daemon's assist port.
+    assist_trouble: Option<String>,
     filter: FilterTest,
     hairpin: Probe,
     ipv6: Probe,
@@ -149,6 +151,7 @@ impl Check {
             local: Vec::new(),
             mapping: None,
             is_own: false,
+            assist_trouble: None,
             filter: FilterTest::NotAsked,
             hairpin: Probe::NotBegun,
             ipv6: Probe::NotBegun,
@@ -233,14 +236,19 @@ impl Check {
             agent::Event::Refused { .. } if self.filter == FilterTest::Asked => {
                 self.filtered(now, Filtering::judge(None, None));
             }
-            agent::Event::Refused { reason } => {
-                self.refusal = Some(format!("the daemon refuses: {}", refusal_words(reason)));
+            agent::Event::Refused { reason, asked } => {
+                self.refusal = Some(format!("the daemon refuses: {}", refusal_words(reason, asked)));
             }
             agent::Event::Unreachable { server, why, .. } => {
                 self.failures += 1;
                 if self.was_logged_in || self.failures >= self.servers.len() {
                     self.unreachable(server, &why);
                 }
+            }
+            // Without the mapping there is nothing to measure.
+            agent::Event::AssistUnreachable { why, .. } => {
+                self.assist_trouble = Some(why);
+                self.report();
             }
             agent::Event::Observed { .. }
             | agent::Event::PeerJoined { .. }
@@ -356,24 +364,45 @@ impl Check {
         }
     }
 
+    /// Where the daemon looks from.
+    fn vantage(&self) -> Vantage {
+        let ip = Endpoint::new(self.servers[0].main).ip();
+        match Reach::of(ip) {
+            Reach::Nowhere | Reach::Host => Vantage::ThisHost,
+            Reach::Site | Reach::Global if self.local_ips.contains(&ip) => Vantage::ThisHost,
+            Reach::Site if self.is_own => Vantage::ThisNetwork,
+            // A private address beyond a NAT: that NAT is measured.
+            Reach::Site | Reach::Global => Vantage::Outside,
+        }
+    }
+
     fn report(&mut self) {
-        let samples = self.agent.samples();
+        let vantage = self.vantage();
+        // What came over loopback passed no NAT, and says nothing of any.
+        let samples = if vantage == Vantage::ThisHost { &[] } else { self.agent.samples() };
         let (v4, v6) = (classify(samples, Family::V4), classify(samples, Family::V6));
         let sampled_v6 = self.servers.first().is_some_and(|server| server.main.is_ipv6());
         let address =
             self.local_ips.iter().copied().find(|ip| ip.is_ipv6() && Reach::of(*ip) == Reach::Global);
         let report = Report {
             server: self.servers[0],
+            vantage,
+            assist_trouble: match self.mapping {
+                Some(_) => None,
+                None => Some(self.assist_trouble.clone().unwrap_or_else(|| NetError::TimedOut.to_string())),
+            },
             rtt: self.agent.rtt(),
             local: self.local.clone(),
             mapping: self.mapping,
             verdict: if sampled_v6 { v6 } else { v4 },
             has_alternate: self.agent.alternate().is_some(),
             filtering: match self.filter {
-                FilterTest::Done(filtering) => filtering,
+                FilterTest::Done(filtering) if vantage != Vantage::ThisHost => filtering,
+                FilterTest::Done(_) => Filtering::judge(None, None),
                 FilterTest::NotAsked | FilterTest::Asked => Filtering::judge(None, None),
             },
             hairpin: match self.hairpin {
+                _ if vantage == Vantage::ThisHost => Hairpin::NotMeasured,
                 Probe::Done { arrived: true } => Hairpin::Works,
                 Probe::Done { arrived: false } => Hairpin::Fails,
                 Probe::NotBegun if self.is_own => Hairpin::Needless,

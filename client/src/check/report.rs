@@ -16,6 +16,10 @@ use std::time::Duration;
 pub struct Report {
     /// The daemon that helped.
     pub server: Server,
+    /// Where it looks from.
+    pub vantage: Vantage,
+    /// What is wrong with its assist port; `None` if it was reached.
+    pub assist_trouble: Option<String>,
     /// The round trip to it.
     pub rtt: Option<Duration>,
     /// This host's own addresses, with the port that was tested.
@@ -36,6 +40,17 @@ pub struct Report {
     pub relay: bool,
     /// Which protocols the router speaks by which it can be asked to forward a port.
     pub port_mapping: portmap::Findings,
+}
+
+/// Where the daemon looks from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vantage {
+    /// From this very host: nothing is between.
+    ThisHost,
+    /// From this host's own network: no NAT is between.
+    ThisNetwork,
+    /// From elsewhere.
+    Outside,
 }
 
 /// Whether a host behind the NAT reaches another one there by its external endpoint (RFC 4787, section 6).
@@ -66,8 +81,8 @@ const NO_UDP: &str = "not needed: everything goes over TCP";
 const ASK_FOR_ALTERNATE: &str =
     "to tell, the daemon needs a second address: start it with `punchcastd --alternate ADDR`";
 const ALTERNATE_SILENT: &str = "the daemon's second address did not answer in time; check again";
-const ASSIST_SILENT: &str =
-    "the daemon's assist port was not reached from here; is it open, and `--assist` right?";
+const NO_ASSIST_NO_RELAY: &str = "not while the assist port cannot be reached: nobody is introduced";
+const CHECK_OUTSIDE: &str = "check with a daemon on another network, `--server HOST`";
 
 impl Report {
     /// As one object of `--json`, without `t_ms`.
@@ -80,6 +95,16 @@ impl Report {
         json!({
             "event": "check",
             "server": self.server.main.to_string(),
+            "assist": {
+                "address": self.server.assist.to_string(),
+                "reached": self.assist_trouble.is_none(),
+                "why": self.assist_trouble,
+            },
+            "vantage": match self.vantage {
+                Vantage::ThisHost => "this-host",
+                Vantage::ThisNetwork => "this-network",
+                Vantage::Outside => "outside",
+            },
             "rtt_ms": self.rtt.map(millis),
             "local": self.local.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "observed": self.mapping.map(|endpoint| endpoint.to_string()),
@@ -138,6 +163,9 @@ impl Report {
             let _ = write!(text, " ({:.1} ms away)", millis(rtt));
         }
         text.push_str("\n\n");
+        if let Some(why) = self.not_measured() {
+            let _ = writeln!(text, "{why}\n");
+        }
         let local: Vec<String> = self.local.iter().map(|endpoint| endpoint.ip().to_string()).collect();
         let lines = [
             ("this host", if local.is_empty() { "no address".into() } else { local.join(", ") }),
@@ -148,7 +176,7 @@ impl Report {
             ("hairpin", self.hairpin_words().into()),
             ("IPv6", self.ipv6_words()),
             ("port mapping", self.port_mapping_words()),
-            ("relay", if self.relay { RELAY } else { NO_RELAY }.into()),
+            ("relay", self.relay_words().into()),
             ("UDP", NO_UDP.into()),
         ];
         for (name, value) in lines {
@@ -165,7 +193,8 @@ impl Report {
             };
             let _ = writeln!(text, "  {:<61} {works:<18} {casting:<10} {viewing}", peer.to_string());
         }
-        for advice in self.advice() {
+        let after = self.not_measured().map_or_else(|| self.advice(), |_| Vec::new());
+        for advice in after {
             let _ = write!(text, "\n{advice}");
         }
         text.trim_end().to_owned()
@@ -174,9 +203,45 @@ impl Report {
     /// What can be expected of a peer.
     #[must_use]
     pub fn outlook(&self, peer: PeerKind) -> Outlook {
+        if peer != PeerKind::SameNetwork && self.not_measured().is_some() {
+            return Outlook::Unknown;
+        }
         let punched = outlook(&self.verdict, self.filtering, peer);
         let translated = self.verdict.mapping != Mapping::NotTranslated;
         if translated && self.forwards() { punched.with_port_mapping() } else { punched }
+    }
+
+    /// Why nothing is known of what stands between this host and others, and what to do about it; whole sentences.
+    fn not_measured(&self) -> Option<String> {
+        let assist = self.server.assist;
+        if let Some(why) = &self.assist_trouble {
+            return Some(format!(
+                "Nothing was measured: the daemon's assist port {assist} cannot be reached from here ({why}). Until it \
+                 can, the daemon introduces nobody, and only machines of one network find each other. Open TCP port {} \
+                 at the daemon, or name the right one with `--assist PORT`, here and in `punchcast view`.",
+                assist.port(),
+            ));
+        }
+        let ip = self.server.main.ip();
+        match self.vantage {
+            Vantage::ThisHost => Some(format!(
+                "Nothing was measured of the network between this host and others: the daemon at {ip} is this host \
+                 itself. To learn what stands there, {CHECK_OUTSIDE}."
+            )),
+            Vantage::ThisNetwork => Some(format!(
+                "Nothing was measured of what stands between this network and others: the daemon at {ip} is on this \
+                 network, and what is told below is how it looks from there. To learn more, {CHECK_OUTSIDE}."
+            )),
+            Vantage::Outside => None,
+        }
+    }
+
+    const fn relay_words(&self) -> &'static str {
+        match (self.relay, &self.assist_trouble) {
+            (true, Some(_)) => NO_ASSIST_NO_RELAY,
+            (true, None) => RELAY,
+            (false, _) => NO_RELAY,
+        }
     }
 
     /// Whether the router can be asked to forward a port; `None`: it was not asked by this protocol.
@@ -234,8 +299,8 @@ impl Report {
     /// What is odd or was not measured, and what to do about it; whole sentences.
     fn advice(&self) -> Vec<String> {
         let mut advice = Vec::new();
-        if self.mapping.is_none() {
-            advice.push(format!("Nothing was measured: {ASSIST_SILENT}"));
+        if let Some(why) = self.not_measured() {
+            advice.push(why);
             return advice;
         }
         let translated = self.verdict.mapping != Mapping::NotTranslated;

@@ -27,6 +27,9 @@ struct Ground {
     filter: Option<(Option<bool>, Option<bool>)>,
     hairpin: bool,
     assist: bool,
+    /// Where the daemon is.
+    main: &'static str,
+    assist_at: &'static str,
 }
 
 const EASY: Ground = Ground {
@@ -35,6 +38,8 @@ const EASY: Ground = Ground {
     filter: Some((Some(false), Some(false))),
     hairpin: true,
     assist: true,
+    main: MAIN,
+    assist_at: ASSIST,
 };
 
 struct World {
@@ -132,12 +137,13 @@ impl World {
         let fresh = 20_000 + u16::try_from(self.asked_for.len()).unwrap();
         let port = from.map(|from| from.port()).filter(|port| *port != 0).unwrap_or(fresh);
         let local = SocketAddr::from(([192, 168, 1, 2], port));
-        let here = to == addr(MAIN) || (to == addr(ASSIST) && self.ground.assist) || to == addr(ALTERNATE);
-        let hairpin = to.ip() == IpAddr::from(self.ground.seen_as);
+        let (main, assist) = (addr(self.ground.main), addr(self.ground.assist_at));
+        let here = to == main || (to == assist && self.ground.assist) || to == addr(ALTERNATE);
+        let hairpin = !here && to.ip() == IpAddr::from(self.ground.seen_as);
         if here || (hairpin && self.ground.hairpin) {
             self.local_of.insert(conn, (local, to));
             self.input(Input::Connected { conn, local, remote: to });
-        } else if !hairpin && to.ip() != addr(MAIN).ip() {
+        } else if !hairpin && to.ip() != main.ip() {
             self.input(Input::ConnectFailed { conn, error: NetError::Unreachable });
         }
     }
@@ -145,7 +151,7 @@ impl World {
     fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(&(local, to)) = self.local_of.get(&conn) else { return };
         let endpoint = Endpoint::new(SocketAddr::from((self.ground.seen_as, local.port())));
-        if to == addr(MAIN) {
+        if to == addr(self.ground.main) {
             let mut reader = Reader::new(MAX_FRAME);
             reader.push(bytes);
             #[allow(clippy::wildcard_enum_match_arm)] // What else it says needs no answer here.
@@ -172,7 +178,7 @@ impl World {
                 }
                 _ => {}
             }
-        } else if to.ip() == IpAddr::from(self.ground.seen_as) {
+        } else if to.ip() == IpAddr::from(self.ground.seen_as) && to.port() == HOLE_PORT {
             let caller = ConnId { room: HOLE, serial: ConnId::ACCEPTED };
             let (listener, remote) = (ListenerId { room: HOLE, serial: 4 }, endpoint.addr());
             self.input(Input::Accepted { listener, conn: caller, local, remote });
@@ -248,11 +254,64 @@ fn without_an_answer_the_report_says_at_the_deadline_what_it_knows() {
     assert!(report.to_text().contains("filtering not measured"));
 }
 
+/// Nothing is promised but what needs no daemon.
+fn assert_promises_nothing(report: &Report) {
+    for peer in PeerKind::ALL {
+        let lan = matches!(report.outlook(peer), Outlook::Direct { casting: Rung::Lan, .. });
+        assert!(if peer == PeerKind::SameNetwork { lan } else { report.outlook(peer) == Outlook::Unknown });
+    }
+    let text = report.to_text();
+    assert!(text.contains("Nothing was measured"), "{text}");
+    assert_eq!(text.matches("works").count(), 1, "{text}");
+    let json = report.to_json();
+    let said: Vec<&str> =
+        json["peers"].as_array().unwrap()[1..].iter().map(|peer| peer["outlook"].as_str().unwrap()).collect();
+    assert_eq!(said, ["not known"; 4]);
+    assert_eq!(json["advice"].as_array().unwrap().len(), 1);
+}
+
 #[test]
-fn an_assist_port_that_is_shut_is_pointed_at() {
-    let report = World::new(Ground { assist: false, ..EASY }, &[(MAIN, ASSIST)]).report();
+fn an_assist_port_that_is_shut_is_named_and_nothing_is_promised() {
+    let mut world = World::new(Ground { assist: false, ..EASY }, &[(MAIN, ASSIST)]);
+    let start = world.now;
+    let mut report = world.report();
+    assert!(world.now < start + DEADLINE, "told as soon as it is known");
     assert_eq!((report.mapping, report.hairpin), (None, Hairpin::NotMeasured));
-    assert!(report.to_text().contains("assist port"));
+    // A router that forwards ports is of no use with nobody to tell them to.
+    report.port_mapping = punchcast::portmap::Protocol::ALL
+        .map(|protocol| (protocol, Some(punchcast::portmap::Finding::Works)));
+    assert_promises_nothing(&report);
+    for words in [ASSIST, "--assist PORT", "Open TCP port 8000"] {
+        assert!(report.to_text().contains(words), "{words}");
+    }
+    let assist = &report.to_json()["assist"];
+    assert_eq!((&assist["address"], &assist["reached"]), (&ASSIST.into(), &false.into()));
+    assert!(assist["why"].is_string());
+}
+
+#[test]
+fn a_daemon_on_this_host_or_network_tells_nothing_of_the_network_between() {
+    let local = Ground { seen_as: [127, 0, 0, 1], ..EASY };
+    for (main, assist, ground, vantage) in [
+        ("127.0.0.1:4000", "127.0.0.1:8000", local, Vantage::ThisHost),
+        ("192.168.1.2:4000", "192.168.1.2:8000", EASY, Vantage::ThisHost),
+        (
+            "192.168.1.9:4000",
+            "192.168.1.9:8000",
+            Ground { seen_as: [192, 168, 1, 2], ..EASY },
+            Vantage::ThisNetwork,
+        ),
+    ] {
+        let report = World::new(Ground { main, assist_at: assist, ..ground }, &[(main, assist)]).report();
+        assert_eq!(report.vantage, vantage);
+        assert_promises_nothing(&report);
+        let whole = vantage == Vantage::ThisHost;
+        assert_eq!(report.verdict.mapping == Mapping::Unknown(Missing::Everything), whole);
+        assert!(!whole || !report.filtering.is_measured() && report.hairpin == Hairpin::NotMeasured);
+    }
+    let beyond_a_nat = ("10.0.0.9:4000", "10.0.0.9:8000");
+    let ground = Ground { main: beyond_a_nat.0, assist_at: beyond_a_nat.1, seen_as: [10, 0, 0, 7], ..EASY };
+    assert_eq!(World::new(ground, &[beyond_a_nat]).report().vantage, Vantage::Outside);
 }
 
 #[test]

@@ -27,7 +27,7 @@ const HELP: &str = "\
 punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several, and sends a live picture.
 TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
 
-  --server HOST[:PORT]  the daemon of a short code that does not name it
+  --server HOST[:PORT]  the daemon of a short code that does not name it after an @
 
   --source rtmp         take the stream that a program publishes to this machine (the default):
                           ffmpeg … -f flv rtmp://127.0.0.1:1935/punchcast/cast

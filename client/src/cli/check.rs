@@ -19,7 +19,8 @@ through them.
 
 It takes some three seconds, makes some ten connections to the daemon, asks the router whether it
 would forward a port (UPnP-IGD, PCP, NAT-PMP), and changes nothing.
-Exit code 0: the report could be made; 1: the daemon could not be reached; 2: usage.";
+Exit code 0: the report could be made; 1: the daemon, or its assist port, could not be reached;
+2: usage.";
 
 const NO_SERVER: &str = "check needs a daemon to be seen from: punchcast check --server HOST. Any host outside this \
                          network will do that runs punchcastd, with TCP ports 4000 and 8000 open";
@@ -73,7 +74,9 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             Outcome::Report(mut report) => {
                 report.port_mapping =
                     asked.take().and_then(|asked| asked.join().ok()).unwrap_or_else(portmap::not_asked);
-                code = DONE;
+                if report.assist_trouble.is_none() {
+                    code = DONE;
+                }
                 if printer.is_json() {
                     printer.show_json(report.to_json());
                 } else {

@@ -24,10 +24,22 @@ pub(super) fn read(values: Vec<String>, server: Option<&Server>) -> Result<Vec<G
         }
         given.push(next);
     }
-    if server.is_some() && !given.iter().any(|given| matches!(given, Given::Code(..))) {
-        return Err(Failure::Usage("--server is the daemon of a short code; a ticket names its own".into()));
+    match server {
+        Some(server) if !needs(&given, server) => {
+            let named = given.iter().any(|given| matches!(given, Given::Code(..)));
+            Err(Failure::Usage(if named { NAMED_TWICE } else { NAMED_BY_TICKET }.into()))
+        }
+        Some(_) | None => Ok(given),
     }
-    Ok(given)
+}
+
+const NAMED_BY_TICKET: &str = "--server is the daemon of a short code; a ticket names its own";
+const NAMED_TWICE: &str =
+    "the code names another daemon after its @ than --server does: leave out one of the two";
+
+/// Whether a code is asked for at `server`: one that named no daemon, or named this one.
+fn needs(given: &[Given], server: &Server) -> bool {
+    given.iter().any(|given| matches!(given, Given::Code(_, at) if at == server))
 }
 
 /// A code that was typed with blanks comes in several values.
@@ -137,7 +149,11 @@ mod tests {
             assert_eq!(codes(given, None), wanted, "{given:?}");
         }
         assert_eq!(codes(&["427", "tiger", "lamp"], Some("a.example")), wanted);
-        assert_eq!(codes(&["427-tiger-lamp@a.example"], Some("b.example")), wanted, "its own comes first");
+        assert_eq!(
+            codes(&["427-tiger-lamp@a.example"], Some("a.example")),
+            wanted,
+            "said twice, and the same"
+        );
         assert_eq!(
             codes(
                 &["1-lion-lamp", &ticket, "2", "lamp", "lion", "3-lamp-lamp@b.example:9"],
@@ -157,6 +173,11 @@ mod tests {
         assert!(failure(&["tiger-lamp"], None).contains("427-tiger-lamp"));
         assert!(failure(&["427-tiger-lamp@"], None).contains("after the @"));
         assert!(failure(&[&ticket], Some("h")).contains("a ticket names its own"));
+        for given in [&["427-tiger-lamp@a.example"][..], &[&ticket, "427-tiger-lamp@a.example:4001"]] {
+            let why = failure(given, Some("b.example"));
+            assert!(why.contains("--server") && why.contains("leave out one"), "{why}");
+            assert!(!why.contains("tiger"), "{why}");
+        }
         let twice = "one and the same ticket was given twice";
         assert_eq!(failure(&[&ticket, &ticket], None), twice);
         assert_eq!(failure(&["4-lion-lamp@h", "4-lamp-lamp"], Some("h")), twice);

@@ -4,8 +4,9 @@
 //! which is 3. So one port serves both, and whatever lets the outside reach the hole port (a forwarded port, an address
 //! without a NAT) lets plain publishers in, too. Before they are told apart both stand before the same door.
 
+use super::Meeting;
+use super::lines::{Line, Stage};
 use super::types::Event;
-use super::{Line, Meeting, Stage};
 use bytes::Bytes;
 use punchcast::app::ConnId;
 use std::time::Instant;

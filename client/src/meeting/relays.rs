@@ -8,7 +8,7 @@ use punchcast::app::{Closing, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::id::{ClientId, PunchToken, SessionId};
 use punchcast::policy::{self, Obstacle};
 use punchcast::punch::Open;
-use punchcast::rendezvous::agent::Agent;
+use punchcast::rendezvous::agent::{Agent, Asked};
 use punchcast::rendezvous::relay::{self, Relay, Terms};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,20 +18,28 @@ use std::time::{Duration, Instant};
 /// meeting by birthday as a rule. Whoever has a direct way never burdens the relay.
 pub(super) const RELAY_AFTER: Duration = Duration::from_millis(500);
 
+/// How often a relay is asked for in one introduction. On a line that loses much, what one try waits for may be lost again
+/// and again and its time go by; three in a row is a line that carries no picture.
+const TRIES: u32 = 3;
+
 /// What is said of a relayed connection at its end, and during its life.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Relayed {
     terms: Terms,
     since: Instant,
     passed: u64,
+    session: SessionId,
+    /// How often it was asked for.
+    tries: u32,
     /// The other side, by the daemon's name for it.
     pub(super) client: ClientId,
     pub(super) obstacle: Obstacle,
 }
 
 impl Relayed {
-    pub(super) const fn new(now: Instant, terms: Terms, client: ClientId, obstacle: Obstacle) -> Self {
-        Self { terms, since: now, passed: 0, client, obstacle }
+    const fn new(now: Instant, terms: Terms, plan: &Plan, obstacle: Obstacle) -> Self {
+        let Plan { session, client, tries, .. } = *plan;
+        Self { terms, since: now, passed: 0, session, tries, client, obstacle }
     }
 
     /// Counts bytes of either direction.
@@ -54,7 +62,15 @@ struct Plan {
     client: ClientId,
     /// When the daemon is asked; nothing once it was.
     at: Option<Instant>,
+    /// How often it is asked, this time counted.
+    tries: u32,
     relay: Relay,
+}
+
+impl Plan {
+    const fn new(session: SessionId, client: ClientId, at: Instant, tries: u32) -> Self {
+        Self { session, client, at: Some(at), tries, relay: Relay::new() }
+    }
 }
 
 /// All relays of a meeting. There are as many as introductions.
@@ -81,7 +97,16 @@ impl Relays {
             let oldest = self.plans[0].session;
             self.cancel_if(|plan| plan.session == oldest);
         }
-        self.plans.push(Plan { session, client, at: Some(at), relay: Relay::new() });
+        self.plans.push(Plan::new(session, client, at, 1));
+    }
+
+    /// Plans a relay once more that came to nothing after so many `tries`. Whether there is to be another.
+    fn plan_again(&mut self, now: Instant, session: SessionId, client: ClientId, tries: u32) -> bool {
+        let again = tries < TRIES && self.plans.iter().all(|plan| plan.client != client);
+        if again {
+            self.plans.push(Plan::new(session, client, now, tries + 1));
+        }
+        again
     }
 
     /// Takes back what was planned or asked for with that peer.
@@ -101,9 +126,9 @@ impl Relays {
         }
     }
 
-    /// Whether the daemon was asked and has not answered.
-    pub(super) fn is_trying(&self) -> bool {
-        self.plans.iter().any(|plan| plan.at.is_none())
+    /// Whether the daemon is to be asked, or was and has not answered.
+    pub(super) const fn is_trying(&self) -> bool {
+        !self.plans.is_empty()
     }
 
     /// The sessions whose time has come; each is told once.
@@ -148,10 +173,10 @@ impl Relays {
         self.plans.iter_mut().find_map(|plan| Some((plan.session, plan.relay.poll_output()?)))
     }
 
-    /// The daemon has answered for a session: with a connection or not. The plan is over; whom it was with.
-    pub(super) fn answered(&mut self, session: SessionId) -> Option<ClientId> {
+    /// The daemon has answered for a session: with a connection or not. The plan, which is over.
+    fn answered(&mut self, session: SessionId) -> Option<Plan> {
         let at = self.plans.iter().position(|plan| plan.session == session)?;
-        Some(self.plans.swap_remove(at).client)
+        Some(self.plans.swap_remove(at))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -190,7 +215,7 @@ impl Meeting {
         match event {
             relay::Event::Through { conn, local, remote, terms, first } => {
                 let obstacle = self.obstacle(session);
-                let Some(client) = self.relays.answered(session) else {
+                let Some(plan) = self.relays.answered(session) else {
                     self.net(NetOp::Close { conn, how: Closing::Flush });
                     return;
                 };
@@ -202,19 +227,43 @@ impl Meeting {
                     origin: None,
                     dialled: true,
                 };
-                self.prove(now, open, Some(Relayed::new(now, terms, client, obstacle)));
+                self.prove(now, open, Some(Relayed::new(now, terms, &plan, obstacle)));
                 self.heard(now, conn, &first);
             }
             relay::Event::Refused(reason) => {
                 self.relays.answered(session);
                 log::info!("session={session} is not relayed: {reason:?}");
-                self.event(Event::NoRelay(crate::notice::refusal_words(reason).into()));
+                let asked = Asked::Entry(self.role());
+                self.event(Event::NoRelay(crate::notice::refusal_words(reason, asked).into()));
             }
             relay::Event::Failed(why) => {
-                self.relays.answered(session);
-                log::info!("session={session} is not relayed: {why}");
-                self.event(Event::NoRelay(why));
+                let Some(Plan { client, tries, .. }) = self.relays.answered(session) else { return };
+                self.try_relay_again(now, session, client, tries, why);
             }
+        }
+    }
+
+    /// A relayed connection ended before it was the link, and neither side had chosen so: the daemon is asked for another.
+    pub(super) fn relay_broke(&mut self, now: Instant, relayed: &Relayed) {
+        let Relayed { session, client, tries, .. } = *relayed;
+        // Another introduction, or a direct link, has taken its place.
+        if self.sessions.iter().any(|(known, _)| *known == session) && !self.has_link_with(client) {
+            let why = "the other side did not prove itself over it in time".to_owned();
+            self.try_relay_again(now, session, client, tries, why);
+        }
+    }
+
+    fn try_relay_again(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        client: ClientId,
+        tries: u32,
+        why: String,
+    ) {
+        log::info!("session={session} is not relayed at try {tries}: {why}");
+        if !self.relays.plan_again(now, session, client, tries) {
+            self.event(Event::NoRelay(why));
         }
     }
 

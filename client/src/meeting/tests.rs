@@ -1,8 +1,11 @@
 //! Two meetings, one connection, no network: every byte arrives at once, as it does on loopback.
 
 use super::*;
-use punchcast::app::ListenerId;
+use punchcast::app::{Closing, ListenerId, NetError};
+use punchcast::link::{self, EndReason};
+use punchcast::policy::Rung;
 use punchcast::ticket::ViewerIdentity;
+use std::net::SocketAddr;
 
 const CASTER_ADDR: &str = "192.168.1.2:700";
 const VIEWER_ADDR: &str = "192.168.1.3:800";

@@ -1,7 +1,7 @@
 //! The viewer's casts: which link is whose, what its stream brings, and what becomes of it.
 
 use super::Viewer;
-use super::show::{Cast, KEEP_LOST, MOVE_BYTES, MOVE_TIME, Next, Show, Stage, place_for};
+use super::show::{Cast, GIVES_WAY_AFTER, KEEP_LOST, MOVE_BYTES, MOVE_TIME, Next, Show, Stage, place_for};
 use crate::meeting::{self, Link};
 use crate::notice::{Notice, Stats};
 use crate::page::Phase;
@@ -43,15 +43,20 @@ impl Viewer {
         }
     }
 
-    /// Gives a link its place; `None` if all are taken, and it was ended.
+    /// Gives a link its place; `None` if all are taken, or the cast is over a better one already, and it was ended.
     pub(super) fn give_place(&mut self, now: Instant, link: Link, began: Instant) -> Option<usize> {
         let Some(place) = place_for(&self.shows, self.casts, now, &link) else {
             self.end_link(now, link.conn, Bye::Busy);
             self.notice(Notice::Busy { remote: link.remote.addr() });
             return None;
         };
-        let current = self.show_at(place).and_then(|show| show.cast().map(|cast| cast.link));
-        let moves = current.is_some_and(|current| link.succeeds(&current));
+        let current = self.show_at(place).and_then(|show| show.cast().map(|cast| (cast.link, cast.heard)));
+        // The caster nominated the relayed link first; through the daemon, that took longer.
+        if current.is_some_and(|(direct, heard)| direct.succeeds(&link) && now < heard + GIVES_WAY_AFTER) {
+            self.end_link(now, link.conn, Bye::Moved);
+            return None;
+        }
+        let moves = current.is_some_and(|(current, _)| link.succeeds(&current));
         self.story.begin();
         self.seed = self.seed.wrapping_add(1);
         let cast = Cast {

@@ -30,7 +30,8 @@ impl Viewer {
             | agent::Event::Refused { .. }
             | agent::Event::CodeUsed
             | agent::Event::WrongCode { .. }
-            | agent::Event::Unreachable { .. } => return,
+            | agent::Event::Unreachable { .. }
+            | agent::Event::AssistUnreachable { .. } => return,
         };
         if let Some(page) = &mut self.page {
             page.set_code(now, code.clone());

@@ -12,6 +12,8 @@ const MAX_WAYS: usize = 6;
 #[derive(Default)]
 pub(super) struct Story {
     daemon: Option<Step>,
+    /// What is wrong with its assist port.
+    assist: Option<Step>,
     met: Option<Step>,
     ways: Vec<(Rung, SocketAddr)>,
     relay: Option<Step>,
@@ -31,9 +33,16 @@ impl Story {
                 );
                 self.daemon = Some(step(StepState::Failed, text));
             }
-            agent::Event::Refused { reason } => {
-                let text = format!("the daemon refuses: {}", crate::notice::refusal_words(*reason));
+            agent::Event::Refused { reason, asked } => {
+                let text = format!("the daemon refuses: {}", crate::notice::refusal_words(*reason, *asked));
                 self.daemon = Some(step(StepState::Failed, text));
+            }
+            agent::Event::AssistUnreachable { assist, why } => {
+                let text = crate::notice::assist_words(*assist, why);
+                self.assist = Some(step(StepState::Failed, text));
+            }
+            agent::Event::Observed { observation } if observation.hole => {
+                return self.assist.take().is_some();
             }
             agent::Event::Introduced { .. } => {
                 self.begin();
@@ -75,17 +84,47 @@ impl Story {
 
     /// What was tried is over: a link stands, or it came to nothing.
     pub(super) fn begin(&mut self) {
-        *self = Self { daemon: self.daemon.take(), ..Self::default() };
+        *self = Self { daemon: self.daemon.take(), assist: self.assist.take(), ..Self::default() };
     }
 
     /// The steps, oldest first.
     pub(super) fn steps(&self) -> Vec<Step> {
         let ways =
             self.ways.iter().map(|(rung, remote)| step(StepState::Now, format!("trying {rung}: {remote}")));
-        self.daemon.iter().chain(&self.met).cloned().chain(ways).chain(self.relay.clone()).collect()
+        let daemon = self.daemon.iter().chain(&self.assist);
+        daemon.chain(&self.met).cloned().chain(ways).chain(self.relay.clone()).collect()
     }
 }
 
 const fn step(state: StepState, text: String) -> Step {
     Step { state, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::wire::message::{Observation, SeenBy};
+
+    #[test]
+    fn a_shut_assist_port_is_a_step_with_its_address_and_what_to_do_until_it_answers() {
+        let mut story = Story::default();
+        let assist = "203.0.113.1:8000".parse().unwrap();
+        assert!(story.rendezvous(&agent::Event::AssistUnreachable { assist, why: "refused".into() }));
+        story.begin();
+        let steps = story.steps();
+        let [Step { state: StepState::Failed, text }] = &steps[..] else { panic!("{steps:?}") };
+        for words in ["203.0.113.1:8000", "refused", "--assist", "introduces nobody"] {
+            assert!(text.contains(words), "{text}");
+        }
+        let seen = Observation {
+            seen_by: SeenBy::Assist,
+            local_port: 700,
+            endpoint: assist.into(),
+            hole: true,
+            own: false,
+        };
+        assert!(story.rendezvous(&agent::Event::Observed { observation: seen }));
+        assert!(story.steps().is_empty());
+        assert!(!story.rendezvous(&agent::Event::Observed { observation: seen }));
+    }
 }

@@ -208,6 +208,20 @@ fn the_only_cast_is_followed_by_whoever_comes() {
 }
 
 #[test]
+fn a_relayed_link_that_is_told_late_does_not_take_the_direct_one_s_place() {
+    let (now, mut viewer) = viewer(None);
+    let relayed = |serial| Link { rung: Rung::Relayed, ..link_of(serial, 1, "10.9.8.7:4000") };
+    let carries = |viewer: &mut Viewer, serial| viewer.place_of(ConnId { room: meeting::HOLE, serial });
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.linked(now + GIVES_WAY_AFTER / 2, relayed(2));
+    assert_eq!(places(&mut viewer), [0]);
+    assert_eq!((carries(&mut viewer, 1), carries(&mut viewer, 2)), (Some(0), None));
+    // The direct one may be dead, and its end not have come here.
+    viewer.linked(now + GIVES_WAY_AFTER, relayed(3));
+    assert_eq!((carries(&mut viewer, 1), carries(&mut viewer, 3)), (None, Some(0)));
+}
+
+#[test]
 fn a_viewer_of_one_cast_lets_another_in_only_when_the_first_is_silent() {
     let (now, mut viewer) = viewer(None);
     viewer.casts = 1;

@@ -100,6 +100,8 @@ pub enum Event {
     Refused {
         /// Why.
         reason: Refusal,
+        /// What, as one reason stands for several limits.
+        asked: Asked,
     },
     /// Casters can ask for the ticket by this code from here on, and by no other.
     Code {
@@ -127,6 +129,25 @@ pub enum Event {
         /// When the agent tries again.
         retry_in: Duration,
     },
+    /// The login stands, and the assist port does not answer: nobody can be introduced. It is tried on; told once until
+    /// it has answered.
+    AssistUnreachable {
+        /// Whom we try.
+        assist: SocketAddr,
+        /// What goes wrong, in words.
+        why: String,
+    },
+}
+
+/// What the daemon refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A connection, or the login in this role.
+    Entry(Role),
+    /// A caster's introduction.
+    Introduction,
+    /// A message on a connection that it had taken.
+    Message,
 }
 
 /// Why there is no short code.

@@ -1,13 +1,15 @@
 //! The agent through its verbs, at chosen times.
 
 use super::ground::SAMPLES_AGE;
+use super::login::ALIVE_TIME;
 use super::*;
 use crate::app::Room;
-use crate::id::OwnerToken;
+use crate::id::{ClientId, OwnerToken};
+use crate::wire::message::{FromAssist, FromMain, Peer, Refusal, Role, SeenBy, ToAssist};
 
 const ROOM: Room = Room(1);
 pub(super) const MAIN: &str = "203.0.113.1:4000";
-const ASSIST: &str = "203.0.113.1:8000";
+pub(super) const ASSIST: &str = "203.0.113.1:8000";
 
 pub(super) struct Bench {
     pub(super) agent: Agent,
@@ -78,7 +80,7 @@ impl Bench {
         })
     }
 
-    fn connect(&mut self, to: &str) -> ConnId {
+    pub(super) fn connect(&mut self, to: &str) -> ConnId {
         let (conn, _) = self.dialled(to).unwrap();
         let addr = "192.168.0.2:700".parse().unwrap();
         self.input(Input::Connected { conn, local: addr, remote: to.parse().unwrap() });
@@ -194,6 +196,72 @@ fn pauses_grow_and_stay_bounded() {
     assert!(pauses[10] > pauses[0] * 10);
 }
 
+/// How many bytes wait for a daemon that asks without end and reads nothing, whose socket is full at `socket`.
+fn waiting_for_who_does_not_read(bench: &mut Bench, main: ConnId, socket: usize) -> usize {
+    let mut waiting = 0;
+    for session in 0..10_000 {
+        let before = bench.ops.len();
+        bench.hear(main, &make_hole(SessionId(session), 0, 0));
+        waiting += bench.ops[before..]
+            .iter()
+            .map(|op| if let NetOp::Send { bytes, .. } = op { bytes.len() } else { 0 })
+            .sum::<usize>();
+        if waiting > socket {
+            bench.input(Input::Backlogged { conn: main });
+        }
+        if bench.ops.contains(&NetOp::Read { conn: main, on: false }) {
+            // The driver reads no more.
+            return waiting;
+        }
+    }
+    waiting
+}
+
+#[test]
+fn a_daemon_that_asks_and_does_not_read_has_few_replies_waiting_and_is_given_up() {
+    let mut bench = Bench::new(Role::Viewer);
+    let main = bench.log_in();
+    let start = bench.now;
+    assert!(waiting_for_who_does_not_read(&mut bench, main, 4096) < 4096 + 64);
+    bench.input(Input::Drained { conn: main });
+    assert_eq!(
+        bench.ops.last(),
+        Some(&NetOp::Read { conn: main, on: true }),
+        "it reads again, and is heard again"
+    );
+
+    bench.input(Input::Backlogged { conn: main });
+    while bench.agent.is_logged_in() {
+        bench.at_next_timeout();
+    }
+    assert!(bench.now <= start + 2 * HEARTBEAT, "what it might say is not heard");
+    assert!(bench.ops.contains(&NetOp::Close { conn: main, how: Closing::Abort }));
+}
+
+#[test]
+fn a_refusal_tells_what_was_refused() {
+    let refusals = |bench: &Bench| -> Vec<Asked> {
+        let asked =
+            |event: &Event| if let Event::Refused { asked, .. } = event { Some(*asked) } else { None };
+        bench.events.iter().filter_map(asked).collect()
+    };
+    let too_many = wire::encode(&FromAssist::Refused { reason: Refusal::TooMany });
+    let mut bench = Bench::new(Role::Caster);
+    let main = bench.connect(MAIN);
+    bench.hear(main, &wire::encode(&FromMain::Refused { reason: Refusal::Full }));
+    let conn = bench.connect(ASSIST);
+    bench.hear(conn, &too_many);
+    assert_eq!(refusals(&bench), [Asked::Entry(Role::Caster); 2], "turned away at the door");
+
+    let mut bench = Bench::new(Role::Caster);
+    let main = bench.log_in();
+    let conn = bench.connect(ASSIST);
+    bench.answer(conn, 1000);
+    bench.hear(conn, &too_many);
+    bench.hear(main, &wire::encode(&FromMain::Refused { reason: Refusal::TooMany }));
+    assert_eq!(refusals(&bench), [Asked::Introduction, Asked::Message]);
+}
+
 // --- knowing the ground -------------------------------------------------------------------------------------------
 
 const ALTERNATE: &str = "203.0.113.200:8000";
@@ -223,7 +291,7 @@ impl Bench {
     }
 
     /// The daemon answers a sample at the assist port or the alternate address.
-    fn answer(&mut self, conn: ConnId, port: u16) {
+    pub(super) fn answer(&mut self, conn: ConnId, port: u16) {
         let endpoint = SocketAddr::from(([203, 0, 113, 7], port)).into();
         self.hear(conn, &wire::encode(&FromAssist::Observed { endpoint }));
     }

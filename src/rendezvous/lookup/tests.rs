@@ -144,7 +144,7 @@ fn every_no_says_what_to_do() {
     for (reason, part) in [
         (Refusal::NoCode, "number 427"),
         (Refusal::WrongCode, "look, or listen, again"),
-        (Refusal::TooMany, "wait a minute"),
+        (Refusal::TooMany, "wait ten seconds"),
         (Refusal::Full, "try again later"),
         (Refusal::BadRequest, "no punchcastd"),
     ] {
