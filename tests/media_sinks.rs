@@ -3,10 +3,11 @@
 mod media;
 
 use media::{collect_pattern, ffmpeg_or_skip, ffprobe, frames, temp_dir};
-use punchcast::media::{Kind, Unit, flv};
-use punchcast_client::sink::{Recorder, Recording, Snapshot, SnapshotError};
+use punchcast::media::{Content, Kind, Unit, avc, flv};
+use punchcast_client::sink::{Existing, Recorder, Recording, Snapshot, SnapshotError};
 use punchcast_client::source::{PatternConfig, frame_number};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const SMALL: PatternConfig = PatternConfig {
 };
 
 fn record(path: &Path, streams: &[&[Unit]]) -> Recording {
-    let mut recorder = Recorder::create(path).unwrap();
+    let mut recorder = Recorder::create(path, Existing::Keep, |_: &str| {}).unwrap();
     for (index, stream) in streams.iter().enumerate() {
         if index > 0 {
             recorder.next_stream();
@@ -45,7 +46,8 @@ fn silence(timestamp: u32, header: bool) -> Unit {
 }
 
 fn assert_monotone(units: &[Unit]) {
-    assert!(units.windows(2).all(|two| two[0].timestamp <= two[1].timestamp), "time goes back");
+    let timed: Vec<_> = units.iter().filter(|unit| !unit.is_metadata()).collect();
+    assert!(timed.windows(2).all(|two| two[0].timestamp <= two[1].timestamp), "time goes back");
 }
 
 #[test]
@@ -158,6 +160,145 @@ fn ffprobe_finds_no_fault_in_a_recording_wherever_it_was_cut() {
     assert!(probe.frames >= frames(&whole[..40]).len() as u64, "{probe:?}");
 }
 
+/// What ffmpeg makes of its test picture and a tone with these encoders.
+fn encoded(path: &Path, args: &[&str]) -> Vec<Unit> {
+    let status = Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=r=25",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine",
+            "-t",
+            "2",
+        ])
+        .args(["-g", "25", "-pix_fmt", "yuv420p"])
+        .args(args)
+        .arg(path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    read(&std::fs::read(path).unwrap())
+}
+
+const PLAIN: [&str; 6] = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"];
+const SMALLER: [&str; 10] =
+    ["-c:v", "libx264", "-preset", "medium", "-bf", "0", "-c:a", "aac", "-s", "160x120"];
+
+/// How many pictures and sounds there are.
+fn counts(units: &[Unit]) -> (usize, usize) {
+    let is_coded = |unit: &&Unit| unit.packet().is_some_and(|packet| packet.content == Content::Frames);
+    let count = |kind| units.iter().filter(is_coded).filter(|unit| unit.kind == kind).count();
+    (count(Kind::Video), count(Kind::Audio))
+}
+
+/// Holds a file to be read and decoded without a complaint, and to have all of these streams but for the first sounds,
+/// which come before the picture.
+fn assert_clean(path: &Path, streams: &[&[Unit]]) {
+    assert_eq!((ffprobe(path).complaints, media::ffmpeg_decode(path)), Default::default(), "{path:?}");
+    let (pictures, sounds) = counts(&read(&std::fs::read(path).unwrap()));
+    let given = streams.concat();
+    assert_eq!(pictures, counts(&given).0, "{path:?}");
+    let missing = counts(&given).1 - sounds;
+    assert!(missing <= 3 * streams.len(), "{path:?}: {missing} sounds are missing");
+}
+
+#[test]
+fn a_stream_that_is_coded_in_another_way_begins_another_file() {
+    let Some(()) = ffmpeg_or_skip("a_stream_that_is_coded_in_another_way_begins_another_file") else {
+        return;
+    };
+    let dir = temp_dir("parts");
+    let plain = encoded(&dir.join("plain.flv"), &PLAIN);
+    let smaller = encoded(&dir.join("smaller.flv"), &SMALLER);
+    let mono = encoded(&dir.join("mono.flv"), &[&PLAIN[..], &["-ac", "1", "-ar", "22050"]].concat());
+    let silent = encoded(&dir.join("silent.flv"), &[&PLAIN[..], &["-an"]].concat());
+    let old = encoded(&dir.join("old.flv"), &["-c:v", "flv1", "-c:a", "mp3", "-ar", "44100"]);
+    // Sound that ends needs no other file, sound that begins does.
+    let streams = [&silent, &plain, &plain, &smaller, &mono, &old, &old, &plain, &silent];
+    let path = dir.join("film.flv");
+    std::fs::write(dir.join("film-part3.flv"), "somebody else's").unwrap();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&said);
+    let say = move |line: &str| hears.lock().unwrap().push(line.to_owned());
+    let mut recorder = Recorder::create(&path, Existing::Keep, say).unwrap();
+    for stream in streams {
+        recorder.next_stream();
+        assert!(stream.iter().all(|unit| recorder.write(unit)));
+    }
+    let recording = recorder.finish().unwrap();
+
+    let part = |number: u32| path.with_file_name(format!("film-part{number}.flv"));
+    assert_clean(&path, &[&silent]);
+    assert_clean(&part(2), &[&plain, &plain]);
+    assert_eq!(std::fs::read(part(3)).unwrap(), b"somebody else's");
+    assert_clean(&part(4), &[&smaller]);
+    assert_clean(&part(5), &[&mono]);
+    assert_clean(&part(6), &[&old, &old]);
+    assert_clean(&part(7), &[&plain, &silent]);
+    assert!(!part(8).exists());
+    let said = said.lock().unwrap();
+    assert!(
+        said.len() == 5 && said[0].contains("goes on in ") && said[0].contains("film-part2.flv: "),
+        "{said:?}"
+    );
+    let files = [path.clone()].into_iter().chain([2, 4, 5, 6, 7].map(part));
+    let read: Vec<_> = files.map(|file| std::fs::read(file).unwrap()).collect();
+    assert_eq!(recording.bytes, read.iter().map(|file| file.len() as u64).sum::<u64>());
+    assert_eq!(recording.tags, read.iter().map(|file| self::read(file).len() as u64).sum::<u64>());
+    for file in &read {
+        assert!(self::read(file).iter().all(|unit| unit.timestamp < 4500));
+    }
+}
+
+#[test]
+fn pictures_of_another_size_in_one_stream_stay_in_its_file_and_are_decoded_from_any_keyframe() {
+    let name = "pictures_of_another_size_in_one_stream_stay_in_its_file_and_are_decoded_from_any_keyframe";
+    let Some(()) = ffmpeg_or_skip(name) else { return };
+    let dir = temp_dir("resized");
+    let plain = encoded(&dir.join("plain.flv"), &[&PLAIN[..], &["-an"]].concat());
+    let mut smaller = encoded(&dir.join("smaller.flv"), &[&SMALLER[..], &["-an"]].concat());
+    for unit in &mut smaller {
+        unit.timestamp += 2000;
+    }
+    let path = dir.join("film.flv");
+    record(&path, &[&[&plain[..], &smaller].concat()]);
+    assert_clean(&path, &[&plain, &smaller]);
+    assert!(!path.with_file_name("film-part2.flv").exists());
+    // The parameter sets come before each keyframe, and nowhere else.
+    let written = read(&std::fs::read(&path).unwrap());
+    let found: Vec<usize> = frames(&written)
+        .iter()
+        .filter(|unit| avc::is_picture(unit))
+        .enumerate()
+        .filter(|(_, unit)| {
+            let nals = avc::nal_units(unit, 4).unwrap();
+            nals.iter().any(|nal| avc::nal_kind(nal) == avc::NalKind::Sps)
+        })
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(found, [50, 75]);
+}
+
+#[test]
+fn a_file_that_is_there_is_kept_unless_it_may_be_replaced() {
+    let path = temp_dir("existing").join("film.flv");
+    std::fs::write(&path, "an old film").unwrap();
+    let refused = Recorder::create(&path, Existing::Keep, |_: &str| {}).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(&path).unwrap(), b"an old film");
+    let directory = Recorder::create(path.parent().unwrap(), Existing::Keep, |_: &str| {}).unwrap_err();
+    assert_eq!(directory.kind(), std::io::ErrorKind::IsADirectory);
+    Recorder::create(&path, Existing::Replace, |_: &str| {}).unwrap().finish().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
+}
+
 /// A disk that takes nothing until it is let go.
 struct Stuck(Arc<(Mutex<Disk>, Condvar)>);
 
@@ -223,10 +364,10 @@ fn a_disk_that_cannot_keep_up_costs_frames_up_to_a_keyframe_and_never_waits() {
 #[test]
 fn a_recording_into_nothing_says_so() {
     let missing = Path::new("/nonexistent-directory/file.flv");
-    assert!(Recorder::create(missing).is_err());
+    assert!(Recorder::create(missing, Existing::Keep, |_: &str| {}).is_err());
     #[cfg(target_os = "linux")]
     {
-        let mut recorder = Recorder::create(Path::new("/dev/full")).unwrap();
+        let mut recorder = Recorder::create(Path::new("/dev/full"), Existing::Keep, |_: &str| {}).unwrap();
         let units = collect_pattern(SMALL, 5);
         for unit in &units {
             recorder.write(unit);
@@ -321,7 +462,7 @@ fn what_ffmpeg_publishes_is_recorded_whole_and_has_a_picture() {
     let dir = temp_dir("ffmpeg");
     let source = dir.join("source.flv");
     // High profile with reordered pictures, and sound: the hardest that a publisher may send.
-    let made = std::process::Command::new("ffmpeg")
+    let made = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30:d=2", "-f", "lavfi", "-i"])
         .args(["sine=d=2", "-c:v", "libx264", "-bf", "2", "-g", "30", "-pix_fmt", "yuv420p", "-c:a", "aac"])
         .arg(&source)

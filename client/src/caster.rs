@@ -107,6 +107,8 @@ pub struct Caster {
     /// Whether an outlet that ended by itself did what it was asked for.
     any_ok: bool,
     done: bool,
+    /// A port could not be had.
+    cannot_begin: bool,
     rng: fastrand::Rng,
     outputs: VecDeque<Output<Notice>>,
 }
@@ -149,6 +151,7 @@ impl Caster {
             pace: Pace::default(),
             any_ok: false,
             done: false,
+            cannot_begin: false,
             outputs: VecDeque::new(),
         };
         if caster.port.is_none() && caster.serve.is_none() && caster.share.is_none() {
@@ -222,6 +225,8 @@ impl Caster {
     fn outlet_output(&mut self, now: Instant, at: usize, output: outlet::Output) {
         match output {
             outlet::Output::Net(op) => self.net(op),
+            // Nothing has begun that could be reported on.
+            outlet::Output::Notice(Notice::Report(_)) if self.cannot_begin => {}
             outlet::Output::Notice(notice) => self.viewer_notice(at, notice),
             outlet::Output::Linked => self.begin_source(now),
             outlet::Output::Over(ok, reason) => self.viewer_over(now, at, ok, reason),
@@ -296,6 +301,7 @@ impl Caster {
         let reason = format!(
             "cannot listen on {addr}: {why}; choose another with {option}, or port 0 for any free one"
         );
+        self.cannot_begin = true;
         self.end(now, false, reason);
     }
 
@@ -389,13 +395,9 @@ impl Caster {
                 self.share_at = Some(local);
                 self.tell_ready();
             }
-            ShareEvent::ListenFailed { addr, error } => self.end(
-                now,
-                false,
-                format!(
-                    "cannot listen on {addr}: {error}; choose another with --share, or port 0 for any free one"
-                ),
-            ),
+            ShareEvent::ListenFailed { addr, error } => {
+                self.cannot_listen(now, "--share", addr, &error.to_string());
+            }
             ShareEvent::Started => {
                 self.next_stream();
                 self.notice(Notice::Sharing { on: true });

@@ -29,13 +29,17 @@ impl Clock {
 
     /// The unit at its time on the one clock.
     pub(crate) fn place(&mut self, mut unit: Unit) -> Unit {
+        if unit.is_metadata() {
+            // It has none, wherever it stands.
+            return unit;
+        }
         let Some(latest) = self.latest else {
             self.latest = Some(unit.timestamp);
             return unit;
         };
         if self.joining {
             let begin = latest.wrapping_add(GAP);
-            // Metadata and sequence headers often bear zero, whatever the time of the pictures that follow them.
+            // Data and sequence headers often bear zero, whatever the time of the pictures that follow them.
             if unit.kind == Kind::Data || unit.is_sequence_header() {
                 unit.timestamp = begin;
                 return unit;
@@ -84,6 +88,17 @@ mod tests {
         assert_eq!(placed(&mut clock, Kind::Video, 500, PICTURE), 7_040);
         assert_eq!(placed(&mut clock, Kind::Audio, 490, SOUND), 7_030);
         assert_eq!(placed(&mut clock, Kind::Video, 540, PICTURE), 7_080);
+    }
+
+    #[test]
+    fn metadata_moves_no_clock() {
+        let mut clock = Clock::default();
+        const METADATA: &[u8] = b"\x02\x00\x0aonMetaData\x05";
+        assert_eq!(placed(&mut clock, Kind::Data, 0, METADATA), 0);
+        assert_eq!(placed(&mut clock, Kind::Video, 1 << 31, PICTURE), 1 << 31);
+        clock.next_stream();
+        assert_eq!(placed(&mut clock, Kind::Data, 0, METADATA), 0);
+        assert_eq!(placed(&mut clock, Kind::Video, 0, PICTURE), (1 << 31) + GAP);
     }
 
     #[test]

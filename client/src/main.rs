@@ -11,11 +11,11 @@ fn main() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let code = match cli::run() {
         Ok(code) => code,
-        Err(failure) => {
+        Err((failure, help)) => {
             cli::talk(&format!("punchcast: {failure}"));
             match failure {
                 Failure::Usage(_) => {
-                    cli::talk("`punchcast --help` tells more");
+                    cli::talk(&format!("`{help}` tells more"));
                     cli::USAGE
                 }
                 Failure::Failed(_) => cli::NO_LINK,

@@ -311,6 +311,10 @@ impl Notice {
                 }
                 None => "the router forwards no port any more".into(),
             },
+            // Of a port that the system chooses nothing is known before the connection stands.
+            Self::Attempt { rung, local, remote } if local.ip().is_unspecified() => {
+                format!("trying {rung}: {remote}")
+            }
             Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
             Self::Link { link, elapsed, moves } => {
                 let rtt =
@@ -418,7 +422,7 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
             format!("the daemon refuses: {}", refusal_words(*reason, *asked))
         }
         agent::Event::Unreachable { server, why, retry_in } => format!(
-            "no daemon at {server}: {why}; trying again in {:.1} s (one network needs none)",
+            "no daemon at {server}: {why}; trying again in {:.1} s (on one network none is needed)",
             retry_in.as_secs_f64()
         ),
         agent::Event::AssistUnreachable { assist, why } => assist_words(*assist, why),

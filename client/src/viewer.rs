@@ -196,7 +196,9 @@ impl Viewer {
     fn meeting_event(&mut self, now: Instant, event: meeting::Event) {
         match event {
             meeting::Event::Opened(addresses) => self.opened(now, addresses),
-            meeting::Event::Failed(addr, error) => self.cannot_listen(addr, &error.to_string()),
+            meeting::Event::Failed(addr, error) => {
+                self.cannot_listen("--port, or none for any free one", addr, &error.to_string());
+            }
             meeting::Event::Rendezvous(event) => self.rendezvous_event(now, event),
             meeting::Event::Trying { rung, local, remote } => {
                 self.story.trying(rung, remote.addr());
@@ -278,12 +280,10 @@ impl Viewer {
         self.tell_code();
     }
 
-    fn cannot_listen(&mut self, addr: SocketAddr, why: &str) {
+    fn cannot_listen(&mut self, how: &str, addr: SocketAddr, why: &str) {
         self.notice(Notice::End {
             ok: false,
-            reason: format!(
-                "cannot listen on {addr}: {why}; choose another address, or port 0 for any free one"
-            ),
+            reason: format!("cannot listen on {addr}: {why}; choose another with {how}"),
         });
         self.outputs.push_back(Output::Exit);
     }
@@ -340,7 +340,9 @@ impl Viewer {
                 self.doors.page = Some(local);
                 self.tell_ready();
             }
-            PageEvent::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
+            PageEvent::ListenFailed { addr, error } => {
+                self.cannot_listen("--page, or port 0 for any free one", addr, &error.to_string());
+            }
             PageEvent::KeyframeWanted { cast } => {
                 let conn = self.show_at(cast).and_then(|show| show.cast().map(|cast| cast.link.conn));
                 if let Some(conn) = conn {
@@ -356,7 +358,9 @@ impl Viewer {
                 self.doors.rtmp = Some(local);
                 self.tell_ready();
             }
-            rtmp_port::Event::ListenFailed { addr, error } => self.cannot_listen(addr, &error.to_string()),
+            rtmp_port::Event::ListenFailed { addr, error } => {
+                self.cannot_listen("--rtmp, or port 0 for any free one", addr, &error.to_string());
+            }
             rtmp_port::Event::PlayerJoined { remote } => self.notice(Notice::Player { remote, joined: true }),
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false })

@@ -24,12 +24,12 @@ pub const PING_EVERY: Duration = Duration::from_secs(1);
 /// A channel that heard no record for this long is dead. TCP resends a lost packet after about 0.2, 0.4, 0.8 and
 /// 1.6 s, 3 s in all; a live picture that stands still for longer is better served by a new link, which takes less.
 ///
-/// That holds where a round trip is short. [`SILENT_TRIPS`] of them come on top.
+/// Where [`SILENT_TRIPS`] take longer, they are waited for.
 pub const SILENCE: Duration = Duration::from_secs(3);
 
-/// Round trips, by the shortest seen, that a silence may last beyond [`SILENCE`]: on long ways TCP resends the later
-/// (RFC 6298, section 2), three times in a little more than seven round trips.
-pub const SILENT_TRIPS: u32 = 4;
+/// The same in round trips, by the shortest seen. Over long ways TCP resends the later (RFC 6298, section 2): three times in
+/// seven of its timeouts, which are no shorter than a round trip.
+pub const SILENT_TRIPS: u32 = 7;
 
 /// How long a viewer keeps an established link that the caster does not nominate. A caster decides within a round
 /// trip or two, or at once when a better rung comes to nothing within its budget of some seconds.
@@ -562,7 +562,7 @@ impl Open {
     /// a caster would wait for room for ever.
     fn silent_at(&self) -> Instant {
         let since = self.flow.untold_since().map_or(self.heard, |untold| untold.min(self.heard));
-        since + SILENCE + self.way * SILENT_TRIPS
+        since + SILENCE.max(self.way * SILENT_TRIPS)
     }
 
     /// Our clock at `at`, in microseconds.

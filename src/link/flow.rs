@@ -16,7 +16,7 @@ mod trips;
 
 pub(super) use receipts::Receipts;
 
-use rates::Rates;
+use rates::{RATE_TIME, Rates};
 use std::time::{Duration, Instant};
 use trips::{Marks, SHORTEST_OF, Shortest};
 
@@ -40,6 +40,10 @@ const LONG_TIME: Duration = Duration::from_millis(60);
 /// A line that takes so long to drain is measured by that alone: it has become much slower, and the best of late is not
 /// what it carries any more. A TCP that has lost a packet is back at its rate by then.
 const DRAIN_RATE_TIME: Duration = Duration::from_millis(200);
+/// What arrives so soon after the line was drained, and some round trips in which the window opens, was held back by
+/// that: it may show that the line carries more, not that it carries less. Half of it for the oldest receipt that counts,
+/// half for the best rate.
+const HELD_TIME: Duration = RATE_TIME.saturating_mul(2);
 /// A drained line that shows nothing for so long is used again all the same.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -256,6 +260,8 @@ impl Flow {
 
     /// Judges the window by the shortest wait of a round trip that it was in force for.
     fn judge(&mut self, now: Instant, way: Duration, rate: Option<u64>) {
+        let held = self.drained_at.is_some_and(|at| now < at + HELD_TIME + way * 4);
+        let rate = if held { rate.max(self.rate) } else { rate };
         if self.least > QUEUE {
             let again = self.before.is_some();
             self.before.get_or_insert(Before { window: self.window, rate: self.rate });

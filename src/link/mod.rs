@@ -166,7 +166,7 @@ pub enum EndReason {
     Bye(Bye),
     /// The handshake was not complete within [`HANDSHAKE_TIME`].
     Late,
-    /// Nothing was heard for [`SILENCE`] and [`SILENT_TRIPS`]; at a caster's end also if nothing was heard of the stream that was on its way.
+    /// Nothing was heard for [`SILENCE`] or [`SILENT_TRIPS`], the longer of them; at a caster's end also if nothing was heard of the stream that was on its way.
     Silent,
     /// The caster did not nominate the link within [`SPARE_TIME`].
     NotNominated,

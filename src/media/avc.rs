@@ -266,6 +266,26 @@ pub fn picture(timestamp: u32, keyframe: bool, nals: &[&[u8]]) -> Unit {
     Unit { kind: Kind::Video, timestamp, payload: payload.freeze() }
 }
 
+/// `picture` with `config`'s parameter sets before it, as a decoder finds them that has read another configuration: some
+/// (ffmpeg's parser among them) take up a second sequence header late or never. The unit itself where it is no AVC.
+#[must_use]
+pub fn with_parameter_sets(picture: &Unit, config: &Config) -> Unit {
+    let Some(body) = picture_body(picture) else { return picture.clone() };
+    let head = picture.payload.len() - body.len();
+    let mut payload = BytesMut::from(&picture.payload[..head]);
+    for set in config.sps.iter().chain(&config.pps) {
+        let length = (set.len() as u32).to_be_bytes();
+        let (high, low) = length.split_at(4 - usize::from(config.length_size.clamp(1, 4)));
+        if high.iter().any(|byte| *byte != 0) {
+            return picture.clone();
+        }
+        payload.put_slice(low);
+        payload.put_slice(set);
+    }
+    payload.put_slice(body);
+    Unit { payload: payload.freeze(), ..*picture }
+}
+
 /// Whether this unit carries a picture: AVC, neither a sequence header nor the end of a sequence.
 #[must_use]
 pub fn is_picture(unit: &Unit) -> bool {

@@ -5,7 +5,6 @@
 //! seconds. A group that outgrows the limits is given up until the next keyframe; headers are always kept.
 
 use super::unit::{Kind, Unit};
-use crate::rtmp::amf0;
 
 /// The most that a replayed group may hold, bytes: over two seconds at 10 Mbit/s, and less than
 /// [`pace::MAX_BYTES`](super::pace::MAX_BYTES), so that a replay fits a queue with room for what follows it.
@@ -40,9 +39,12 @@ impl Cache {
 
     /// Takes the next unit of the stream.
     pub fn push(&mut self, unit: &Unit) {
+        if unit.is_metadata() {
+            self.metadata = Some(unit.clone());
+            return;
+        }
         self.latest = unit.timestamp;
         match unit.kind {
-            Kind::Data if is_metadata(unit) => self.metadata = Some(unit.clone()),
             Kind::Video if unit.is_sequence_header() => {
                 // What follows is not decoded with the old header, and what went before not with the new one.
                 if self.video.as_ref().is_none_or(|old| old.payload != unit.payload) {
@@ -99,11 +101,6 @@ impl Cache {
         self.group.clear();
         self.group_bytes = 0;
     }
-}
-
-/// Whether `unit` is `onMetaData`.
-fn is_metadata(unit: &Unit) -> bool {
-    amf0::leading_string(&unit.payload).is_some_and(|(name, _)| name == b"onMetaData")
 }
 
 /// AVC packet type 2 (FLV v10.1 §E.4.3.1) and Enhanced RTMP's `SequenceEnd`; encoders mark it as a keyframe.

@@ -273,7 +273,7 @@ impl Writer {
             return Vec::new();
         }
         let [_, s2, s1, s0] = (body.len() as u32).to_be_bytes();
-        let [t3, t2, t1, t0] = unit.timestamp.to_be_bytes();
+        let [t3, t2, t1, t0] = unit.written_time().to_be_bytes();
         let mut tag = Vec::with_capacity(TAG_HEADER + body.len() + PREVIOUS_TAG_SIZE);
         tag.extend_from_slice(&[unit.kind as u8, s2, s1, s0, t2, t1, t0, t3, 0, 0, 0]);
         tag.extend_from_slice(body);

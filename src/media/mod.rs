@@ -9,4 +9,4 @@ mod unit;
 
 pub use cache::{Cache, MAX_GROUP_BYTES, MAX_GROUP_MS, MAX_GROUP_UNITS};
 pub use coding::Coding;
-pub use unit::{Content, Kind, Packet, Unit};
+pub use unit::{Content, Kind, METADATA_TIME, Packet, Unit};

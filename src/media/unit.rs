@@ -10,6 +10,7 @@
 //!   FourCC, unless each track has its own
 //! ```
 
+use crate::rtmp::amf0;
 use bytes::Bytes;
 
 /// What a unit holds. The numbers are RTMP's message types (RTMP 1.0 §7.1) and FLV's tag types (FLV v10.1 §E.4.1).
@@ -34,6 +35,10 @@ pub struct Unit {
     /// The FLV tag body.
     pub payload: Bytes,
 }
+
+/// The time at which metadata stands in files and messages, whenever it is written: it tells of the stream and not of a
+/// moment in it. What bears another time is taken by ffmpeg's demuxer for a subtitle, and gets a stream of its own.
+pub const METADATA_TIME: u32 = 0;
 
 /// What the header of an audio or video unit says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +121,33 @@ impl Unit {
     #[must_use]
     pub fn is_sequence_header(&self) -> bool {
         self.holds(Content::SequenceStart)
+    }
+
+    /// What says which decoder it needs: the FourCC, or what FLV's first byte has in its place; `None` for data, and for
+    /// what has no codec of its own.
+    #[must_use]
+    pub fn coding(&self) -> Option<[u8; 4]> {
+        let packet = self.packet()?;
+        let first = *self.payload.first()?;
+        packet.codec.or(match self.kind {
+            Kind::Video if first & IS_EX == 0 => Some([first & 0x0f, 0, 0, 0]),
+            // Format, rate, size and channels.
+            Kind::Audio if first >> 4 != EX_HEADER => Some([first, 0, 0, 0]),
+            Kind::Video | Kind::Audio | Kind::Data => None,
+        })
+    }
+
+    /// Whether this is `onMetaData`, which describes the stream (FLV v10.1 §E.5).
+    #[must_use]
+    pub fn is_metadata(&self) -> bool {
+        self.kind == Kind::Data
+            && amf0::leading_string(&self.payload).is_some_and(|(name, _)| name == b"onMetaData")
+    }
+
+    /// The timestamp to write: the unit's, or [`METADATA_TIME`].
+    #[must_use]
+    pub fn written_time(&self) -> u32 {
+        if self.is_metadata() { METADATA_TIME } else { self.timestamp }
     }
 
     fn holds(&self, content: Content) -> bool {

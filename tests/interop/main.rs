@@ -14,7 +14,9 @@ mod obs;
 mod play;
 mod publish;
 mod roles;
+mod streams;
 mod tool;
+mod words;
 mod x11;
 
 #[path = "../netns/lab.rs"]

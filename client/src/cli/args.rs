@@ -39,7 +39,7 @@ pub(super) fn server(value: OsString) -> Result<Server, Failure> {
 pub(super) fn port(option: &str, value: OsString) -> Result<u16, Failure> {
     let text = text(option, value)?;
     let port = text.parse().ok().filter(|port| *port != 0);
-    port.ok_or_else(|| Failure::Usage(format!("--{option}: {text:?} is no port")))
+    port.ok_or_else(|| Failure::Usage(format!("--{option}: {text:?} is no port (1 to 65535)")))
 }
 
 /// `SECS`: a number of seconds, fractions allowed, above zero.

@@ -56,7 +56,7 @@ TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --port-mapping LIST   ask by these alone: some of pcp, nat-pmp, upnp, with commas between
   --duration SECS       end by itself
-  --quiet               say nothing but why it failed
+  --quiet               say nothing but the link of --source browser and why it failed
   --json                one JSON object a line on standard output
 
 ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
@@ -188,10 +188,8 @@ fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
     let mut printer = Printer::new(options.json, options.quiet);
-    if let Source::Flv(FlvInput::File(path)) = &options.source {
-        // Sooner told than after a link was made.
-        std::fs::File::open(path)
-            .map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?;
+    if let Source::Flv(input) = &options.source {
+        input.check().map_err(Failure::Failed)?;
     }
     let mut screen = match &options.source {
         Source::Screen(config) => Some(open_screen(config, options.rtmp)?),
@@ -215,21 +213,8 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         let (viewer, notice) = notice.of_viewer();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
-            Notice::Ready { rtmp, rtmp_url, .. } if !printer.is_json() => {
-                if let Some(rtmp) = rtmp {
-                    printer.say(&format!(
-                        "publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"
-                    ));
-                }
-                if let Some(url) = rtmp_url {
-                    printer.say("This machine can be dialled, by plain RTMP, which is not encrypted:");
-                    print_line(&url);
-                    printer
-                        .say(&format!("  punchcast view --dial '{url}', or ffplay or VLC with that address"));
-                }
-            }
-            Notice::Ready { page: Some(page), .. } if !printer.is_json() => {
-                talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
+            Notice::Ready { page, rtmp, rtmp_url, .. } if !printer.is_json() => {
+                show_doors(&printer, page.as_deref(), rtmp, rtmp_url.as_deref());
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
@@ -267,6 +252,23 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             talk_failure(&reason);
             Ok(NO_LINK)
         }
+    }
+}
+
+/// Where this machine can be reached: by the program that makes the picture, and by players.
+fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<SocketAddr>, rtmp_url: Option<&str>) {
+    if let Some(page) = page {
+        // Quiet or not: without it there is no picture.
+        talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
+    }
+    if let Some(rtmp) = rtmp {
+        printer
+            .say(&format!("publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"));
+    }
+    if let Some(url) = rtmp_url {
+        printer.say("This machine can be dialled, by plain RTMP, which is not encrypted:");
+        print_line(url);
+        printer.say(&format!("  punchcast view --dial '{url}', or ffplay or VLC with that address"));
     }
 }
 

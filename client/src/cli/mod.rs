@@ -66,15 +66,33 @@ impl From<lexopt::Error> for Failure {
 ///
 /// # Errors
 ///
-/// See [`Failure`].
-pub fn run() -> Result<i32, Failure> {
+/// See [`Failure`]; beside it stands the command that tells the options.
+pub fn run() -> Result<i32, (Failure, &'static str)> {
     let mut parser = lexopt::Parser::from_env();
+    let mut help = "punchcast --help";
+    command(&mut parser, &mut help).map_err(|failure| (failure, help))
+}
+
+/// Runs a command, and names in `help` the one that tells its options.
+fn command(parser: &mut lexopt::Parser, help: &mut &'static str) -> Result<i32, Failure> {
     match parser.next()? {
         Some(Value(command)) => match command.to_str() {
-            Some("view") => view::run(&mut parser),
-            Some("cast") => cast::run(&mut parser),
-            Some("check") => check::run(&mut parser),
-            Some("demo") => demo(&mut parser),
+            Some("view") => {
+                *help = "punchcast view --help";
+                view::run(parser)
+            }
+            Some("cast") => {
+                *help = "punchcast cast --help";
+                cast::run(parser)
+            }
+            Some("check") => {
+                *help = "punchcast check --help";
+                check::run(parser)
+            }
+            Some("demo") => {
+                *help = "punchcast demo --help";
+                demo(parser)
+            }
             _ => Err(Failure::Usage(format!(
                 "there is no command {:?}; there are view, cast, check and demo",
                 command.to_string_lossy()

@@ -2,16 +2,33 @@
 
 use super::output::talk;
 use super::{DONE, Failure, NO_LINK};
-use crate::sink::{LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo};
+use crate::sink::{
+    Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, beside,
+};
 use punchcast::media::Unit;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// What is to be written.
+pub(super) struct Wanted<'a> {
+    pub(super) record: Option<&'a Path>,
+    pub(super) snapshot: Option<&'a Path>,
+    pub(super) live: &'a [LiveTarget],
+    /// Of recordings, and files that FLV is written to as it comes. A snapshot is always the latest.
+    pub(super) existing: Existing,
+    /// The most casts at once.
+    pub(super) casts: usize,
+    pub(super) quiet: bool,
+}
 
 /// What the viewer writes to.
 pub(super) struct Sinks {
     /// Where the first cast is recorded; the others beside it, except where that is standard output.
     path: Option<PathBuf>,
+    existing: Existing,
+    quiet: bool,
     /// By the cast's place.
     records: BTreeMap<usize, Record>,
     /// Pipes and players of the first cast.
@@ -29,22 +46,30 @@ struct Record {
 
 impl Sinks {
     /// Opens what was asked for.
-    pub(super) fn open(
-        record: Option<&Path>,
-        snapshot: Option<&Path>,
-        live: &[LiveTarget],
-    ) -> Result<Self, Failure> {
+    pub(super) fn open(wanted: &Wanted<'_>) -> Result<Self, Failure> {
+        let &Wanted { record, snapshot, existing, quiet, .. } = wanted;
+        let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
+        if existing == Existing::Keep {
+            let further = path.iter().flat_map(|path| (1..wanted.casts).map(|cast| of_cast(path, cast)));
+            let live = live_files(wanted.live).map(Path::to_path_buf);
+            if let Some(path) = further.chain(live).find(|path| path.is_file()) {
+                return Err(Failure::Failed(cannot_write(&path, &io::ErrorKind::AlreadyExists.into())));
+            }
+        }
+        for path in snapshot.into_iter().chain(live_files(wanted.live)) {
+            try_to_write(path).map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
+        }
         let mut records = BTreeMap::new();
         if let Some(path) = record {
-            let recorder = Recorder::create(path)
-                .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", path.display())))?;
+            let recorder = Recorder::create(path, existing, talk_unless(quiet))
+                .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
             records.insert(0, Record { recorder: Some(recorder), full: false });
         }
-        let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
-        let live = live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
+        let live =
+            wanted.live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
-        Ok(Self { path, records, live, snapshot: snapshot.map(Snapshot::new) })
+        Ok(Self { path, existing, quiet, records, live, snapshot: snapshot.map(Snapshot::new) })
     }
 
     pub(super) fn write(&mut self, cast: usize, unit: &Unit) {
@@ -79,9 +104,9 @@ impl Sinks {
         if let Some(path) = &self.path
             && !self.records.contains_key(&cast)
         {
-            let path = beside(path, cast);
-            let recorder = Recorder::create(&path)
-                .inspect_err(|error| talk(&format!("{} cannot be written: {error}", path.display())));
+            let path = of_cast(path, cast);
+            let recorder = Recorder::create(&path, self.existing, talk_unless(self.quiet))
+                .inspect_err(|error| talk(&cannot_write(&path, error)));
             self.records.insert(cast, Record { recorder: recorder.ok(), full: false });
         }
         self.records.get_mut(&cast)
@@ -106,14 +131,42 @@ impl Sinks {
 }
 
 /// The file of a further cast: `FILE-2.flv` is the second's beside `FILE.flv`.
-fn beside(path: &Path, cast: usize) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{}", cast + 1));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
+fn of_cast(path: &Path, cast: usize) -> PathBuf {
+    beside(path, &(cast + 1).to_string())
+}
+
+/// What to say of a file that cannot be had.
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return format!("{path} is there already and is not replaced: name another file, or add --overwrite");
     }
-    path.with_file_name(name)
+    format!("{path} cannot be written: {error}")
+}
+
+/// Where FLV goes as it comes, but for pipes: opening one takes until it is read.
+fn live_files(live: &[LiveTarget]) -> impl Iterator<Item = &Path> {
+    let is_other = |path: &&Path| path.metadata().map_or(true, |there| there.is_file() || there.is_dir());
+    live.iter().filter_map(LiveTarget::path).filter(is_other)
+}
+
+/// Opens a file that is written later, and leaves things as they were.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    match File::create_new(path) {
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            File::options().write(true).open(path).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn talk_unless(quiet: bool) -> impl Fn(&str) + Send {
+    move |line| {
+        if !quiet {
+            talk(line);
+        }
+    }
 }
 
 /// What to say of a recording, if anything, and its exit code.
@@ -166,8 +219,8 @@ mod tests {
 
     #[test]
     fn further_casts_are_recorded_beside_the_first() {
-        assert_eq!(beside(Path::new("a/cast.flv"), 1), Path::new("a/cast-2.flv"));
-        assert_eq!(beside(Path::new("cast"), 8), Path::new("cast-9"));
+        assert_eq!(of_cast(Path::new("a/cast.flv"), 1), Path::new("a/cast-2.flv"));
+        assert_eq!(of_cast(Path::new("cast"), 8), Path::new("cast-9"));
     }
 
     /// A disk that takes nothing.
@@ -188,7 +241,9 @@ mod tests {
         let recorder = Some(Recorder::to_stream(Full).expect("a thread can be had"));
         let path = Path::new("/nowhere/snapshot.png");
         let records = BTreeMap::from([(0, Record { recorder, full: false })]);
-        let mut sinks = Sinks { path: None, records, live: Vec::new(), snapshot: Some(Snapshot::new(path)) };
+        let snapshot = Some(Snapshot::new(path));
+        let (existing, live) = (Existing::Keep, Vec::new());
+        let mut sinks = Sinks { path: None, existing, quiet: true, records, live, snapshot };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while !sinks.records[&0].full {
             sinks.write(0, &keyframe);

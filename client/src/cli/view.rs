@@ -2,14 +2,14 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
-use super::sinks::Sinks;
+use super::sinks::{Sinks, Wanted};
 use super::{DONE, Failure, NO_LINK, args, plain, server, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
 use crate::page::{self, PageConfig, PageToken};
 use crate::portmap::PortMap;
-use crate::sink::LiveTarget;
+use crate::sink::{Existing, LiveTarget};
 use crate::viewer::{Config, MOST_CASTS, Viewer};
 use lexopt::prelude::{Long, Short};
 use punchcast::code::Seed;
@@ -20,7 +20,7 @@ use punchcast::rtmp::RtmpUrl;
 use punchcast::ticket::{Host, Server, ViewerIdentity};
 use punchcast::wire::message::Role;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -45,7 +45,9 @@ With --server it shows a short code, too, which can be read out and typed in the
   --flv PATH            write FLV as it comes, `-` for standard output, or to a named pipe; who reads
                         slowly gets fewer pictures
   --record FILE.flv     write what comes to a file, `-` for standard output; the second cast at once
-                        goes to FILE-2.flv, and so on
+                        goes to FILE-2.flv, and so on; a cast that is coded in another way than the
+                        one before it goes to FILE-part2.flv, and so on
+  --overwrite           let --record and --flv replace files that are there already
   --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)
   --port-mapping LIST   ask by these alone: some of pcp, nat-pmp, upnp, with commas between
@@ -73,6 +75,7 @@ struct Options {
     dial_after: Option<Duration>,
     live: Vec<LiveTarget>,
     record: Option<PathBuf>,
+    overwrite: bool,
     snapshot: Option<PathBuf>,
     port_mapping: Choice,
     casts: Option<usize>,
@@ -88,6 +91,17 @@ impl Options {
             || self.live.contains(&LiveTarget::Stdout)
     }
 
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            record: self.record.as_deref(),
+            snapshot: self.snapshot.as_deref(),
+            live: &self.live,
+            existing: if self.overwrite { Existing::Replace } else { Existing::Keep },
+            casts: self.casts.unwrap_or(DEFAULT_CASTS),
+            quiet: self.quiet,
+        }
+    }
+
     /// Whether the options fit each other.
     fn check(&self) -> Result<(), Failure> {
         let usage = |why: &str| Err(Failure::Usage(why.into()));
@@ -95,7 +109,13 @@ impl Options {
             + self.live.iter().filter(|target| **target == LiveTarget::Stdout).count()
             + usize::from(self.json);
         if stdout > 1 {
-            return usage("of --json, --record - and --flv - one can have standard output");
+            return usage("only one of --json, --record - and --flv - can have standard output");
+        }
+        let live = self.live.iter().filter_map(LiveTarget::path);
+        let files: Vec<&Path> =
+            self.record.as_deref().into_iter().chain(live).chain(self.snapshot.as_deref()).collect();
+        if files.iter().enumerate().any(|(at, file)| files[..at].contains(file)) {
+            return usage("--record, --flv and --snapshot need a file of their own each");
         }
         if self.rtmp_key.is_some() && !self.rtmp_in {
             return usage("--rtmp-key is the key of --rtmp-in");
@@ -135,6 +155,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             }
             Long("quiet") => options.quiet = true,
             Long("record") => options.record = Some(parser.value()?.into()),
+            Long("overwrite") => options.overwrite = true,
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
             Long("casts") => {
                 let text = args::text("casts", parser.value()?)?;
@@ -161,8 +182,14 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
 fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
     let text = args::text("player", value)?;
     match words::split(&text) {
-        Some(words) if !words.is_empty() => Ok(LiveTarget::Player(words)),
-        Some(_) => Err(Failure::Usage("--player names no program".into())),
+        Some(words) => match words.first() {
+            // Sooner told than with the first cast.
+            Some(program) if !words::is_program(program) => {
+                Err(Failure::Failed(format!("--player: there is no program {program:?} to start")))
+            }
+            Some(_) => Ok(LiveTarget::Player(words)),
+            None => Err(Failure::Usage("--player names no program".into())),
+        },
         None => Err(Failure::Usage(format!("--player: a quote in {text:?} is not closed"))),
     }
 }
@@ -179,7 +206,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let identity = ViewerIdentity::from_random(&random);
     let page_token = PageToken::new(random_bytes()?);
     let config = config(&options, identity, page_token)?;
-    let mut sinks = Sinks::open(options.record.as_deref(), options.snapshot.as_deref(), &options.live)?;
+    let mut sinks = Sinks::open(&options.wanted())?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;

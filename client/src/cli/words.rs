@@ -1,5 +1,8 @@
 //! A command line in words, without a shell: `--player 'mpv --title="the cast" -'`.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 /// Splits `text` at blanks. Quotes of either kind keep blanks together; a backslash takes the next character as it is,
 /// except between single quotes. Nothing is expanded. `None` if a quote is not closed or a backslash ends it.
 pub(super) fn split(text: &str) -> Option<Vec<String>> {
@@ -24,9 +27,37 @@ pub(super) fn split(text: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
+/// Whether a shell would find a program of this name.
+pub(super) fn is_program(name: &str) -> bool {
+    let is_executable = |path: &Path| {
+        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return is_executable(Path::new(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    !name.is_empty() && std::env::split_paths(&path).any(|dir| is_executable(&dir.join(name)))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{is_program, split};
+
+    #[test]
+    fn programs_are_found_as_a_shell_finds_them() {
+        let cases = [
+            ("sh", true),
+            ("/bin/sh", true),
+            ("no-such-player", false),
+            ("/bin", false),
+            ("/etc/passwd", false),
+            ("./sh", false),
+            ("", false),
+        ];
+        for (name, found) in cases {
+            assert_eq!(is_program(name), found, "{name}");
+        }
+    }
 
     #[test]
     fn a_command_line_comes_apart_as_a_user_means_it() {

@@ -212,6 +212,9 @@ impl Meeting {
         if let Some(line) = self.lines.get_mut(&conn)
             && line.channel.nominate().is_ok()
         {
+            // Who hears of a link acts on it, and takes its time for that; the viewer gives places in the order of
+            // nominations.
+            self.send_words(conn);
             self.linked(now, conn);
             self.drain_channel(now, conn);
             // Beside a relayed link, what is still proving itself may be the direct one.
@@ -234,13 +237,19 @@ impl Meeting {
     pub(super) fn say_goodbye(&mut self, now: Instant, conn: ConnId, bye: Bye) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.channel.end(bye);
+        self.send_words(conn);
+        self.close(now, conn, Closing::Flush);
+    }
+
+    /// Sends what a channel has to say, and passes over what it may hold for us.
+    fn send_words(&mut self, conn: ConnId) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
         while let Some(output) = line.channel.poll_output() {
             if let link::Output::Transmit(bytes) = output {
                 line.count(bytes.len());
                 self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes }));
             }
         }
-        self.close(now, conn, Closing::Flush);
     }
 
     fn linked(&mut self, now: Instant, conn: ConnId) {

@@ -166,6 +166,30 @@ fn the_link_is_told_before_the_stream_that_arrives_with_its_nomination() {
 }
 
 #[test]
+fn the_viewer_has_the_link_by_the_time_that_the_caster_tells_of_it() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    for _ in 0..4 {
+        let to_viewer = take(&mut pair.caster.sent, ours);
+        pair.viewer.input(pair.now, Input::Received { conn: theirs, bytes: &to_viewer });
+        let to_caster = take(&mut pair.viewer.sent, theirs);
+        pair.caster.meeting.handle_input(pair.now, Input::Received { conn: ours, bytes: &to_caster });
+        while let Some(output) = pair.caster.meeting.poll_output() {
+            if let Output::Net(NetOp::Send { conn, bytes }) = output {
+                pair.caster.sent.push((conn, bytes));
+            } else if let Output::Event(Event::Linked(_)) = output {
+                // A program may take its time before it asks for more.
+                let to_viewer = take(&mut pair.caster.sent, ours);
+                pair.viewer.input(pair.now, Input::Received { conn: theirs, bytes: &to_viewer });
+                assert!(pair.viewer.link().is_some(), "the next caster would get its place");
+                return;
+            }
+        }
+    }
+    panic!("no link");
+}
+
+#[test]
 fn a_link_that_is_cut_is_lost_once_and_sought_again() {
     let mut pair = Pair::new();
     let (ours, theirs) = pair.connect(0);

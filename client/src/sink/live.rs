@@ -16,7 +16,7 @@ use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -297,6 +297,15 @@ impl Reader {
 }
 
 impl LiveTarget {
+    /// The pipe or file.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Stdout | Self::Player(_) => None,
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Stdout => "standard output".into(),

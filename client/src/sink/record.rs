@@ -2,12 +2,15 @@
 //!
 //! Each tag is handed to the system whole, so a recording that a crash or a full disk cut short still plays. The disk
 //! has a thread of its own; a disk that cannot keep up costs the recording frames, never the live picture.
+//!
+//! What does not fit a file that has begun (by the timeline's rule of parts) goes on in another: `FILE-part2.flv`, and so on. A file
+//! that was there before is replaced only where that is wanted.
 
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -18,6 +21,37 @@ const MAX_QUEUED_UNITS: usize = 2048;
 
 /// Bytes that may wait for the disk: half a minute at 8 Mbit/s.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
+
+/// The last number of a part: where a thousand recordings lie, somebody should look after them.
+const MAX_PART: u32 = 999;
+
+/// What becomes of a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and there is an error. Of parts, another number is taken.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
+impl Existing {
+    /// Opens `path` for writing. What is no file (a pipe, a device) can be written to and not be lost.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`], and what the system says.
+    pub fn open(self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Keep if is_no_file(path) => File::options().write(true).open(path),
+            Self::Keep => File::create_new(path),
+            Self::Replace => File::create(path),
+        }
+    }
+}
+
+/// Whether something is there that holds nothing to lose: a pipe, a device; of a directory the system says what it is.
+fn is_no_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|there| !there.is_file())
+}
 
 /// What a recording came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +70,8 @@ pub struct Recorder {
     timeline: Timeline,
     /// What the file's header says, once it is written.
     header: Option<flv::Writer>,
+    /// Which part that file is, by the timeline's count.
+    part: u32,
     dropped: u64,
     queue: SyncSender<Piece>,
     queued_bytes: Arc<AtomicUsize>,
@@ -48,18 +84,25 @@ enum Piece {
     Append(Vec<u8>),
     /// The header's flags byte, corrected.
     Flags(u8),
+    /// The first bytes of another file.
+    Part(Vec<u8>),
 }
 
 impl Recorder {
-    /// Creates the file, or takes standard output for `-`.
+    /// Creates the file, or takes standard output for `-`. `say` tells the user of further parts.
     ///
     /// # Errors
     /// When the file cannot be created, or the thread not started.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub fn create(path: &Path, existing: Existing, say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
         if path == Path::new("-") {
-            return Self::start(Target::Stream(Box::new(io::stdout())));
+            return Self::to_stream(io::stdout());
         }
-        Self::start(Target::File(File::create(path)?))
+        let file = existing.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Self::to_stream(file);
+        }
+        let parts = Parts { first: path.to_owned(), existing, number: 1, say: Box::new(say) };
+        Self::start(Target::File(file, parts), Timeline::in_parts())
     }
 
     /// Records into a stream, which cannot be corrected later.
@@ -67,18 +110,17 @@ impl Recorder {
     /// # Errors
     /// When the thread cannot be started.
     pub fn to_stream(stream: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(Target::Stream(Box::new(stream)))
+        Self::start(Target::Stream(Box::new(stream)), Timeline::default())
     }
 
-    fn start(target: Target) -> io::Result<Self> {
+    fn start(target: Target, timeline: Timeline) -> io::Result<Self> {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let queued = Arc::clone(&queued_bytes);
         let thread = thread::Builder::new()
             .name("recorder".into())
             .spawn(move || write_all(target, &pieces, &queued))?;
-        let timeline = Timeline::default();
-        Ok(Self { timeline, header: None, dropped: 0, queue, queued_bytes, thread })
+        Ok(Self { timeline, header: None, part: 0, dropped: 0, queue, queued_bytes, thread })
     }
 
     /// Records one unit, without waiting for the disk. `false` when the file can take no more; [`Recorder::finish`]
@@ -91,22 +133,18 @@ impl Recorder {
         }
         let (audio, video) = self.timeline.contents();
         let writer = flv::Writer::new(audio, video);
-        if !self.announce(writer) {
-            return false;
-        }
+        let mut appended = self.announce(writer);
         for unit in units {
-            match self.append(Piece::Append(writer.tag(&unit))) {
-                Appended::Queued => {}
-                Appended::Full => {
-                    self.dropped += 1;
-                    // Everything up to the next keyframe is of no use without this one.
-                    self.timeline.resynchronise();
-                    break;
-                }
-                Appended::Ended => return false,
+            if appended == Appended::Queued {
+                appended = self.append(Piece::Append(writer.tag(&unit)));
             }
         }
-        true
+        if appended == Appended::Full {
+            self.dropped += 1;
+            // Everything up to the next keyframe is of no use without this one.
+            self.timeline.resynchronise();
+        }
+        appended != Appended::Ended
     }
 
     /// Another stream follows (the link was made again, or another cast began). It is recorded from its next
@@ -127,22 +165,20 @@ impl Recorder {
         Ok(Recording { dropped, ..recording })
     }
 
-    /// Writes the file's header, or corrects it once sound appears; `false` when the file can take no more.
-    fn announce(&mut self, writer: flv::Writer) -> bool {
+    /// Writes a file's header, or corrects it once sound appears.
+    fn announce(&mut self, writer: flv::Writer) -> Appended {
+        let part = self.timeline.part();
         let piece = match self.header {
             None => Piece::Append(writer.header().to_vec()),
+            Some(_) if part != self.part => Piece::Part(writer.header().to_vec()),
             Some(header) if header.flags() != writer.flags() => Piece::Flags(writer.flags()),
-            Some(_) => return true,
+            Some(_) => return Appended::Queued,
         };
-        match self.append(piece) {
-            Appended::Queued => {
-                self.header = Some(writer);
-                true
-            }
-            // The header itself finds the queue empty; a correction is made with the next unit.
-            Appended::Full => self.header.is_some(),
-            Appended::Ended => false,
+        let appended = self.append(piece);
+        if appended == Appended::Queued {
+            (self.header, self.part) = (Some(writer), part);
         }
+        appended
     }
 
     fn append(&self, piece: Piece) -> Appended {
@@ -162,6 +198,7 @@ impl Recorder {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Appended {
     Queued,
     Full,
@@ -171,7 +208,7 @@ enum Appended {
 impl Piece {
     fn size(&self) -> usize {
         match self {
-            Self::Append(bytes) => bytes.len(),
+            Self::Append(bytes) | Self::Part(bytes) => bytes.len(),
             Self::Flags(_) => 1,
         }
     }
@@ -179,20 +216,68 @@ impl Piece {
 
 /// Where the recorder's thread writes.
 enum Target {
-    File(File),
+    File(File, Parts),
     Stream(Box<dyn Write + Send>),
+}
+
+/// The files that a recording comes in.
+struct Parts {
+    first: PathBuf,
+    existing: Existing,
+    /// Of the file that is written, counted from 1.
+    number: u32,
+    say: Box<dyn Fn(&str) + Send>,
+}
+
+impl Parts {
+    /// Begins the next file.
+    fn next(&mut self) -> io::Result<File> {
+        while self.number < MAX_PART {
+            self.number += 1;
+            let path = beside(&self.first, &format!("part{}", self.number));
+            match self.existing.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+                }
+                Ok(file) => {
+                    let why = "picture or sound is coded in another way";
+                    (self.say)(&format!("the recording goes on in {}: {why}", path.display()));
+                    return Ok(file);
+                }
+            }
+        }
+        Err(io::Error::other(format!("there are {MAX_PART} parts of {}", self.first.display())))
+    }
+}
+
+/// A file beside another: `FILE-WHAT.flv` beside `FILE.flv`.
+#[must_use]
+pub fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{what}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 impl Target {
     fn write(&mut self, piece: &Piece) -> io::Result<()> {
         match (self, piece) {
-            (Self::File(file), Piece::Append(bytes)) => file.write_all(bytes),
-            (Self::File(file), Piece::Flags(flags)) => {
+            (Self::File(file, _), Piece::Append(bytes)) => file.write_all(bytes),
+            (Self::File(file, parts), Piece::Part(header)) => {
+                *file = parts.next()?;
+                file.write_all(header)
+            }
+            (Self::File(file, _), Piece::Flags(flags)) => {
                 file.seek(SeekFrom::Start(flv::Writer::FLAGS_OFFSET))?;
                 file.write_all(&[*flags])?;
                 file.seek(SeekFrom::End(0)).map(drop)
             }
-            (Self::Stream(stream), Piece::Append(bytes)) => {
+            // Its timeline has no parts.
+            (Self::Stream(stream), Piece::Append(bytes) | Piece::Part(bytes)) => {
                 stream.write_all(bytes)?;
                 stream.flush()
             }
@@ -205,10 +290,11 @@ fn write_all(mut target: Target, pieces: &Receiver<Piece>, queued: &AtomicUsize)
     let mut recording = Recording::default();
     let mut header = true;
     for piece in pieces {
+        header |= matches!(piece, Piece::Part(_));
         target.write(&piece)?;
         let size = piece.size();
         queued.fetch_sub(size, Ordering::Relaxed);
-        if let Piece::Append(_) = piece {
+        if let Piece::Append(_) | Piece::Part(_) = piece {
             recording.bytes += size as u64;
             recording.tags += u64::from(!std::mem::take(&mut header));
         }

@@ -3,7 +3,14 @@
 //! A recording begins at a keyframe, after the metadata and sequence headers that were seen by then, at time zero,
 //! and its timestamps never go back. One recording may hold several streams, one after another: the link was made
 //! again, or another cast followed. The next stream begins at a keyframe too, and goes on where the last one ended.
+//!
+//! Players read one set of sequence headers at the beginning of a file, and stumble over others later. So a recording may
+//! come in *parts*, each a file of its own: another begins with a stream whose headers are others, and wherever another
+//! codec comes. Within a stream only pictures of another size do (a window is resized); they stay in the part, as it may
+//! happen many times a second, and H.264's parameter sets stand before each keyframe from there on.
 
+use bytes::Bytes;
+use punchcast::media::avc::{self, Config};
 use punchcast::media::{Kind, Unit};
 
 /// The largest step between two units' timestamps, in milliseconds, that counts as time that passed: a screen on
@@ -34,6 +41,14 @@ pub(crate) struct Timeline {
     clock: Option<Clock>,
     /// The recording's latest timestamp, in milliseconds.
     now: u64,
+    /// It comes in parts.
+    in_parts: bool,
+    /// Parts begun after the first.
+    part: u32,
+    /// What comes next does not fit the part, and begins another.
+    part_due: bool,
+    /// What the part's first video header does not say of its later pictures.
+    parameter_sets: Option<Config>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,18 +62,49 @@ enum Phase {
     Recording,
 }
 
-/// A unit that describes what follows it, and whether it stands in the recording.
+/// A unit that describes what follows it, and what of it stands in the recording.
 #[derive(Debug, Default)]
 struct Header {
     unit: Option<Unit>,
+    /// `unit` is written.
     written: bool,
+    /// `unit` is of the stream before this one.
+    stale: bool,
+    /// The last one of this part, written or lost.
+    in_part: Option<Bytes>,
+    /// What the part's units of this kind are coded in.
+    coding: Option<[u8; 4]>,
 }
 
 impl Header {
     /// Keeps `unit`; one that says the same again is not written again.
     fn keep(&mut self, unit: &Unit) {
+        self.stale = false;
         if self.unit.as_ref().is_none_or(|kept| kept.payload != unit.payload) {
-            *self = Self { unit: Some(unit.clone()), written: false };
+            self.unit = Some(unit.clone());
+            self.written = false;
+        }
+    }
+
+    /// Whether a part that has this goes on with a stream that has announced `self`.
+    fn fits(&self) -> bool {
+        let Some(unit) = self.unit.as_ref().filter(|_| !self.stale) else { return true };
+        self.in_part.as_ref().is_some_and(|in_part| *in_part == unit.payload)
+    }
+
+    /// Whether a unit of this kind is coded in the part's way.
+    fn takes(&self, unit: &Unit) -> bool {
+        match (self.coding, unit.coding()) {
+            (Some(coding), Some(its)) => coding == its,
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Another part begins.
+    fn forget_part(&mut self) {
+        (self.written, self.in_part, self.coding) = (false, None, None);
+        if self.stale {
+            self.unit = None;
         }
     }
 }
@@ -73,15 +119,28 @@ struct Clock {
 }
 
 impl Timeline {
-    /// Whether the recording holds sound, and whether pictures, as far as is known.
+    /// Of a recording that comes in parts.
+    pub(crate) fn in_parts() -> Self {
+        Self { in_parts: true, ..Self::default() }
+    }
+
+    /// Which part what was given out last is of. One that is new begins with the first unit that `accept` gave.
+    pub(crate) const fn part(&self) -> u32 {
+        self.part
+    }
+
+    /// Whether the part holds sound, and whether pictures, as far as is known.
     pub(crate) fn contents(&self) -> (bool, bool) {
-        (self.audio.unit.is_some() || matches!(self.phase, Phase::Sound(_)), self.video.unit.is_some())
+        let holds = |header: &Header| header.unit.is_some() || header.coding.is_some();
+        (holds(&self.audio) || matches!(self.phase, Phase::Sound(_)), holds(&self.video))
     }
 
     /// Another stream follows: its clock is another, and it begins at its next keyframe.
     pub(crate) fn next_stream(&mut self) {
         self.clock = None;
         self.video_seen = false;
+        self.video.stale = true;
+        self.audio.stale = true;
         self.wait();
     }
 
@@ -98,7 +157,11 @@ impl Timeline {
     pub(crate) fn restart(&mut self) {
         self.clock = None;
         self.now = 0;
-        self.resynchronise();
+        self.parameter_sets = None;
+        for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
+            header.forget_part();
+        }
+        self.wait();
     }
 
     fn wait(&mut self) {
@@ -109,6 +172,10 @@ impl Timeline {
     /// Takes the next unit that was received, and gives what is to be written for it, in order.
     pub(crate) fn accept(&mut self, unit: &Unit, mut write: impl FnMut(Unit)) {
         self.video_seen |= unit.kind == Kind::Video;
+        if self.in_parts && !self.takes(unit) {
+            self.part_due = true;
+            self.wait();
+        }
         if let Some(header) = self.header_of(unit) {
             header.keep(unit);
             if self.phase == Phase::Recording {
@@ -124,6 +191,7 @@ impl Timeline {
             if !self.begins(unit) {
                 return;
             }
+            self.begin_part_if_due();
             self.phase = Phase::Recording;
             self.write_headers(&mut write);
         }
@@ -133,13 +201,48 @@ impl Timeline {
                 return;
             }
         }
+        self.note_coding(unit);
         let timestamp = self.advance(unit.timestamp);
-        write(Unit { timestamp, ..unit.clone() });
+        let unit = match &self.parameter_sets {
+            Some(sets) if unit.is_keyframe() => avc::with_parameter_sets(unit, sets),
+            Some(_) | None => unit.clone(),
+        };
+        write(Unit { timestamp, ..unit });
+    }
+
+    /// Whether the part's codecs are `unit`'s.
+    fn takes(&self, unit: &Unit) -> bool {
+        match unit.kind {
+            Kind::Video => self.video.takes(unit),
+            Kind::Audio => self.audio.takes(unit),
+            Kind::Data => true,
+        }
+    }
+
+    fn note_coding(&mut self, unit: &Unit) {
+        let header = match unit.kind {
+            Kind::Video => &mut self.video,
+            Kind::Audio => &mut self.audio,
+            Kind::Data => return,
+        };
+        header.coding = header.coding.or_else(|| unit.coding());
+    }
+
+    /// Begins another part if a stream, or what follows in this one, does not fit the one that is there.
+    fn begin_part_if_due(&mut self) {
+        let begun = self.video.coding.is_some() || self.audio.coding.is_some();
+        let next_stream = self.clock.is_none();
+        let other = next_stream && !(self.video.fits() && self.audio.fits());
+        if begun && self.in_parts && (other || self.part_due) {
+            self.restart();
+            self.part += 1;
+        }
+        self.part_due = false;
     }
 
     fn header_of(&mut self, unit: &Unit) -> Option<&mut Header> {
         match unit.kind {
-            Kind::Data if is_metadata(unit) => Some(&mut self.metadata),
+            Kind::Data if unit.is_metadata() => Some(&mut self.metadata),
             Kind::Video if unit.is_sequence_header() => Some(&mut self.video),
             Kind::Audio if unit.is_sequence_header() => Some(&mut self.audio),
             Kind::Data | Kind::Video | Kind::Audio => None,
@@ -163,10 +266,15 @@ impl Timeline {
     /// Writes the headers that the recording does not have yet, where it has come to.
     fn write_headers(&mut self, write: &mut impl FnMut(Unit)) {
         for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
-            if let Header { unit: Some(unit), written: written @ false } = header {
-                *written = true;
-                write(Unit { timestamp: self.now as u32, ..unit.clone() });
+            let Some(unit) = header.unit.as_ref().filter(|_| !header.written) else { continue };
+            if header.in_part.as_ref().is_some_and(|before| *before != unit.payload)
+                && let Some(Ok(config)) = Config::of(unit)
+            {
+                self.parameter_sets = Some(config);
             }
+            header.written = true;
+            header.in_part = Some(unit.payload.clone());
+            write(Unit { timestamp: self.now as u32, ..unit.clone() });
         }
     }
 
@@ -193,9 +301,4 @@ impl Clock {
         let step = timestamp.wrapping_sub(self.last) as i32;
         if step <= 0 { self } else { Self { last: timestamp, at: self.at + step as u64 } }
     }
-}
-
-/// Whether a data message is `onMetaData`, as a stream carries it.
-fn is_metadata(unit: &Unit) -> bool {
-    unit.payload.starts_with(b"\x02\x00\x0aonMetaData")
 }

@@ -48,6 +48,43 @@ impl FlvInput {
         if arg == "-" { Self::Stdin } else { Self::File(arg.into()) }
     }
 
+    /// Whether a file is there and begins as FLV does: sooner told than after a link was made. Of what can be read only
+    /// once (a pipe) nothing is known.
+    ///
+    /// # Errors
+    /// In words, what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let Self::File(path) = self else { return Ok(()) };
+        let name = path.display();
+        let unreadable = |error: io::Error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                let sources = "rtmp, screen, browser, pattern, noise, or an FLV file";
+                return format!("there is no file {name}; --source takes {sources}");
+            }
+            format!("{name} cannot be read: {error}")
+        };
+        let found = path.metadata().map_err(unreadable)?;
+        if found.is_dir() {
+            return Err(format!("{name} is a directory; --source takes an FLV file"));
+        }
+        if !found.is_file() {
+            return Ok(());
+        }
+        let mut begin = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(READ_SIZE as u64).read_to_end(&mut begin).map_err(unreadable)?;
+        let mut reader = Reader::new();
+        reader.push(&begin);
+        match reader.next() {
+            Err(error) => Err(format!(
+                "{name}: {error}; to make one: ffmpeg -i {name} -c:v libx264 -bf 0 -c:a aac -f flv NEW.flv"
+            )),
+            Ok(_) if begin.is_empty() => Err(format!("{name} is empty")),
+            Ok(_) if !reader.begun() => Err(format!("{name} is too short for an FLV file")),
+            Ok(_) => Ok(()),
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),

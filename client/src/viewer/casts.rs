@@ -264,7 +264,8 @@ impl Viewer {
         };
         (show.status.bits, show.status.rtt_ms) = (0, None);
         let phase = show.status.phase;
-        let message = if finished { "the cast is over".into() } else { format!("the link was lost: {why}") };
+        // The page has a headline for what happened.
+        let message = if finished { String::new() } else { why.to_owned() };
         self.frames += frames;
         if let Some(page) = &mut self.page {
             page.stream_ended(now, place);
@@ -274,7 +275,7 @@ impl Viewer {
             port.end_stream(place);
         }
         if !self.is_live() {
-            (self.status.phase, self.status.message) = (phase, format!("{message}."));
+            (self.status.phase, self.status.message) = (phase, message);
         }
         self.show_status(now);
         let notice = if finished { Notice::CastEnded } else { Notice::Lost { why: why.to_owned() } };

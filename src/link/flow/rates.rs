@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How far back receipts count for the line's rate: several pictures, so that one picture's burst is not taken for it.
-const RATE_TIME: Duration = Duration::from_millis(150);
+pub(super) const RATE_TIME: Duration = Duration::from_millis(150);
 /// Less than this says nothing of a rate.
 const RATE_TIME_MIN: Duration = Duration::from_millis(30);
 

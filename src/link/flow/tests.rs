@@ -166,6 +166,23 @@ fn the_rate_is_told_once_the_line_was_full() {
 }
 
 #[test]
+fn a_look_at_the_way_lowers_no_rate() {
+    for rate in [1_000_000, 2_500_000] {
+        for rtt in [ms(1), ms(20), ms(80)] {
+            let mut line = Line::new(rate, rtt);
+            line.run(ms(4000));
+            let looked_at = line.flow.drained_at;
+            for _ in 0..20_000 {
+                line.step();
+                let told = line.flow.rate();
+                assert!(told.is_none_or(|told| told * 10 > rate * 9), "{rate} bytes/s, {rtt:?}: {told:?}");
+            }
+            assert_ne!(line.flow.drained_at, looked_at);
+        }
+    }
+}
+
+#[test]
 fn a_receipt_for_what_was_never_sent_is_none() {
     let mut line = Line::new(1_000_000, ms(20));
     line.flow.sent(line.now, 1000);

@@ -34,8 +34,7 @@ pub(super) fn send(carrier: &mut Carrier, stream: u32, unit: &Unit, publisher: b
         Kind::Video => channel::VIDEO,
         Kind::Data => channel::DATA,
     };
-    let metadata = publisher && unit.kind == Kind::Data && first_string(&unit.payload) == Some(ON_METADATA);
-    let payload = if metadata {
+    let payload = if publisher && unit.is_metadata() {
         let mut payload = Vec::with_capacity(32 + unit.payload.len());
         amf0::encode_string(SET_DATA_FRAME, &mut payload);
         payload.extend_from_slice(&unit.payload);
@@ -43,7 +42,8 @@ pub(super) fn send(carrier: &mut Carrier, stream: u32, unit: &Unit, publisher: b
     } else {
         unit.payload.clone()
     };
-    carrier.send(id, &Message { kind: unit.kind as u8, stream, timestamp: unit.timestamp, payload })
+    let timestamp = unit.written_time();
+    carrier.send(id, &Message { kind: unit.kind as u8, stream, timestamp, payload })
 }
 
 fn unit(kind: u8, timestamp: u32, payload: &Bytes) -> Option<Unit> {
@@ -107,7 +107,6 @@ fn split_aggregate(message: &Message, take: &mut impl FnMut(Unit)) -> Result<(),
 }
 
 const SET_DATA_FRAME: &str = "@setDataFrame";
-const ON_METADATA: &str = "onMetaData";
 
 /// The most units in an aggregate. Servers gather some hundred milliseconds; without a bound a message of the longest kind
 /// would come apart in half a million.

@@ -6,6 +6,7 @@ use crate::lab::{Lab, binary, permitted};
 use crate::program::Program;
 use crate::scene::{END, LINK, START, text};
 use crate::tool::{Scratch, have, packets, probe};
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::process::Command;
 
@@ -40,10 +41,15 @@ fn two_casters_with_one_ticket_are_seen_played_and_recorded() {
     let mut browser = Chromium::start(&browser, &scratch(), (1280, 720));
     browser.open(&text(&ready, "page"));
 
-    let casters = [caster(&ticket), caster(&ticket)];
+    let mut casters = [caster(&ticket), caster(&ticket)];
     browser.wait_for("punchcast.tiles.get(0)?.frames > 30 && punchcast.tiles.get(1)?.frames > 30");
-    let links: Vec<_> = viewer.events("link").iter().map(|link| link["cast"].clone()).collect();
-    assert_eq!(links, [serde_json::Value::Null, 2.into()], "{}", viewer.report());
+    let links = viewer.events("link");
+    let places: Vec<_> = links.iter().map(|link| &link["cast"]).collect();
+    assert_eq!(places, [&Value::Null, &Value::from(2)], "{}", viewer.report());
+    // They have their places in the order in which they told of their links.
+    for (caster, link) in casters.iter_mut().zip(&links) {
+        assert_eq!(caster.events("link")[0]["local"], link["remote"]);
+    }
     // The viewer tells both ages, the page adds its own part.
     browser.wait_for(
         "[...document.querySelectorAll('[data-is=age]')].every((age) => / ms, /.test(age.textContent))",

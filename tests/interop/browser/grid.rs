@@ -6,6 +6,7 @@ use super::{
     live_with, program, scratch, stream, stream_of,
 };
 use crate::browser::chromium::Chromium;
+use punchcast::media::{Kind, Unit};
 use punchcast_client::page::{CastStatus, Phase, Status, Step, StepState};
 
 /// The second cast's colour.
@@ -62,6 +63,16 @@ fn two_casts_share_the_page() {
     browser.wait_for("punchcast.tiles.size === 1");
     let shot = browser.screenshot();
     assert_screen_colour(&shot, (320, 300), LEFT);
+}
+
+#[test]
+fn what_becomes_of_a_cast_is_told_though_its_picture_cannot_be_shown() {
+    let Some((viewer, mut browser)) = two() else { return };
+    let hevc = Unit { kind: Kind::Video, timestamp: 0, payload: b"\x90hvc1\x01\x02".as_slice().into() };
+    viewer.cue(Cue::Play(1, vec![hevc]));
+    browser.wait_for("document.querySelector('[data-place=\"1\"]').dataset.trouble?.includes('H.264')");
+    viewer.cue(Cue::Status(live_with(vec![cast(0), CastStatus { rtt_ms: Some(98.7), ..cast(1) }])));
+    browser.wait_for("document.querySelector('[data-place=\"1\"] [data-is=rtt]').textContent === '98.7 ms'");
 }
 
 #[test]

@@ -173,6 +173,7 @@ function describe() {
   });
   element("steps").replaceChildren(...steps);
   element("spoken").hidden = !code;
+  element("or-code").hidden = !code;
   element("code").textContent = code ?? "";
   if (ticket && element("ticket").textContent !== ticket) {
     element("ticket").textContent = ticket;

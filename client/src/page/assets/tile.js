@@ -325,7 +325,7 @@ export class Tile {
     if (status.phase !== this.#status.phase) this.#since = performance.now();
     this.#status = status;
     if (foreign) this.#cannotShow("The caster's picture is not H.264, which is all that this page shows.");
-    else this.#describe();
+    this.#describe();
   }
 
   #describe(trouble = null) {

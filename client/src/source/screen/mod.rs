@@ -139,7 +139,8 @@ impl Screen {
 #[must_use]
 pub fn other_ways(addr: SocketAddr) -> String {
     format!(
-        "--source screen captures X11 displays only. On any other desktop, with --source rtmp:\n\
+        "--source screen captures X11 displays only. On any other desktop, add --source browser and open the link that is\n\
+         shown: this machine's browser shares a screen, a window or a tab. Or use another program, and --source rtmp:\n\
          \x20 OBS      Settings, Stream: service Custom, server rtmp://{addr}/punchcast, any key; tune zerolatency\n\
          \x20 Windows  ffmpeg -f gdigrab -framerate 30 -i desktop {ENCODE} rtmp://{addr}/punchcast/cast\n\
          \x20 macOS    ffmpeg -f avfoundation -framerate 30 -i \"Capture screen 0\" {ENCODE} rtmp://{addr}/punchcast/cast\n\
