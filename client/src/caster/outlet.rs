@@ -100,6 +100,11 @@ impl Outlet {
         self.meeting.secrets() == secrets
     }
 
+    /// Whether it has, or had, a link.
+    pub(super) const fn has_linked(&self) -> bool {
+        self.linked_once
+    }
+
     /// Whether nothing more comes of it.
     pub(super) const fn is_over(&self) -> bool {
         self.over
@@ -497,7 +502,7 @@ impl Outlet {
     }
 
     /// Ends by itself, and says why.
-    fn give_up(&mut self, now: Instant, ok: bool, reason: String) {
+    pub(super) fn give_up(&mut self, now: Instant, ok: bool, reason: String) {
         if !self.over {
             self.finish(now);
             self.outputs.push_back(Output::Over(ok, reason));
@@ -572,3 +577,6 @@ impl Outlet {
         self.outputs.push_back(Output::Notice(notice));
     }
 }
+
+#[cfg(test)]
+mod tests;
