@@ -480,9 +480,11 @@ pub(crate) const fn refusal_words(reason: Refusal, asked: Asked) -> &'static str
              asking again in a few seconds"
         }
         (Refusal::TooMany, Asked::Message) => "too many messages on one connection",
+        (Refusal::TooMany, Asked::Relay) => "too many connections from this address, at one time or lately",
         (Refusal::Full, Asked::Entry(Role::Caster)) => {
             "it is full, or this ticket has as many casters there as one may have; trying again after a pause"
         }
+        (Refusal::Full, Asked::Relay) => "it is full",
         (Refusal::Full, Asked::Entry(Role::Viewer) | Asked::Introduction | Asked::Message) => {
             "it is full; trying again after a pause"
         }
@@ -506,6 +508,8 @@ mod tests {
             (Refusal::TooMany, caster, "connections from this address", "introductions"),
             (Refusal::TooMany, Asked::Introduction, "to viewers at the viewer's", "connections"),
             (Refusal::TooMany, Asked::Message, "messages on one connection", "address"),
+            (Refusal::TooMany, Asked::Relay, "connections from this address", "again"),
+            (Refusal::Full, Asked::Relay, "it is full", "again"),
             (Refusal::Full, caster, "as many casters", "address"),
             (Refusal::Full, viewer, "it is full", "casters"),
         ] {

@@ -31,6 +31,9 @@ pub const SILENCE: Duration = Duration::from_secs(3);
 /// seven of its timeouts, which are no shorter than a round trip.
 pub const SILENT_TRIPS: u32 = 7;
 
+/// The longest that a silence may be, however long the way: nobody watches a picture over one of more than a second.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// How long a viewer keeps an established link that the caster does not nominate. A caster decides within a round
 /// trip or two, or at once when a better rung comes to nothing within its budget of some seconds.
 pub const SPARE_TIME: Duration = Duration::from_secs(30);
@@ -43,8 +46,8 @@ pub const PONGS_PER_SECOND: u8 = 8;
 /// viewer whose decoder stumbles at each of them is not helped by more.
 pub const KEYFRAMES_PER_SECOND: u8 = 4;
 
-/// Pings on the way whose time of sending is remembered: as many as fit into [`SILENCE`].
-const PINGS_KEPT: usize = (SILENCE.as_secs() / PING_EVERY.as_secs()) as usize;
+/// Pings on the way whose time of sending is remembered: as many as fit into [`SILENCE_MAX`].
+const PINGS_KEPT: usize = (SILENCE_MAX.as_secs() / PING_EVERY.as_secs()) as usize;
 
 /// The secure channel over one connection. See the [module's](super) life cycle.
 pub struct Channel {
@@ -562,7 +565,7 @@ impl Open {
     /// a caster would wait for room for ever.
     fn silent_at(&self) -> Instant {
         let since = self.flow.untold_since().map_or(self.heard, |untold| untold.min(self.heard));
-        since + SILENCE.max(self.way * SILENT_TRIPS)
+        since + (self.way * SILENT_TRIPS).clamp(SILENCE, SILENCE_MAX)
     }
 
     /// Our clock at `at`, in microseconds.

@@ -63,8 +63,8 @@ mod record;
 mod tests;
 
 pub use channel::{
-    Channel, HANDSHAKE_TIME, KEYFRAMES_PER_SECOND, PING_EVERY, PONGS_PER_SECOND, SILENCE, SILENT_TRIPS,
-    SPARE_TIME,
+    Channel, HANDSHAKE_TIME, KEYFRAMES_PER_SECOND, PING_EVERY, PONGS_PER_SECOND, SILENCE, SILENCE_MAX,
+    SILENT_TRIPS, SPARE_TIME,
 };
 pub use door::{Admission, Door, PER_SOURCE, RATE, RATE_WINDOW, RESERVED, SOURCES, TOTAL};
 pub use keys::{CasterSecrets, Secret, ViewerKey, ViewerPrivateKey, ViewerSecrets};

@@ -75,7 +75,7 @@ pub struct Limits {
     pub relay_allowance: Allowance,
     /// How long one half of a relay waits for the other. The two sides give up their direct attempts seconds apart.
     pub relay_pairing: Duration,
-    /// Silence in both directions that ends a relay. The clients' own link is over after 3 s of it.
+    /// Silence in both directions that ends a relay. The clients' own link is over after 3 to 10 s of it.
     pub relay_silence: Duration,
     /// Numbers of short codes in all: one a login.
     pub nameplates: usize,

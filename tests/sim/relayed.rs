@@ -176,3 +176,24 @@ fn a_direct_link_that_dies_while_the_cast_moves_to_it_leaves_nobody_waiting() {
         assert!(world.is_running(cast.caster));
     });
 }
+
+#[test]
+fn nobody_asks_for_a_relay_beside_a_direct_link() {
+    let mut direct = 0;
+    sweep("a relay and a direct link at one time", 60, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![random()]));
+        link(&mut world, cast, Limits::default());
+        // Longer than the daemon has the one half wait for the other.
+        world.run_for(Duration::from_secs(30));
+        if both(&world, cast)[0].iter().any(|link| link.rung == Rung::Relayed) {
+            return;
+        }
+        direct += 1;
+        let notices = &world.app::<Viewer>(cast.viewer).notices;
+        let linked = notices.iter().position(|(_, notice)| matches!(notice, Notice::Link { .. }));
+        let asks = |notice: &Notice| matches!(notice, Notice::SeekingRelay(_) | Notice::NoRelay { .. });
+        let asked = notices[linked.expect("a link")..].iter().find(|(_, notice)| asks(notice));
+        assert!(asked.is_none(), "{asked:?}");
+    });
+    assert!(direct > 0 || std::env::var("PUNCHCAST_SIM_SEED").is_ok(), "no run had a direct link alone");
+}

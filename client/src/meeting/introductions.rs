@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 impl Meeting {
     pub(super) fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer, approach: Approach) {
+        let amends = self.sessions.iter().any(|(known, _)| *known == session);
         let targets = targets_of(&peer);
         for target in &targets {
             self.door.expect(target.endpoint.ip());
@@ -37,9 +38,11 @@ impl Meeting {
         }
         let client = peer.client;
         self.sessions.push_back((session, peer));
-        // Whether it is needed shows when its time has come.
-        let at = now + approach.begin_in + approach.rtt.unwrap_or_default() + RELAY_AFTER;
-        self.relays.plan(session, client, at);
+        if !amends {
+            // Whether it is needed shows when its time has come.
+            let at = now + approach.begin_in + approach.rtt.unwrap_or_default() + RELAY_AFTER;
+            self.relays.plan(session, client, at);
+        }
         match self.role() {
             Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
             // A caster that has its link needs no other.

@@ -255,7 +255,8 @@ impl Meeting {
     fn linked(&mut self, now: Instant, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.stage = Stage::Linked;
-        let (open, ours, theirs, rtt, relayed) = (line.open, line.ours, line.theirs, line.rtt, line.relayed);
+        let (open, ours, theirs, rtt) = (line.open, line.ours, line.theirs, line.rtt);
+        let (relayed, formed) = (line.relayed, line.since);
         match (self.role(), &relayed) {
             // The direct ways are tried on.
             (Role::Caster, Some(_)) => {
@@ -291,6 +292,7 @@ impl Meeting {
             run: theirs.run,
             obstacle,
             secure: true,
+            formed,
         };
         log::info!("conn={conn} linked rung={}", link.rung);
         // What the channel holds already comes after this: the stream may have arrived with the nomination.

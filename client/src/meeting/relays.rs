@@ -3,13 +3,14 @@
 //! A relay is planned with each introduction and asked for when the direct ways have had their time; a link that forms
 //! before takes the plan back. Both sides plan by the same rule, so their halves meet at the daemon.
 
-use super::{DIRECT_AGAIN_MAX, Event, MAX_SESSIONS, Meeting};
+use super::{DIRECT_AGAIN_MAX, Event, MAX_SESSIONS, Meeting, THE_ATTEMPT};
 use punchcast::app::{Closing, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::id::{ClientId, PunchToken, SessionId};
 use punchcast::policy::{self, Obstacle};
-use punchcast::punch::Open;
+use punchcast::punch::{Attempt, Open};
 use punchcast::rendezvous::agent::{Agent, Asked};
 use punchcast::rendezvous::relay::{self, Relay, Terms};
+use punchcast::wire::message::Role;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ use std::time::{Duration, Instant};
 /// meeting by birthday as a rule. Whoever has a direct way never burdens the relay.
 pub(super) const RELAY_AFTER: Duration = Duration::from_millis(500);
 
-/// How often a relay is asked for in one introduction. On a line that loses much, what one try waits for may be lost again
-/// and again and its time go by; three in a row is a line that carries no picture.
+/// How many relayed connections an introduction may have. On a line that loses much, what the proof waits for may be lost
+/// again and again and its time go by; three in a row is a line that carries no picture.
 const TRIES: u32 = 3;
 
 /// What is said of a relayed connection at its end, and during its life.
@@ -100,9 +101,10 @@ impl Relays {
         self.plans.push(Plan::new(session, client, at, 1));
     }
 
-    /// Plans a relay once more that came to nothing after so many `tries`. Whether there is to be another.
-    fn plan_again(&mut self, now: Instant, session: SessionId, client: ClientId, tries: u32) -> bool {
-        let again = tries < TRIES && self.plans.iter().all(|plan| plan.client != client);
+    /// Plans another relay in the place of one that came to nothing. Whether there is to be one.
+    fn plan_again(&mut self, now: Instant, broken: &Relayed) -> bool {
+        let &Relayed { session, client, tries, .. } = broken;
+        let again = tries < TRIES;
         if again {
             self.plans.push(Plan::new(session, client, now, tries + 1));
         }
@@ -141,15 +143,20 @@ impl Relays {
         .collect()
     }
 
-    /// Asks the daemon for a session's relay, or forgets it if there is none to ask.
-    pub(super) fn ask(&mut self, now: Instant, session: SessionId, offer: Option<(SocketAddr, PunchToken)>) {
+    /// Asks the daemon for a session's relay, or forgets it if there is none to ask. Whether it is asked, for the first time.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        offer: Option<(SocketAddr, PunchToken)>,
+    ) -> bool {
         let Some((server, token)) = offer else {
             self.plans.retain(|plan| plan.session != session);
-            return;
+            return false;
         };
-        if let Some(plan) = self.plans.iter_mut().find(|plan| plan.session == session) {
-            plan.relay.open(now, self.conns.allocate(), server, token, session);
-        }
+        let Some(plan) = self.plans.iter_mut().find(|plan| plan.session == session) else { return false };
+        plan.relay.open(now, self.conns.allocate(), server, token, session);
+        plan.tries == 1
     }
 
     /// Takes an input of the room that is not about a line.
@@ -195,8 +202,7 @@ impl Meeting {
             return;
         }
         let offer = self.agent.as_ref().and_then(Agent::relay_offer);
-        self.relays.ask(now, session, offer);
-        if offer.is_some() {
+        if self.relays.ask(now, session, offer) {
             let obstacle = self.obstacle(session);
             self.event(Event::SeekingRelay(obstacle));
         }
@@ -231,39 +237,30 @@ impl Meeting {
                 self.heard(now, conn, &first);
             }
             relay::Event::Refused(reason) => {
-                self.relays.answered(session);
-                log::info!("session={session} is not relayed: {reason:?}");
-                let asked = Asked::Entry(self.role());
-                self.event(Event::NoRelay(crate::notice::refusal_words(reason, asked).into()));
+                self.no_relay(session, crate::notice::refusal_words(reason, Asked::Relay).into());
             }
-            relay::Event::Failed(why) => {
-                let Some(Plan { client, tries, .. }) = self.relays.answered(session) else { return };
-                self.try_relay_again(now, session, client, tries, why);
-            }
+            relay::Event::Failed(why) => self.no_relay(session, why),
         }
     }
 
-    /// A relayed connection ended before it was the link, and neither side had chosen so: the daemon is asked for another.
+    fn no_relay(&mut self, session: SessionId, why: String) {
+        self.relays.answered(session);
+        log::info!("session={session} is not relayed: {why}");
+        self.event(Event::NoRelay(why));
+    }
+
+    /// A relayed connection ended before it was the link, and no goodbye told why: the daemon is asked for another.
     pub(super) fn relay_broke(&mut self, now: Instant, relayed: &Relayed) {
-        let Relayed { session, client, tries, .. } = *relayed;
-        // Another introduction, or a direct link, has taken its place.
-        if self.sessions.iter().any(|(known, _)| *known == session) && !self.has_link_with(client) {
-            let why = "the other side did not prove itself over it in time".to_owned();
-            self.try_relay_again(now, session, client, tries, why);
-        }
-    }
-
-    fn try_relay_again(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        client: ClientId,
-        tries: u32,
-        why: String,
-    ) {
-        log::info!("session={session} is not relayed at try {tries}: {why}");
-        if !self.relays.plan_again(now, session, client, tries) {
-            self.event(Event::NoRelay(why));
+        let attempt = match self.role() {
+            Role::Caster => THE_ATTEMPT,
+            Role::Viewer => Attempt(relayed.session.0),
+        };
+        // An attempt is over when its time is, or when it has come to a direct link.
+        let wanted = self.hole.is_trying(attempt) && !self.has_link_with(relayed.client);
+        let known = self.sessions.iter().any(|(known, _)| *known == relayed.session);
+        if known && wanted && !self.relays.plan_again(now, relayed) {
+            let why = format!("the other side did not prove itself over it in time, {TRIES} times");
+            self.no_relay(relayed.session, why);
         }
     }
 

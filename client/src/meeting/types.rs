@@ -189,6 +189,8 @@ pub struct Link {
     pub obstacle: Option<Obstacle>,
     /// Both ends are proven and everything is encrypted. Plain RTMP is not.
     pub secure: bool,
+    /// When its connection formed.
+    pub formed: Instant,
 }
 
 impl Link {

@@ -1,7 +1,7 @@
 //! The viewer's casts: which link is whose, what its stream brings, and what becomes of it.
 
 use super::Viewer;
-use super::show::{Cast, GIVES_WAY_AFTER, KEEP_LOST, MOVE_BYTES, MOVE_TIME, Next, Show, Stage, place_for};
+use super::show::{Cast, KEEP_LOST, MOVE_BYTES, MOVE_TIME, Next, Show, Stage, place_for};
 use crate::meeting::{self, Link};
 use crate::notice::{Notice, Stats};
 use crate::page::Phase;
@@ -50,9 +50,10 @@ impl Viewer {
             self.notice(Notice::Busy { remote: link.remote.addr() });
             return None;
         };
-        let current = self.show_at(place).and_then(|show| show.cast().map(|cast| (cast.link, cast.heard)));
-        // The caster nominated the relayed link first; through the daemon, that took longer.
-        if current.is_some_and(|(direct, heard)| direct.succeeds(&link) && now < heard + GIVES_WAY_AFTER) {
+        let current = self.show_at(place).and_then(|show| show.cast().map(|cast| (cast.link, cast.since)));
+        // The caster nominated the relayed link first; through the daemon, that took longer. One that formed later has taken
+        // the place of a direct link that broke, and whose end has not come here.
+        if current.is_some_and(|(direct, since)| direct.succeeds(&link) && link.formed < since) {
             self.end_link(now, link.conn, Bye::Moved);
             return None;
         }
@@ -63,6 +64,7 @@ impl Viewer {
             link,
             session: ServerSession::new(self.seed),
             stream: None,
+            since: now,
             heard: now,
             seen_first: moves,
             began,

@@ -186,8 +186,13 @@ impl Viewer {
                 let Some(&(local, from)) = self.plain.ends.get(&conn) else { return };
                 self.notice(Notice::Publisher { remote, joined: true });
                 self.plain.publishes = Some(conn);
-                let link =
-                    plain_link(conn, publisher_rung(local, from), (local, from), self.plain.publisher_run);
+                let link = plain_link(
+                    now,
+                    conn,
+                    publisher_rung(local, from),
+                    (local, from),
+                    self.plain.publisher_run,
+                );
                 self.plain_linked(now, link, now);
             }
             rtmp_port::Event::PublisherLeft { remote, finished } => {
@@ -229,7 +234,7 @@ impl Viewer {
                 let began = self.plain.dialled.as_ref().map_or(now, |dialled| dialled.since);
                 self.plain.dialled = Some(Dialled { since: began, conn: Some(conn) });
                 let ends = (Endpoint::new(local), Endpoint::new(remote));
-                let link = plain_link(conn, Rung::Reverse, ends, self.plain.dial_run);
+                let link = plain_link(now, conn, Rung::Reverse, ends, self.plain.dial_run);
                 self.plain_linked(now, link, began);
             }
             DialEvent::Rtt(rtt) => {
@@ -266,8 +271,14 @@ impl Viewer {
     }
 }
 
-const fn plain_link(conn: ConnId, rung: Rung, (local, remote): (Endpoint, Endpoint), run: u64) -> Link {
-    Link { conn, rung, local, remote, rtt: None, run, obstacle: None, secure: false }
+const fn plain_link(
+    formed: Instant,
+    conn: ConnId,
+    rung: Rung,
+    (local, remote): (Endpoint, Endpoint),
+    run: u64,
+) -> Link {
+    Link { conn, rung, local, remote, rtt: None, run, obstacle: None, secure: false, formed }
 }
 
 /// How a publisher came to the hole port, as far as the addresses tell.

@@ -42,6 +42,8 @@ pub(super) struct Cast {
     /// Idle for plain RTMP, whose session is where it came in.
     pub(super) session: ServerSession,
     pub(super) stream: Option<StreamId>,
+    /// When its link was told.
+    pub(super) since: Instant,
     pub(super) heard: Instant,
     pub(super) seen_first: bool,
     pub(super) began: Instant,

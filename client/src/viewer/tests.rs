@@ -62,10 +62,12 @@ fn introduce(viewer: &mut Viewer, now: Instant) {
 }
 
 /// A link of some run of a caster.
+#[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
 fn link_of(serial: u32, run: u64, remote: &str) -> Link {
     let conn = ConnId { room: meeting::HOLE, serial };
     let (local, remote) = (Endpoint::new(addr("192.168.1.3:800")), Endpoint::new(addr(remote)));
-    Link { conn, rung: Rung::Lan, local, remote, rtt: None, run, obstacle: None, secure: true }
+    let formed = Instant::now();
+    Link { conn, rung: Rung::Lan, local, remote, rtt: None, run, obstacle: None, secure: true, formed }
 }
 
 /// What the viewer tells, each with the cast that it is about.
@@ -210,14 +212,16 @@ fn the_only_cast_is_followed_by_whoever_comes() {
 #[test]
 fn a_relayed_link_that_is_told_late_does_not_take_the_direct_one_s_place() {
     let (now, mut viewer) = viewer(None);
-    let relayed = |serial| Link { rung: Rung::Relayed, ..link_of(serial, 1, "10.9.8.7:4000") };
+    let second = Duration::from_secs(1);
+    let relayed =
+        |serial, formed| Link { rung: Rung::Relayed, formed, ..link_of(serial, 1, "10.9.8.7:4000") };
     let carries = |viewer: &mut Viewer, serial| viewer.place_of(ConnId { room: meeting::HOLE, serial });
-    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
-    viewer.linked(now + GIVES_WAY_AFTER / 2, relayed(2));
+    viewer.linked(now + second, link_of(1, 1, "192.168.1.10:700"));
+    viewer.linked(now + second * 2, relayed(2, now));
     assert_eq!(places(&mut viewer), [0]);
     assert_eq!((carries(&mut viewer, 1), carries(&mut viewer, 2)), (Some(0), None));
-    // The direct one may be dead, and its end not have come here.
-    viewer.linked(now + GIVES_WAY_AFTER, relayed(3));
+    // The direct one is dead, and its end has not come here.
+    viewer.linked(now + second * 3, relayed(3, now + second * 2));
     assert_eq!((carries(&mut viewer, 1), carries(&mut viewer, 3)), (None, Some(0)));
 }
 

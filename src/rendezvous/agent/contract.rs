@@ -148,6 +148,8 @@ pub enum Asked {
     Introduction,
     /// A message on a connection that it had taken.
     Message,
+    /// A relay for an introduction.
+    Relay,
 }
 
 /// Why there is no short code.
