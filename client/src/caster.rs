@@ -239,11 +239,19 @@ impl Caster {
             asking::Output::Meet(meeting) => {
                 let Some(asking) = self.asking.remove(&at) else { return };
                 self.viewer_notice(at, Notice::TicketCame);
-                if let Some(other) = self.outlet_to(&meeting.secrets) {
+                if let Some((other, outlet)) = self.outlet_to(&meeting.secrets) {
+                    if outlet.has_linked() {
+                        let reason = format!(
+                            "its code is that of viewer {}, to whom the cast goes already",
+                            other + 1
+                        );
+                        self.viewer_over(now, at, false, reason);
+                        return;
+                    }
+                    // Its ticket may be an old one, with addresses that lead nowhere; the code's has just come.
                     let reason =
-                        format!("its code is that of viewer {}, to whom the cast goes already", other + 1);
-                    self.viewer_over(now, at, false, reason);
-                    return;
+                        format!("the code of viewer {} names the same one: going on with that", at + 1);
+                    outlet.give_up(now, false, reason);
                 }
                 let outlet = Outlet::new(now, asking.began, *meeting, self.rng.u64(..));
                 self.outlets.insert(at, outlet);
@@ -257,9 +265,9 @@ impl Caster {
 
     /// The outlet, not over, to the viewer who is meant by these secrets: a code does not tell whose it is before its
     /// ticket is here, which may have been given as well, or have another code.
-    fn outlet_to(&self, secrets: &meeting::Secrets) -> Option<usize> {
-        let same = |(_, outlet): &(&usize, &Outlet)| !outlet.is_over() && outlet.leads_to(secrets);
-        self.outlets.iter().find(same).map(|(at, _)| *at)
+    fn outlet_to(&mut self, secrets: &meeting::Secrets) -> Option<(usize, &mut Outlet)> {
+        let mut outlets = self.outlets.iter_mut().map(|(at, outlet)| (*at, outlet));
+        outlets.find(|(_, outlet)| !outlet.is_over() && outlet.leads_to(secrets))
     }
 
     /// Nothing more goes to one viewer; whether it went well.

@@ -187,9 +187,12 @@ impl Agent {
             Input::ConnectFailed { conn, error } => self.ended(conn, Some(error), now),
             Input::Closed { conn, error } => self.ended(conn, error, now),
             Input::Received { conn, bytes } => self.received(conn, bytes, now),
-            // A daemon that does not read our replies is not heard for more requests, and is soon taken for silent:
-            // so what waits for it is bounded by what comes in one go.
-            Input::Backlogged { conn } if self.is_main(conn) => self.net(NetOp::Read { conn, on: false }),
+            // A daemon that does not read our replies is not heard for more requests, and is taken for silent if it
+            // does not read on at once: so what waits for it is bounded by what comes in one go.
+            Input::Backlogged { conn } if self.is_main(conn) => {
+                self.net(NetOp::Read { conn, on: false });
+                self.check_alive(now);
+            }
             Input::Drained { conn } if self.is_main(conn) => self.net(NetOp::Read { conn, on: true }),
             Input::Listening { .. }
             | Input::ListenFailed { .. }

@@ -13,7 +13,7 @@
 use super::budget::Budget;
 use super::route::{Route, Stage};
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Report, Stats};
+use crate::notice::{Notice, Report, Stats, refusal_words};
 use crate::stats::Meter;
 use punchcast::app::{ConnId, Input, NetOp, Room, soonest};
 use punchcast::link::{Bye, EndReason};
@@ -54,7 +54,10 @@ pub(super) struct Outlet {
     began: Instant,
     sent_first: bool,
     linked_once: bool,
+    /// Why there is no login.
     server_trouble: Option<String>,
+    /// Why there is no introduction, whether or not there is a login.
+    assist_trouble: Option<String>,
     has_daemon: bool,
     seed: u64,
     report: Report,
@@ -76,6 +79,7 @@ impl Outlet {
             sent_first: false,
             linked_once: false,
             server_trouble: None,
+            assist_trouble: None,
             seed,
             report: Report::default(),
             over: false,
@@ -94,6 +98,11 @@ impl Outlet {
     /// Whether these secrets mean its viewer.
     pub(super) fn leads_to(&self, secrets: &meeting::Secrets) -> bool {
         self.meeting.secrets() == secrets
+    }
+
+    /// Whether it has, or had, a link.
+    pub(super) const fn has_linked(&self) -> bool {
+        self.linked_once
     }
 
     /// Whether nothing more comes of it.
@@ -234,11 +243,16 @@ impl Outlet {
                 self.server_trouble = Some(format!("the daemon at {server} could not be reached ({why})"));
             }
             agent::Event::AssistUnreachable { assist, why } => {
-                self.server_trouble =
+                self.assist_trouble =
                     Some(format!("the daemon's assist port {assist} could not be reached ({why})"));
             }
+            // What turned this side away may have been the assist port, which was reached then.
+            agent::Event::Refused { reason, asked: asked @ agent::Asked::Entry(_) } => {
+                self.assist_trouble =
+                    Some(format!("the daemon refuses ({})", refusal_words(*reason, *asked)));
+            }
             agent::Event::LoggedIn { .. } => self.server_trouble = None,
-            agent::Event::Observed { observation } if observation.hole => self.server_trouble = None,
+            agent::Event::Observed { observation } if observation.hole => self.assist_trouble = None,
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }
@@ -471,7 +485,7 @@ impl Outlet {
                 "no direct link could be made: {obstacle} ({findings}). A viewer on another network, a port forwarded \
                  to it, or a daemon that relays (`punchcastd --relay on`) would help"
             )
-        } else if let Some(trouble) = &self.server_trouble {
+        } else if let Some(trouble) = self.server_trouble.as_ref().or(self.assist_trouble.as_ref()) {
             format!("no link: {trouble}, and the viewer's own addresses do not answer from here ({findings})")
         } else if self.has_daemon {
             format!(
@@ -488,7 +502,7 @@ impl Outlet {
     }
 
     /// Ends by itself, and says why.
-    fn give_up(&mut self, now: Instant, ok: bool, reason: String) {
+    pub(super) fn give_up(&mut self, now: Instant, ok: bool, reason: String) {
         if !self.over {
             self.finish(now);
             self.outputs.push_back(Output::Over(ok, reason));
@@ -563,3 +577,6 @@ impl Outlet {
         self.outputs.push_back(Output::Notice(notice));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,33 +240,52 @@ fn the_sharing_page_is_held_while_the_link_is_full() {
     assert!(bed.page_hears.contains(r#""hold":false"#), "{}", bed.page_hears);
 }
 
+fn by_code(number: u8) -> CodeConfig {
+    CodeConfig {
+        rooms: meeting::Rooms::nth(number),
+        servers: vec![addr("203.0.113.1:4000")],
+        code: "427-tiger-lamp".parse().expect("a code"),
+        code_seed: punchcast::code::Seed([1; 32]),
+        seed: 1,
+        local_ips: Vec::new(),
+        run: 1,
+    }
+}
+
+fn nth_meeting(random: u8, number: u8) -> meeting::Config {
+    let identity = ViewerIdentity::from_random(&[random; ViewerIdentity::RANDOM_LEN]);
+    let ticket = identity.ticket(None, vec![addr(VIEWER_ADDR).into()]);
+    let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
+    let rooms = meeting::Rooms::nth(number);
+    meeting::Config { rooms, ..meeting_of(secrets, CASTER_ADDR, Some(&ticket)) }
+}
+
+fn overs(says: &[Notice]) -> Vec<String> {
+    let talks = says.iter().filter_map(Notice::to_talk);
+    talks.filter(|talk| talk.contains("no more to this one")).collect()
+}
+
+#[test]
+fn a_code_of_a_viewer_who_has_the_cast_already_gives_no_second_one() {
+    let mut bed = Bed::new();
+    bed.caster.viewers = 2;
+    bed.caster.asking.insert(1, Asking::new(bed.now, by_code(1)));
+    bed.caster.asking_output(bed.now, 1, asking::Output::Meet(Box::new(nth_meeting(7, 1))));
+    bed.caster.settle(bed.now);
+    bed.drain();
+    assert_eq!(bed.caster.outlets.keys().collect::<Vec<_>>(), [&0]);
+    assert_eq!(bed.caster.outlets[&0].stages(), [route::Stage::Live]);
+    let told = "viewer 2: no more to this one: its code is that of viewer 1, to whom the cast goes already";
+    assert_eq!(overs(&bed.caster_says), [told]);
+    assert!(!bed.caster.done);
+}
+
 #[test]
 #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
-fn a_code_of_a_viewer_who_has_the_cast_already_gives_no_second_one() {
+fn a_ticket_that_has_not_linked_gives_way_to_the_code_of_its_viewer() {
     let now = Instant::now();
-    let ticket_of = |random: u8| {
-        ViewerIdentity::from_random(&[random; ViewerIdentity::RANDOM_LEN])
-            .ticket(None, vec![addr(VIEWER_ADDR).into()])
-    };
-    let meeting = |random: u8, number: u8| {
-        let ticket = ticket_of(random);
-        let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
-        let rooms = meeting::Rooms::nth(number);
-        meeting::Config { rooms, ..meeting_of(secrets, CASTER_ADDR, Some(&ticket)) }
-    };
-    let code = |number: u8| {
-        Whom::Code(CodeConfig {
-            rooms: meeting::Rooms::nth(number),
-            servers: vec![addr("203.0.113.1:4000")],
-            code: "427-tiger-lamp".parse().expect("a code"),
-            code_seed: punchcast::code::Seed([1; 32]),
-            seed: 1,
-            local_ips: Vec::new(),
-            run: 1,
-        })
-    };
     let config = Config {
-        viewers: vec![meeting(7, 0).into(), code(1), code(2)],
+        viewers: vec![nth_meeting(7, 0).into(), Whom::Code(by_code(1)), Whom::Code(by_code(2))],
         serve: None,
         rtmp: None,
         share: None,
@@ -275,17 +294,15 @@ fn a_code_of_a_viewer_who_has_the_cast_already_gives_no_second_one() {
         seed: 2,
     };
     let mut caster = Caster::new(now, config);
-    caster.asking_output(now, 1, asking::Output::Meet(Box::new(meeting(7, 1))));
-    caster.asking_output(now, 2, asking::Output::Meet(Box::new(meeting(8, 2))));
+    caster.asking_output(now, 1, asking::Output::Meet(Box::new(nth_meeting(7, 1))));
+    caster.asking_output(now, 2, asking::Output::Meet(Box::new(nth_meeting(8, 2))));
     caster.settle(now);
-    assert_eq!(caster.outlets.keys().collect::<Vec<_>>(), [&0, &2], "one cast to each viewer");
-    let told: Vec<String> = std::iter::from_fn(|| caster.poll_output())
-        .filter_map(|output| if let Output::Notice(notice) = output { notice.to_talk() } else { None })
-        .filter(|talk| talk.contains("no more to this one"))
+    let go_on = caster.outlets.iter().filter(|(_, outlet)| !outlet.is_over()).map(|(at, _)| *at);
+    assert_eq!(go_on.collect::<Vec<_>>(), [1, 2], "one cast to each viewer");
+    let says: Vec<Notice> = std::iter::from_fn(|| caster.poll_output())
+        .filter_map(|output| if let Output::Notice(notice) = output { Some(notice) } else { None })
         .collect();
-    assert_eq!(
-        told,
-        ["viewer 2: no more to this one: its code is that of viewer 1, to whom the cast goes already"]
-    );
+    let told = "viewer 1: no more to this one: the code of viewer 2 names the same one: going on with that";
+    assert_eq!(overs(&says), [told]);
     assert!(!caster.done);
 }

@@ -22,7 +22,7 @@ use crate::portmap;
 use punchcast::app::{App, Closing, ConnId, ConnIds, Input, NetError, NetOp, Output, Room, soonest};
 use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::id::OwnerToken;
-use punchcast::nat::{Family, Filtering, classify};
+use punchcast::nat::{Family, Filtering, Observation, classify};
 use punchcast::punch::{self, Hole};
 use punchcast::rendezvous::agent::{self, Agent, Server};
 use punchcast::wire::message::Role;
@@ -100,8 +100,8 @@ pub struct Check {
     servers: Vec<Server>,
     local_ips: Vec<IpAddr>,
     local: Vec<Endpoint>,
-    mapping: Option<Endpoint>,
-    is_own: bool,
+    /// How the daemon saw the hole port.
+    mapping: Option<Observation>,
     /// What is wrong with the daemon's assist port.
     assist_trouble: Option<String>,
     filter: FilterTest,
@@ -150,7 +150,6 @@ impl Check {
             local_ips,
             local: Vec::new(),
             mapping: None,
-            is_own: false,
             assist_trouble: None,
             filter: FilterTest::NotAsked,
             hairpin: Probe::NotBegun,
@@ -204,8 +203,8 @@ impl Check {
         if self.agent.is_sampling() {
             return false;
         }
-        if self.hairpin == Probe::NotBegun && !self.is_own {
-            self.hairpin = self.probe(now, mapping.addr());
+        if self.hairpin == Probe::NotBegun && !mapping.own {
+            self.hairpin = self.probe(now, mapping.endpoint.addr());
             return true;
         }
         let busy = |probe| matches!(probe, Probe::UnderWay { .. });
@@ -226,8 +225,7 @@ impl Check {
         match event {
             agent::Event::LoggedIn { .. } => self.was_logged_in = true,
             agent::Event::Observed { observation } if observation.hole => {
-                self.mapping = Some(observation.endpoint);
-                self.is_own = observation.own;
+                self.mapping = Some(observation);
             }
             agent::Event::Filtering { from_other_port, from_other_address } => {
                 self.filtered(now, Filtering::judge(from_other_port, from_other_address));
@@ -364,22 +362,27 @@ impl Check {
         }
     }
 
-    /// Where the daemon looks from.
-    fn vantage(&self) -> Vantage {
-        let ip = Endpoint::new(self.servers[0].main).ip();
-        match Reach::of(ip) {
-            Reach::Nowhere | Reach::Host => Vantage::ThisHost,
-            Reach::Site | Reach::Global if self.local_ips.contains(&ip) => Vantage::ThisHost,
-            Reach::Site if self.is_own => Vantage::ThisNetwork,
-            // A private address beyond a NAT: that NAT is measured.
-            Reach::Site | Reach::Global => Vantage::Outside,
+    /// Where the daemon looks from; `None` if nothing tells. The login alone shows whether a NAT is between.
+    fn vantage(&self) -> Option<Vantage> {
+        let server = Endpoint::new(self.servers[0].main);
+        match server.reach() {
+            Reach::Nowhere | Reach::Host => Some(Vantage::ThisHost),
+            Reach::Site | Reach::Global if self.local_ips.contains(&server.ip()) => Some(Vantage::ThisHost),
+            Reach::Global => Some(Vantage::Outside),
+            Reach::Site => {
+                let seen = self.agent.samples().iter();
+                let seen = seen.filter(|seen| Family::of(seen.endpoint) == Family::of(server));
+                let own = seen.map(|seen| seen.own).reduce(|one, other| one | other)?;
+                // A private address beyond a NAT: that NAT is measured.
+                Some(if own { Vantage::ThisNetwork } else { Vantage::Outside })
+            }
         }
     }
 
     fn report(&mut self) {
         let vantage = self.vantage();
         // What came over loopback passed no NAT, and says nothing of any.
-        let samples = if vantage == Vantage::ThisHost { &[] } else { self.agent.samples() };
+        let samples = if vantage == Some(Vantage::ThisHost) { &[] } else { self.agent.samples() };
         let (v4, v6) = (classify(samples, Family::V4), classify(samples, Family::V6));
         let sampled_v6 = self.servers.first().is_some_and(|server| server.main.is_ipv6());
         let address =
@@ -393,19 +396,19 @@ impl Check {
             },
             rtt: self.agent.rtt(),
             local: self.local.clone(),
-            mapping: self.mapping,
+            mapping: self.mapping.map(|seen| seen.endpoint),
             verdict: if sampled_v6 { v6 } else { v4 },
             has_alternate: self.agent.alternate().is_some(),
             filtering: match self.filter {
-                FilterTest::Done(filtering) if vantage != Vantage::ThisHost => filtering,
+                FilterTest::Done(filtering) if vantage != Some(Vantage::ThisHost) => filtering,
                 FilterTest::Done(_) => Filtering::judge(None, None),
                 FilterTest::NotAsked | FilterTest::Asked => Filtering::judge(None, None),
             },
             hairpin: match self.hairpin {
-                _ if vantage == Vantage::ThisHost => Hairpin::NotMeasured,
+                _ if vantage == Some(Vantage::ThisHost) => Hairpin::NotMeasured,
                 Probe::Done { arrived: true } => Hairpin::Works,
                 Probe::Done { arrived: false } => Hairpin::Fails,
-                Probe::NotBegun if self.is_own => Hairpin::Needless,
+                Probe::NotBegun if self.mapping.is_some_and(|seen| seen.own) => Hairpin::Needless,
                 Probe::NotBegun | Probe::UnderWay { .. } => Hairpin::NotMeasured,
             },
             relay: self.agent.relay_offer().is_some(),

@@ -16,8 +16,8 @@ use std::time::Duration;
 pub struct Report {
     /// The daemon that helped.
     pub server: Server,
-    /// Where it looks from.
-    pub vantage: Vantage,
+    /// Where it looks from; `None`: not known.
+    pub vantage: Option<Vantage>,
     /// What is wrong with its assist port; `None` if it was reached.
     pub assist_trouble: Option<String>,
     /// The round trip to it.
@@ -100,11 +100,11 @@ impl Report {
                 "reached": self.assist_trouble.is_none(),
                 "why": self.assist_trouble,
             },
-            "vantage": match self.vantage {
+            "vantage": self.vantage.map(|vantage| match vantage {
                 Vantage::ThisHost => "this-host",
                 Vantage::ThisNetwork => "this-network",
                 Vantage::Outside => "outside",
-            },
+            }),
             "rtt_ms": self.rtt.map(millis),
             "local": self.local.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "observed": self.mapping.map(|endpoint| endpoint.to_string()),
@@ -224,15 +224,15 @@ impl Report {
         }
         let ip = self.server.main.ip();
         match self.vantage {
-            Vantage::ThisHost => Some(format!(
+            Some(Vantage::ThisHost) => Some(format!(
                 "Nothing was measured of the network between this host and others: the daemon at {ip} is this host \
                  itself. To learn what stands there, {CHECK_OUTSIDE}."
             )),
-            Vantage::ThisNetwork => Some(format!(
+            Some(Vantage::ThisNetwork) => Some(format!(
                 "Nothing was measured of what stands between this network and others: the daemon at {ip} is on this \
                  network, and what is told below is how it looks from there. To learn more, {CHECK_OUTSIDE}."
             )),
-            Vantage::Outside => None,
+            Some(Vantage::Outside) | None => None,
         }
     }
 

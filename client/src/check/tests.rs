@@ -303,7 +303,7 @@ fn a_daemon_on_this_host_or_network_tells_nothing_of_the_network_between() {
         ),
     ] {
         let report = World::new(Ground { main, assist_at: assist, ..ground }, &[(main, assist)]).report();
-        assert_eq!(report.vantage, vantage);
+        assert_eq!(report.vantage, Some(vantage));
         assert_promises_nothing(&report);
         let whole = vantage == Vantage::ThisHost;
         assert_eq!(report.verdict.mapping == Mapping::Unknown(Missing::Everything), whole);
@@ -311,7 +311,24 @@ fn a_daemon_on_this_host_or_network_tells_nothing_of_the_network_between() {
     }
     let beyond_a_nat = ("10.0.0.9:4000", "10.0.0.9:8000");
     let ground = Ground { main: beyond_a_nat.0, assist_at: beyond_a_nat.1, seen_as: [10, 0, 0, 7], ..EASY };
-    assert_eq!(World::new(ground, &[beyond_a_nat]).report().vantage, Vantage::Outside);
+    assert_eq!(World::new(ground, &[beyond_a_nat]).report().vantage, Some(Vantage::Outside));
+}
+
+#[test]
+fn where_the_daemon_looks_from_is_known_by_the_login_and_not_made_up() {
+    let near = ("192.168.1.9:4000", "192.168.1.9:8000");
+    let shut = Ground { main: near.0, assist_at: near.1, assist: false, ..EASY };
+    for (seen_as, vantage, word) in [
+        ([192, 168, 1, 2], Vantage::ThisNetwork, "this-network"),
+        ([192, 168, 1, 77], Vantage::Outside, "outside"),
+    ] {
+        let report = World::new(Ground { seen_as, ..shut }, &[near]).report();
+        assert_eq!((report.vantage, report.hairpin), (Some(vantage), Hairpin::NotMeasured));
+        assert_eq!(report.to_json()["vantage"], word);
+        assert_promises_nothing(&report);
+        assert!(Report { vantage: None, ..report }.to_json()["vantage"].is_null());
+    }
+    assert_eq!(World::new(EASY, &[near]).check.vantage(), None, "there is no login");
 }
 
 #[test]

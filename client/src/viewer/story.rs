@@ -36,6 +36,9 @@ impl Story {
             agent::Event::Refused { reason, asked } => {
                 let text = format!("the daemon refuses: {}", crate::notice::refusal_words(*reason, *asked));
                 self.daemon = Some(step(StepState::Failed, text));
+                if matches!(asked, agent::Asked::Entry(_)) {
+                    self.assist = None;
+                }
             }
             agent::Event::AssistUnreachable { assist, why } => {
                 let text = crate::notice::assist_words(*assist, why);
@@ -103,7 +106,7 @@ const fn step(state: StepState, text: String) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use punchcast::wire::message::{Observation, SeenBy};
+    use punchcast::wire::message::{Observation, Refusal, Role, SeenBy};
 
     #[test]
     fn a_shut_assist_port_is_a_step_with_its_address_and_what_to_do_until_it_answers() {
@@ -126,5 +129,17 @@ mod tests {
         assert!(story.rendezvous(&agent::Event::Observed { observation: seen }));
         assert!(story.steps().is_empty());
         assert!(!story.rendezvous(&agent::Event::Observed { observation: seen }));
+    }
+
+    #[test]
+    fn an_assist_port_that_turns_away_is_reached() {
+        let mut story = Story::default();
+        let assist = "203.0.113.1:8000".parse().unwrap();
+        story.rendezvous(&agent::Event::AssistUnreachable { assist, why: "refused".into() });
+        let asked = agent::Asked::Entry(Role::Viewer);
+        story.rendezvous(&agent::Event::Refused { reason: Refusal::TooMany, asked });
+        let steps = story.steps();
+        let [Step { state: StepState::Failed, text }] = &steps[..] else { panic!("{steps:?}") };
+        assert!(text.contains("the daemon refuses"), "{text}");
     }
 }

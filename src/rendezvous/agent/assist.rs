@@ -43,7 +43,7 @@ pub(super) struct AssistLane {
     pub(super) from: SocketAddr,
     pub(super) state: Assist,
     pub(super) failures: u32,
-    /// Why it failed last, in words.
+    /// Why it failed last since the login began, or since it answered, in words.
     pub(super) trouble: Option<String>,
 }
 
@@ -103,12 +103,16 @@ impl Agent {
             let local_port = lane.from.port();
             let Assist::Open { conn, reader, answer_by, .. } = &mut lane.state else { return };
             let conn = *conn;
-            match reader.next::<FromAssist>() {
+            let heard = reader.next::<FromAssist>();
+            if matches!(heard, Ok(Some(_))) {
+                lane.trouble = None;
+                self.watch = Watch::Quiet;
+            }
+            match heard {
                 Ok(Some(FromAssist::Observed { endpoint })) => {
                     *answer_by = None;
                     // Turned away at the door, a connection has not succeeded; answered, it has.
                     lane.failures = 0;
-                    self.watch = Watch::Quiet;
                     self.observe(Sighting { seen_by: SeenBy::Assist, local_port, endpoint }, true);
                 }
                 Ok(Some(FromAssist::Refused { reason })) => {
@@ -118,7 +122,6 @@ impl Agent {
                         (None, Role::Caster) => Asked::Introduction,
                         (None, Role::Viewer) => Asked::Message,
                     };
-                    self.watch = Watch::Quiet;
                     if reason == Refusal::TooMany && role == Role::Caster {
                         self.ask_again_at = Some(now + ASK_AGAIN);
                     }
@@ -167,7 +170,7 @@ impl Agent {
     }
 
     pub(super) fn close_assists(&mut self) {
-        self.watch.login_lost();
+        self.watch = Watch::Quiet;
         for lane in std::mem::take(&mut self.assists) {
             if let Assist::Dialling { conn, .. } | Assist::Open { conn, .. } = lane.state {
                 self.net(NetOp::Close { conn, how: Closing::Abort });

@@ -129,8 +129,8 @@ pub enum Event {
         /// When the agent tries again.
         retry_in: Duration,
     },
-    /// The login stands, and the assist port does not answer: nobody can be introduced. It is tried on; told once until
-    /// it has answered.
+    /// The login stands, and the assist port does not answer: nobody can be introduced. It is tried on; told once for
+    /// each login, until it has answered.
     AssistUnreachable {
         /// Whom we try.
         assist: SocketAddr,

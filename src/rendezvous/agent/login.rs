@@ -3,6 +3,7 @@
 use super::assist::Assist;
 use super::contract::{Asked, Event};
 use super::sampler::Sighting;
+use super::watch::Watch;
 use super::{Agent, LOGIN_TIME};
 use crate::app::{Closing, ConnId, NetOp};
 use crate::endpoint::Endpoint;
@@ -62,8 +63,9 @@ pub(super) struct Beat {
 }
 
 impl Agent {
-    /// Looks whether the daemon can still be reached, because something else was lost: a heartbeat at once, and a new
-    /// connection if it is not answered within two seconds. One that waits for its next try comes sooner.
+    /// Looks whether the daemon can still be reached, because something else was lost, or it does not read: a heartbeat
+    /// at once, and a new connection if it is not answered within two seconds. One that waits for its next try comes
+    /// sooner.
     pub fn check_alive(&mut self, now: Instant) {
         let soon = now + self.pause(0);
         match &mut self.main {
@@ -279,7 +281,10 @@ impl Agent {
         self.sampled_at = None;
         self.observed.clear();
         self.rtt = None;
-        self.watch.login_lost();
+        self.watch = Watch::Quiet;
+        for lane in &mut self.assists {
+            lane.trouble = None;
+        }
         if let Some(codes) = &mut self.codes {
             codes.login_lost();
         }

@@ -16,18 +16,11 @@ pub(super) enum Watch {
     Quiet,
     /// It does not answer so far; told then.
     Due(Instant),
-    /// It was told, and is not again before it has answered.
+    /// It was told, and is not again before it has answered, or with the next login.
     Told,
 }
 
 impl Watch {
-    /// What is due belongs to a login.
-    pub(super) fn login_lost(&mut self) {
-        if matches!(self, Self::Due(_)) {
-            *self = Self::Quiet;
-        }
-    }
-
     pub(super) const fn due(self) -> Option<Instant> {
         match self {
             Self::Due(at) => Some(at),
@@ -64,10 +57,11 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ASSIST, Bench};
+    use super::super::tests::{ASSIST, Bench, MAIN};
     use super::*;
     use crate::app::{Input, NetError};
-    use crate::wire::message::Role;
+    use crate::wire;
+    use crate::wire::message::{FromAssist, Refusal, Role};
 
     fn assist_troubles(bench: &Bench) -> Vec<&Event> {
         bench.events.iter().filter(|event| matches!(event, Event::AssistUnreachable { .. })).collect()
@@ -117,6 +111,40 @@ mod tests {
         let again = bench.now;
         bench.refuse_assists_until(again + ASSIST_LATE);
         assert_eq!(assist_troubles(&bench).len(), 2, "it was there in between");
+    }
+
+    #[test]
+    fn a_new_login_tells_anew_and_for_a_reason_of_its_own() {
+        let mut bench = Bench::new(Role::Caster);
+        let conn = bench.dialled(ASSIST).unwrap().0;
+        bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
+        let main = bench.log_in();
+        bench.refuse_assists_until(bench.now + ASSIST_LATE);
+        assert_eq!(assist_troubles(&bench).len(), 1);
+        bench.input(Input::Closed { conn: main, error: Some(NetError::Reset) });
+        while bench.dialled(MAIN).unwrap().0 == main {
+            bench.at_next_timeout();
+        }
+        bench.log_in();
+        while assist_troubles(&bench).len() == 1 {
+            bench.at_next_timeout();
+        }
+        let Event::AssistUnreachable { why, .. } = assist_troubles(&bench)[1] else { unreachable!() };
+        assert_eq!(why, NOTHING_ANSWERED, "it refuses no more");
+    }
+
+    #[test]
+    fn an_assist_port_that_refuses_in_words_has_answered() {
+        let mut bench = Bench::new(Role::Caster);
+        let conn = bench.dialled(ASSIST).unwrap().0;
+        bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
+        bench.log_in();
+        while bench.dialled(ASSIST).unwrap().0 == conn {
+            bench.at_next_timeout();
+        }
+        let conn = bench.connect(ASSIST);
+        bench.hear(conn, &wire::encode(&FromAssist::Refused { reason: Refusal::TooMany }));
+        assert_eq!((bench.agent.watch, &bench.agent.assists[0].trouble), (Watch::Quiet, &None));
     }
 
     #[test]
