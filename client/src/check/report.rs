@@ -268,6 +268,9 @@ impl Report {
             Some(format!("{protocol}: {what}"))
         };
         let all: Vec<String> = self.port_mapping.iter().filter_map(words).collect();
+        if all.is_empty() && self.assist_trouble.is_some() {
+            return NOT_MEASURED.into();
+        }
         if all.is_empty() { "not asked: no private gateway".into() } else { all.join("; ") }
     }
 

@@ -290,7 +290,7 @@ fn a_refused_assist_port_is_told_at_once_and_the_login_alone_tells_no_allocation
     assert_promises_nothing(&report);
     assert_eq!(report.assist_trouble, Some(NetError::Refused.to_string()));
     let (text, json) = (report.to_text(), report.to_json());
-    for name in ["seen as", "mapping", "allocation", "filtering", "hairpin"] {
+    for name in ["seen as", "mapping", "allocation", "filtering", "hairpin", "port mapping"] {
         assert!(text.contains(&format!("  {name:<13} not measured\n")), "{name}: {text}");
     }
     for name in ["mapping", "allocation", "filtering"] {
