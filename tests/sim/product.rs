@@ -282,3 +282,20 @@ fn a_link_that_its_nats_forgot_is_missed_on_both_sides() {
         assert!(took < Duration::from_secs(5), "pictures again after {took:?}");
     });
 }
+
+#[test]
+fn a_caster_whose_viewer_died_says_that_it_is_not_there() {
+    sweep("the viewer is killed during a cast", 5, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![Wall::home()]));
+        assert!(matches!(INTRODUCED(&mut world, cast), Outcome::Linked(_)));
+        world.kill(cast.viewer);
+        let ended = |world: &World| !world.is_running(cast.caster);
+        world.run_until(PATIENCE * 2, ended).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        let end = |notice: &Notice| {
+            if let Notice::End { reason, .. } = notice { Some(reason.clone()) } else { None }
+        };
+        let notices = &world.app::<Caster>(cast.caster).notices;
+        let reason = notices.iter().find_map(|(_, notice)| end(notice)).expect("it says why it ends");
+        assert!(reason.contains("the viewer is not there"), "{reason}");
+    });
+}
