@@ -90,6 +90,11 @@ pub enum Notice {
         /// Why, in words.
         why: String,
     },
+    /// A caster was introduced, and no link with it has formed in time.
+    NoLink {
+        /// What stands in the way, in words.
+        why: String,
+    },
     /// Another caster was turned away.
     Busy {
         /// Who.
@@ -258,6 +263,7 @@ impl Notice {
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
+            Self::NoLink { why } => json!({"event": "no-link", "why": why}),
             Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
             Self::Publisher { remote, joined } => {
@@ -345,6 +351,10 @@ impl Notice {
             Self::NoRelay { why } => {
                 format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
+            Self::NoLink { why } => format!(
+                "no link with that caster: {why}. If it has not left, a port forwarded to one side, or a daemon that \
+                 relays (`punchcastd --relay on`), would help"
+            ),
             Self::Busy { remote } => {
                 format!("turned away another caster at {remote}: all places are taken (--casts)")
             }
