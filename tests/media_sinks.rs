@@ -245,7 +245,7 @@ fn a_stream_that_is_coded_in_another_way_begins_another_file() {
     assert!(!part(8).exists());
     let said = said.lock().unwrap();
     assert!(
-        said.len() == 5 && said[0].contains("goes on in ") && said[0].contains("film-part2.flv: "),
+        said.len() == 6 && said[1].contains("goes on in ") && said[1].contains("film-part2.flv: "),
         "{said:?}"
     );
     let files = [path.clone()].into_iter().chain([2, 4, 5, 6, 7].map(part));
@@ -295,8 +295,32 @@ fn a_file_that_is_there_is_kept_unless_it_may_be_replaced() {
     assert_eq!(std::fs::read(&path).unwrap(), b"an old film");
     let directory = Recorder::create(path.parent().unwrap(), Existing::Keep, |_: &str| {}).unwrap_err();
     assert_eq!(directory.kind(), std::io::ErrorKind::IsADirectory);
+    // Where nothing comes, nothing is replaced, and nothing is left.
     Recorder::create(&path, Existing::Replace, |_: &str| {}).unwrap().finish().unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), b"");
+    assert_eq!(std::fs::read(&path).unwrap(), b"an old film");
+    let fresh = path.with_file_name("fresh.flv");
+    Recorder::create(&fresh, Existing::Keep, |_: &str| {}).unwrap().finish().unwrap();
+    assert!(!fresh.exists());
+
+    let (tell, told) = std::sync::mpsc::channel();
+    let say = move |line: &str| tell.send(line.to_owned()).unwrap();
+    let mut recorder = Recorder::create(&path, Existing::Replace, say).unwrap();
+    assert!(collect_pattern(SMALL, 5).iter().all(|unit| recorder.write(unit)));
+    recorder.finish().unwrap();
+    assert_eq!(read(&std::fs::read(&path).unwrap()).len(), 7);
+    assert_eq!(told.iter().collect::<Vec<_>>(), [format!("recording to {}", path.display())]);
+}
+
+#[test]
+fn a_file_that_appears_before_anything_comes_is_kept() {
+    let path = temp_dir("appears").join("film.flv");
+    let mut recorder = Recorder::create(&path, Existing::Keep, |_: &str| {}).unwrap();
+    std::fs::write(&path, "another film").unwrap();
+    for unit in &collect_pattern(SMALL, 5) {
+        recorder.write(unit);
+    }
+    assert_eq!(recorder.finish().unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(&path).unwrap(), b"another film");
 }
 
 /// A disk that takes nothing until it is let go.

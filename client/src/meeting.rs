@@ -81,6 +81,8 @@ pub struct Meeting {
     direct_again: (Option<Instant>, Duration),
     /// What a caster's attempt came to that is over, and until when what is under way may still become the link.
     last_chance: Option<(punch::Findings, Instant)>,
+    /// The viewer was introduced to a caster since that began to seek, so it is there.
+    introduced: bool,
     /// Since when there is, or was, the latest direct link.
     direct_since: Option<Instant>,
     local_ips: Vec<IpAddr>,
@@ -108,6 +110,7 @@ impl Meeting {
             relays: Relays::new(rooms.relay),
             direct_again: (None, DIRECT_AGAIN_MIN),
             last_chance: None,
+            introduced: false,
             direct_since: None,
             local_ips: config.local_ips,
             ticket_addresses: config.ticket_addresses,
@@ -145,6 +148,7 @@ impl Meeting {
             .ticket_targets()
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
+        self.introduced = false;
         self.hole.start(now, THE_ATTEMPT, self.approach(ALONE_AFTER, None), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
@@ -312,7 +316,8 @@ impl Meeting {
             self.last_chance = None;
         } else if until <= now || self.lines.is_empty() && !self.relays.is_trying() {
             self.last_chance = None;
-            let obstacle = self.sessions.back().map(|(session, _)| self.obstacle(*session));
+            let session = self.sessions.back().filter(|_| self.introduced).map(|(session, _)| *session);
+            let obstacle = session.map(|session| self.obstacle(session));
             self.event(Event::NoLink(findings, obstacle));
         }
     }

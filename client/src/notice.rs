@@ -91,6 +91,11 @@ pub enum Notice {
         /// Why, in words.
         why: String,
     },
+    /// A caster was introduced, and no link with it has formed in time.
+    NoLink {
+        /// What stands in the way, in words.
+        why: String,
+    },
     /// Another caster was turned away.
     Busy {
         /// Who.
@@ -266,6 +271,7 @@ impl Notice {
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
+            Self::NoLink { why } => json!({"event": "no-link", "why": why}),
             Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
             Self::Publisher { remote, joined } => {
@@ -313,7 +319,7 @@ impl Notice {
     #[must_use]
     pub fn to_talk(&self) -> Option<String> {
         Some(match self {
-            Self::Code { code: None, why: Some(why) } => format!("no short code: {why}"),
+            Self::Code { code: None, why: Some(why) } => why.clone(),
             Self::TicketCame => "the code is right: the viewer sent its ticket".into(),
             Self::Rendezvous(event) => rendezvous_talk(event)?,
             Self::Mapped(mappings) => match mappings.first() {
@@ -356,6 +362,10 @@ impl Notice {
             Self::NoRelay { why } => {
                 format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
+            Self::NoLink { why } => format!(
+                "no link with that caster: {why}. If it has not left, a port forwarded to one side, or a daemon that \
+                 relays (`punchcastd --relay on`), would help"
+            ),
             Self::Busy { remote } => {
                 format!("turned away another caster at {remote}: all places are taken (--casts)")
             }
@@ -481,14 +491,18 @@ pub(crate) fn no_code_words(why: NoCode) -> String {
     match why {
         NoCode::Guessed { again_in } => {
             let next = match again_in.as_secs() {
-                0 => "here is another".to_owned(),
+                0 => "another follows".to_owned(),
                 seconds @ 1..120 => format!("there is another in {seconds} seconds"),
                 seconds => format!("there is another in {} minutes", seconds.div_ceil(60)),
             };
             format!("the code was tried with wrong words {WRONG_PROOFS} times and is withdrawn; {next}")
         }
-        NoCode::NoNumber => "the daemon has no number for one now; the ticket is as good".into(),
-        NoCode::NoDaemon => "the daemon is not asked any more; the ticket is as good on this network".into(),
+        NoCode::NoNumber => {
+            "no short code: the daemon has no number for one now; the ticket is as good".into()
+        }
+        NoCode::NoDaemon => {
+            "no short code: the daemon is not asked any more; the ticket is as good on this network".into()
+        }
     }
 }
 
@@ -526,6 +540,17 @@ pub(crate) const fn refusal_words(reason: Refusal, asked: Asked) -> &'static str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_that_another_follows_is_not_said_to_be_none() {
+        let said = |why| Notice::Code { code: None, why: Some(no_code_words(why)) }.to_talk().expect("told");
+        let guessed = said(NoCode::Guessed { again_in: Duration::ZERO });
+        assert!(
+            guessed.ends_with("withdrawn; another follows") && !guessed.contains("no short"),
+            "{guessed}"
+        );
+        assert!(said(NoCode::NoNumber).starts_with("no short code: "));
+    }
 
     #[test]
     fn a_refusal_blames_the_limit_that_refused_and_no_other() {

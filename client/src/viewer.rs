@@ -243,7 +243,10 @@ impl Viewer {
                 self.show_status(now);
                 self.notice(Notice::NoRelay { why });
             }
-            meeting::Event::NoLink(..) => {}
+            meeting::Event::NoLink(findings, obstacle) => {
+                let obstacle = obstacle.map_or_else(String::new, |obstacle| format!("{obstacle} "));
+                self.notice(Notice::NoLink { why: format!("{obstacle}({findings})") });
+            }
         }
     }
 

@@ -114,7 +114,27 @@ where
             Long(_) | Short(_) | Value(_) => return Err(arg.unexpected().into()),
         }
     }
+    own_ports(&config)?;
     Ok(Command::Serve(config))
+}
+
+/// Whether each listener has a port of its own: nobody else's program is there to be ended.
+fn own_ports(config: &Config) -> Result<(), UsageError> {
+    let (main, assist) = (("--main", config.main), ("--assist", config.assist));
+    let pairs = config.alternate.map(|addr| ("--alternate", addr)).map(|last| [(last, main), (last, assist)]);
+    for ((option, addr), (other, its)) in [(assist, main)].into_iter().chain(pairs.into_iter().flatten()) {
+        if collide(addr, its) {
+            return Err(UsageError(format!("{option}: {addr} must be another port than {other}'s, {its}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a host can listen at one of these only.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, its) = (one.ip(), other.ip());
+    let takes_all = |ip: IpAddr, other: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || other.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (ip == its || takes_all(ip, its) || takes_all(its, ip))
 }
 
 fn switch(option: &str, text: &str) -> Result<bool, UsageError> {
@@ -207,12 +227,29 @@ mod tests {
     #[test]
     fn an_alternate_is_one_address() {
         assert_eq!(serve(&[]).alternate, None);
-        assert_eq!(serve(&["--alternate", "192.0.2.2"]).alternate, Some("192.0.2.2:8000".parse().unwrap()));
+        let config = serve(&["--assist", "192.0.2.1", "--alternate", "192.0.2.2"]);
+        assert_eq!(config.alternate, Some("192.0.2.2:8000".parse().unwrap()));
         assert_eq!(
             serve(&["--alternate=[2001:db8::2]:9"]).alternate,
             Some("[2001:db8::2]:9".parse().unwrap())
         );
         assert!(refusal(&["--alternate", "[::]"]).contains("every address"));
+    }
+
+    #[test]
+    fn listeners_that_would_be_in_each_others_way_are_refused() {
+        for args in [
+            &["--main=127.0.0.1:5000", "--assist=127.0.0.1:5000"][..],
+            &["--main=[::]:5000", "--assist=127.0.0.1:5000"],
+            &["--main=127.0.0.1:5000", "--assist=0.0.0.0:5000"],
+            &["--alternate=192.0.2.2"],
+            &["--main=127.0.0.1", "--alternate=127.0.0.1:4000"],
+        ] {
+            assert!(refusal(args).contains("must be another port"), "{args:?}");
+        }
+        serve(&["--main=127.0.0.1:0", "--assist=127.0.0.1:0"]);
+        serve(&["--main=127.0.0.1:5000", "--assist=127.0.0.2:5000"]);
+        serve(&["--main=0.0.0.0:5000", "--assist=[::1]:5000"]);
     }
 
     #[test]

@@ -162,6 +162,12 @@ impl Hole {
         self.efforts.iter().any(|effort| effort.attempt == attempt)
     }
 
+    /// Whether any attempt is going on.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.efforts.is_empty()
+    }
+
     /// Tells that the owner closed `conn`, or that it ended: its endpoint may be dialled again.
     pub fn released(&mut self, now: Instant, conn: ConnId) {
         self.bursts.iter_mut().for_each(|burst| burst.released(conn));

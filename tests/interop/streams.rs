@@ -134,6 +134,8 @@ fn a_viewer_keeps_files_that_are_there_unless_it_is_told_to_replace_them() {
     for file in [&old, &further] {
         fs::write(file, "an old film").expect("a scratch file can be written");
     }
+    let both = scratch.file("old-2.flv");
+    fs::write(&both, "an old film").expect("a scratch file can be written");
     let cases = [("--record", &old, &old), ("--flv", &old, &old), ("--record", &new, &further)];
     for (option, given, blamed) in cases {
         let (code, said) = say("punchcast", &["view", "--quiet", option, given.to_str().expect("text")]);
@@ -143,10 +145,13 @@ fn a_viewer_keeps_files_that_are_there_unless_it_is_told_to_replace_them() {
     }
     assert!(!new.exists());
 
-    let args =
-        ["--overwrite".as_ref(), "--page".as_ref(), "none".as_ref(), "--record".as_ref(), old.as_os_str()];
-    let (mut viewer, _) = viewer(&args);
-    viewer.terminate();
-    viewer.succeeds(END);
-    assert_eq!(fs::read(&old).expect("it is there"), b"");
+    // No cast comes: nothing is replaced, and nothing left.
+    for file in [&old, &scratch.file("fresh.flv")] {
+        let args = ["--overwrite", "--page", "none", "--record"].map(OsStr::new);
+        let (mut viewer, _) = viewer(&[&args[..], &[file.as_os_str()]].concat());
+        viewer.terminate();
+        viewer.succeeds(END);
+    }
+    assert_eq!(fs::read(&old).expect("it is there"), b"an old film");
+    assert!(!scratch.file("fresh.flv").exists());
 }

@@ -3,7 +3,7 @@
 
 use crate::matrix::{Cast, Contest, Outcome, check, describe, lay, odds_and_ends, random_pair, squares};
 use crate::replay::sweep;
-use crate::spec::{Pair, Refusal, Wall};
+use crate::spec::{Allocation, Dependence, Pair, Refusal, Wall};
 use crate::world::World;
 use punchcast::code::Seed;
 use punchcast::media::{Kind, Unit};
@@ -281,4 +281,33 @@ fn a_link_that_its_nats_forgot_is_missed_on_both_sides() {
         let took = world.now() - forgotten;
         assert!(took < Duration::from_secs(5), "pictures again after {took:?}");
     });
+}
+
+#[test]
+fn a_caster_whose_viewer_died_says_that_it_is_not_there() {
+    sweep("the viewer is killed during a cast", 5, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![Wall::home()]));
+        assert!(matches!(INTRODUCED(&mut world, cast), Outcome::Linked(_)));
+        world.kill(cast.viewer);
+        let ended = |world: &World| !world.is_running(cast.caster);
+        world.run_until(PATIENCE * 2, ended).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        let end = |notice: &Notice| {
+            if let Notice::End { reason, .. } = notice { Some(reason.clone()) } else { None }
+        };
+        let notices = &world.app::<Caster>(cast.caster).notices;
+        let reason = notices.iter().find_map(|(_, notice)| end(notice)).expect("it says why it ends");
+        assert!(reason.contains("the viewer is not there"), "{reason}");
+    });
+}
+
+#[test]
+fn a_viewer_hears_why_no_link_with_a_caster_came_about() {
+    let strict = Dependence::AddressAndPort;
+    let random = Wall { allocation: Allocation::Random, ..Wall::nat(strict, strict) };
+    let (mut world, cast) = lay(0, &Pair::apart(vec![random], vec![random]));
+    assert!(matches!(INTRODUCED(&mut world, cast), Outcome::NotLinked));
+    world.run_for(Duration::from_secs(2));
+    let notices = &world.app::<Viewer>(cast.viewer).notices;
+    let told = notices.iter().filter(|(_, notice)| matches!(notice, Notice::NoLink { .. })).count();
+    assert_eq!(told, 1);
 }

@@ -36,15 +36,16 @@ TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
                         or ffmpeg, and --source rtmp)
   --source browser      share a screen, a window or a tab from a page in this machine's browser
                         (Wayland, Windows, macOS, X11), with sound where the browser gives it
-  --source pattern      a moving test picture with a clock and frame numbers
+  --source pattern      a moving test picture with a clock and frame numbers (2M at most)
   --source noise        the same with noise, which fills its bitrate (12M, 60 a second)
   --source FILE.flv     a file in real time; `-` for FLV on standard input, as it
                         comes and no faster than real time
   --display NAME|N      which monitor (default: the primary one; `all`: the whole display)
   --window ID|TITLE     one window instead, by its number or a part of its title
   --fps N, --size WxH, --bitrate BITS[k|M]
-                        of the picture that is made here: for pattern and noise as said, for screen
-                        and browser at most (30; as it is, of a browser up to 1920x1200; 4M)
+                        of the picture that is made here: for pattern and noise as said (a pattern
+                        needs less than its bitrate), for screen and browser at most (30; as it is, of
+                        a browser up to 1920x1200; 4M)
   --rtmp ADDR           where --source rtmp listens (default 127.0.0.1:1935)
   --serve ADDR          let viewers and players dial this machine: it shows an address with a secret
                         key for `punchcast view --dial`, ffplay or VLC (port 1937 if ADDR is an IP
@@ -167,11 +168,11 @@ fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
         "rtmp" => Source::Rtmp,
         file => Source::Flv(FlvInput::from_arg(file)),
     };
-    match picture.first() {
-        // Its picture comes encoded.
-        Some(option) => Err(Failure::Usage(format!("{option} is for a picture that is made here"))),
-        None => Ok(source),
-    }
+    // Its picture comes encoded.
+    let Some(option) = picture.first() else { return Ok(source) };
+    let all = "pattern, noise, screen and browser";
+    let sources = if picture.aimed() == Some(option) { "screen" } else { all };
+    Err(Failure::Usage(format!("{option} is for --source {sources}")))
 }
 
 /// `--share ADDR`: who can open the page can put pictures into the cast, so it is for this machine alone.
@@ -419,7 +420,9 @@ mod tests {
             ("--source browser --window x", "--window is for --source screen"),
             ("--source browser --display 1", "--display is for --source screen"),
             ("--source pattern --window x", "--window is for --source screen"),
-            ("--source rtmp --fps 30", "--fps is for a picture that is made here"),
+            ("--source rtmp --fps 30", "--fps is for --source pattern, noise, screen and browser"),
+            ("--source rtmp --window x", "--window is for --source screen"),
+            ("--source a.flv --display 1", "--display is for --source screen"),
             ("--source screen --share 0", "--share is for --source browser"),
         ];
         for (args, why) in cases {

@@ -30,7 +30,7 @@ const HELP: &str = "\
 punchcast puts this machine's screen on another over a direct TCP connection.
 
   punchcast view [options]            show a ticket, receive the picture
-  punchcast cast TICKET [options]     find the viewer of a ticket, or of a short code, send the picture
+  punchcast cast TICKET… [options]    find the viewer of a ticket, or of a short code, send the picture
   punchcast check --server HOST       what NATs stand in the way, and what will work through them
   punchcast demo [options]            daemon, viewer and caster here, through simulated NATs
 

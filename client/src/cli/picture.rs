@@ -74,7 +74,7 @@ impl Options {
     }
 
     /// The option that chose a part of the display.
-    const fn aimed(&self) -> Option<&'static str> {
+    pub(super) const fn aimed(&self) -> Option<&'static str> {
         match self.target {
             Some(Target::Window(_)) => Some("--window"),
             Some(Target::Monitor(_) | Target::Primary) => Some("--display"),

@@ -7,7 +7,6 @@ use crate::sink::{
 };
 use punchcast::media::Unit;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -37,33 +36,45 @@ pub(super) struct Sinks {
 }
 
 /// The recording of one cast.
-struct Record {
-    /// `None` where the file could not be made, which was said.
-    recorder: Option<Recorder>,
-    /// It takes no more, which was said.
-    full: bool,
+#[expect(clippy::large_enum_variant, reason = "one for each cast at once")]
+enum Record {
+    Running(Recorder),
+    /// Its file takes no more, or could not be had, which was said.
+    Ended(io::Result<Recording>),
+}
+
+impl Record {
+    fn finish(self) -> io::Result<Recording> {
+        match self {
+            Self::Running(recorder) => recorder.finish(),
+            Self::Ended(result) => result,
+        }
+    }
 }
 
 impl Sinks {
-    /// Opens what was asked for.
+    /// Opens what was asked for, but for files that are written later: those are only looked at.
     pub(super) fn open(wanted: &Wanted<'_>) -> Result<Self, Failure> {
         let &Wanted { record, snapshot, existing, quiet, .. } = wanted;
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
         if existing == Existing::Keep {
             let further = path.iter().flat_map(|path| (1..wanted.casts).map(|cast| of_cast(path, cast)));
             let live = live_files(wanted.live).map(Path::to_path_buf);
-            if let Some(path) = further.chain(live).find(|path| path.is_file()) {
+            // The one that was named first of all.
+            if let Some(path) =
+                path.clone().into_iter().chain(further).chain(live).find(|path| path.is_file())
+            {
                 return Err(Failure::Failed(cannot_write(&path, &io::ErrorKind::AlreadyExists.into())));
             }
         }
         for path in snapshot.into_iter().chain(live_files(wanted.live)) {
-            try_to_write(path).map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
+            Existing::Replace.check(path).map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
         }
         let mut records = BTreeMap::new();
         if let Some(path) = record {
             let recorder = Recorder::create(path, existing, talk_unless(quiet))
                 .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
-            records.insert(0, Record { recorder: Some(recorder), full: false });
+            records.insert(0, Record::Running(recorder));
         }
         let live =
             wanted.live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
@@ -73,14 +84,16 @@ impl Sinks {
     }
 
     pub(super) fn write(&mut self, cast: usize, unit: &Unit) {
-        if let Some(record) = self.record(cast)
-            && let Some(recorder) = &mut record.recorder
-            && !recorder.write(unit)
-            && !std::mem::replace(&mut record.full, true)
-        {
-            talk(
-                "the recording ends here: its file takes no more (why comes at the end); the picture goes on",
-            );
+        let ends = match self.record(cast) {
+            Some(Record::Running(recorder)) => !recorder.write(unit),
+            Some(Record::Ended(_)) | None => false,
+        };
+        if ends && let Some(record) = self.records.remove(&cast) {
+            let result = record.finish();
+            if let Err(error) = &result {
+                talk(&format!("the recording ends here: {error}; the picture goes on"));
+            }
+            self.records.insert(cast, Record::Ended(result));
         }
         if cast == 0 {
             self.live.iter_mut().for_each(|pipe| pipe.write(unit));
@@ -91,23 +104,27 @@ impl Sinks {
     }
 
     pub(super) fn stream_started(&mut self, cast: usize) {
-        if let Some(Record { recorder: Some(recorder), .. }) = self.record(cast) {
-            recorder.next_stream();
+        match self.record(cast) {
+            Some(Record::Running(recorder)) => recorder.next_stream(),
+            Some(Record::Ended(Err(error))) => talk(&format!("this cast is not recorded: {error}")),
+            Some(Record::Ended(Ok(_))) | None => {}
         }
         if cast == 0 {
             self.live.iter_mut().for_each(LivePipe::next_stream);
         }
     }
 
-    /// The recording of a cast; that of a further one begins with its first unit.
+    /// The recording of a cast; that of a further one begins with its first stream.
     fn record(&mut self, cast: usize) -> Option<&mut Record> {
         if let Some(path) = &self.path
             && !self.records.contains_key(&cast)
         {
             let path = of_cast(path, cast);
-            let recorder = Recorder::create(&path, self.existing, talk_unless(self.quiet))
-                .inspect_err(|error| talk(&cannot_write(&path, error)));
-            self.records.insert(cast, Record { recorder: recorder.ok(), full: false });
+            let record = match Recorder::create(&path, self.existing, talk_unless(self.quiet)) {
+                Ok(recorder) => Record::Running(recorder),
+                Err(error) => Record::Ended(Err(io::Error::new(error.kind(), cannot_write(&path, &error)))),
+            };
+            self.records.insert(cast, record);
         }
         self.records.get_mut(&cast)
     }
@@ -116,8 +133,8 @@ impl Sinks {
     /// this comes to. `once`: a cast was to be had, so none is a failure.
     pub(super) fn finish(self, once: bool) -> i32 {
         self.live.into_iter().for_each(LivePipe::finish);
-        let recorders = self.records.into_values().filter_map(|record| record.recorder);
-        let records: Vec<_> = recorders.map(|recorder| recording_words(&recorder.finish())).collect();
+        let records: Vec<_> =
+            self.records.into_values().map(|record| recording_words(&record.finish())).collect();
         let snapshot = self.snapshot.map(|snapshot| snapshot_words(&snapshot.finish(), once));
         let mut code = DONE;
         for (words, its_code) in records.into_iter().chain(snapshot) {
@@ -148,17 +165,6 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
 fn live_files(live: &[LiveTarget]) -> impl Iterator<Item = &Path> {
     let is_other = |path: &&Path| path.metadata().map_or(true, |there| there.is_file() || there.is_dir());
     live.iter().filter_map(LiveTarget::path).filter(is_other)
-}
-
-/// Opens a file that is written later, and leaves things as they were.
-fn try_to_write(path: &Path) -> io::Result<()> {
-    match File::create_new(path) {
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            File::options().write(true).open(path).map(drop)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn talk_unless(quiet: bool) -> impl Fn(&str) + Send {
@@ -238,14 +244,14 @@ mod tests {
 
     #[test]
     fn every_file_is_finished_whatever_became_of_the_others() {
-        let recorder = Some(Recorder::to_stream(Full).expect("a thread can be had"));
+        let recorder = Recorder::to_stream(Full).expect("a thread can be had");
         let path = Path::new("/nowhere/snapshot.png");
-        let records = BTreeMap::from([(0, Record { recorder, full: false })]);
+        let records = BTreeMap::from([(0, Record::Running(recorder))]);
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
         let mut sinks = Sinks { path: None, existing, quiet: true, records, live, snapshot };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
-        while !sinks.records[&0].full {
+        while matches!(sinks.records[&0], Record::Running(_)) {
             sinks.write(0, &keyframe);
             std::thread::yield_now();
         }

@@ -46,7 +46,7 @@ With --server it shows a short code, too, which can be read out and typed in the
                         slowly gets fewer pictures
   --record FILE.flv     write what comes to a file, `-` for standard output; the second cast at once
                         goes to FILE-2.flv, and so on; a cast that is coded in another way than the
-                        one before it goes to FILE-part2.flv, and so on
+                        one before it goes to FILE-part2.flv, or the next number that is free
   --overwrite           let --record and --flv replace files that are there already
   --snapshot FILE.png   write the first cast's last picture to a file at the end
   --no-port-mapping     do not ask the router to forward a port (UPnP-IGD, PCP, NAT-PMP)

@@ -329,7 +329,6 @@ impl<'a> Show<'a> {
     fn failure(&mut self, who: Who, what: &str) -> String {
         let mut text = format!("the {} {what}", who.name());
         let Some(process) = self.process(who) else { return text };
-        // Its last words may still be on their way through the pipe.
         process.end();
         for line in process.talk() {
             text.push_str("\n    ");

@@ -28,6 +28,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 
+use crate::sink::Existing;
 use lab::{Ground, Lab};
 use process::Programs;
 use std::fs::DirBuilder;
@@ -106,16 +107,21 @@ impl Options {
 
         let mut options =
             Self { once: false, loopback: false, duration: ONCE, snapshot: None, part: Part::Whole };
+        let mut timed = false;
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("once") => options.once = true,
                 Long("loopback") => options.loopback = true,
                 Long("seconds") => {
-                    let seconds: u64 = parser.value()?.parse()?;
-                    if !(1..=MAX_SECONDS).contains(&seconds) {
-                        return Err(format!("--seconds takes 1 to {MAX_SECONDS}").into());
-                    }
+                    let text = parser.value()?;
+                    let seconds = text.to_str().and_then(|text| text.parse().ok());
+                    let Some(seconds @ 1..=MAX_SECONDS) = seconds else {
+                        return Err(
+                            format!("--seconds: {text:?} is no number from 1 to {MAX_SECONDS}").into()
+                        );
+                    };
                     options.duration = Duration::from_secs(seconds);
+                    timed = true;
                 }
                 Long("snapshot") => options.snapshot = Some(PathBuf::from(parser.value()?)),
                 Long("bridge") => {
@@ -130,6 +136,9 @@ impl Options {
                 Short(_) | Long(_) | Value(_) => return Err(arg.unexpected()),
             }
         }
+        if timed && !options.once {
+            return Err("--seconds is for --once".into());
+        }
         if options.once && options.snapshot.is_none() {
             options.snapshot = Some(PathBuf::from(SNAPSHOT));
         }
@@ -141,8 +150,8 @@ impl Options {
         let mut args: Vec<std::ffi::OsString> = vec!["demo".into()];
         if self.once {
             args.push("--once".into());
+            args.extend(["--seconds".into(), self.duration.as_secs().to_string().into()]);
         }
-        args.extend(["--seconds".into(), self.duration.as_secs().to_string().into()]);
         if let Some(snapshot) = &self.snapshot {
             args.extend(["--snapshot".into(), snapshot.into()]);
         }
@@ -182,6 +191,10 @@ fn whole(args: &Options) -> Result<i32, String> {
     .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
     let programs = Programs::beside_this_one()?;
     let scratch = Scratch::new()?;
+    if let Some(path) = &args.snapshot {
+        let words = |error| format!("--snapshot: {} cannot be written: {error}", path.display());
+        Existing::Replace.check(path).map_err(words)?;
+    }
 
     if args.loopback {
         story::say("Over loopback, as asked: there is no NAT to get through.");

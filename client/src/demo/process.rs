@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -86,6 +86,8 @@ pub(super) struct Process {
     /// When it was started, so that its own clock can be read.
     pub(super) started: Instant,
     talk: Arc<Mutex<VecDeque<String>>>,
+    /// Disconnected when the talk has come to its end.
+    talk_over: Receiver<()>,
 }
 
 impl Process {
@@ -110,9 +112,11 @@ impl Process {
                 let _ = heard.send(Heard::Ended(who));
             });
         }
+        let (talking, talk_over) = mpsc::channel();
         if let Some(stderr) = child.stderr.take() {
             let talk = Arc::clone(&talk);
             thread::spawn(move || {
+                let _talking: Sender<()> = talking;
                 each_line(stderr, |line| {
                     let Ok(mut talk) = talk.lock() else { return false };
                     if talk.len() == TALK_LINES {
@@ -123,11 +127,13 @@ impl Process {
                 });
             });
         }
-        Ok(Self { who, child, started, talk })
+        Ok(Self { who, child, started, talk, talk_over })
     }
 
-    /// The last of what it said on standard error.
+    /// The last of what it said on standard error; of a program that ends, to its last word.
     pub(super) fn talk(&self) -> Vec<String> {
+        // Nothing is ever sent: this waits for the end of the pipe, which the program's end closes.
+        let _ = self.talk_over.recv_timeout(FAREWELL);
         self.talk.lock().map(|talk| talk.iter().cloned().collect()).unwrap_or_default()
     }
 

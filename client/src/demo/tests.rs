@@ -40,22 +40,26 @@ fn no_arguments_mean_an_endless_demo() {
 fn a_time_that_no_cast_can_take_is_refused() {
     assert!(parse(&["--once", "--seconds", "0"]).is_err());
     assert!(parse(&["--once", "--seconds", "soon"]).is_err());
-    assert!(parse(&["--seconds", "86401"]).is_err());
+    assert!(parse(&["--once", "--seconds", "86401"]).is_err());
+    assert!(parse(&["--seconds", "x"]).unwrap_err().to_string().contains("--seconds"));
+    assert!(parse(&["--seconds", "3"]).unwrap_err().to_string().contains("--once"));
     assert!(parse(&["--twice"]).is_err());
     assert_eq!(parse(&["--once", "--seconds", "3"]).unwrap().duration, Duration::from_secs(3));
 }
 
 #[test]
 fn the_arguments_for_the_inner_process_parse_to_the_same_options() {
-    let outer = parse(&["--once", "--seconds", "3", "--snapshot", "a.png"]).unwrap();
-    let mut args = outer.to_args();
-    assert_eq!(args.remove(0), "demo");
-    args.extend(["--within".into(), "/tmp/page".into(), "8080".into()]);
+    for given in [&["--once", "--seconds", "3", "--snapshot", "a.png"][..], &[]] {
+        let outer = parse(given).unwrap();
+        let mut args = outer.to_args();
+        assert_eq!(args.remove(0), "demo");
+        args.extend(["--within".into(), "/tmp/page".into(), "8080".into()]);
 
-    let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap().unwrap();
+        let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap().unwrap();
 
-    assert_eq!(inner.part, Part::Within { socket: "/tmp/page".into(), port: 8080 });
-    assert_eq!(Options { part: Part::Whole, ..inner }, outer);
+        assert_eq!(inner.part, Part::Within { socket: "/tmp/page".into(), port: 8080 });
+        assert_eq!(Options { part: Part::Whole, ..inner }, outer);
+    }
 }
 
 #[test]

@@ -5,10 +5,11 @@ use super::naming::{is_lan, rung};
 use super::{Event, Meeting, THE_ATTEMPT, knows};
 use punchcast::app::{Closing, NetOp};
 use punchcast::endpoint::{Endpoint, Prefix, Reach};
+use punchcast::id::SessionId;
 use punchcast::link::{self, Admission, Facts};
 use punchcast::policy::Rung;
 use punchcast::punch::{self, Open, Origin, Target};
-use punchcast::wire::message::Role;
+use punchcast::wire::message::{Peer, Role};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -33,9 +34,19 @@ impl Meeting {
             }
             punch::Event::Exhausted { attempt, findings } => {
                 log::info!("session={:x} came to nothing: {findings}", attempt.0);
-                self.sessions.retain(|(session, _)| session.0 != attempt.0);
+                let session = SessionId(attempt.0);
+                if self.sessions.iter().any(|(known, peer)| *known == session && !self.leads_to(peer)) {
+                    self.event(Event::NoLink(findings, Some(self.obstacle(session))));
+                }
+                self.sessions.retain(|(known, _)| *known != session);
             }
         }
+    }
+
+    /// Whether a link leads to that peer, or to another on its host: no endpoint need tell which.
+    fn leads_to(&self, peer: &Peer) -> bool {
+        let direct = |line: &Line| line.relayed.is_none() && knows(peer, line.open.remote);
+        self.has_link_with(peer.client) || self.links().any(direct)
     }
 
     fn opened(&mut self, now: Instant, locals: &[SocketAddr]) {

@@ -37,6 +37,7 @@ impl Meeting {
             self.relays.cancel(forgotten.client);
         }
         let client = peer.client;
+        self.introduced = true;
         self.sessions.push_back((session, peer));
         if !amends {
             // Whether it is needed shows when its time has come.

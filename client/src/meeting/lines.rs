@@ -4,13 +4,14 @@ use super::naming::{facts, rung};
 use super::relays::Relayed;
 use super::{
     DIRECT_AGAIN_MAX, DIRECT_AGAIN_MIN, Event, Link, Loss, Meeting, Output, Secrets, THE_ATTEMPT, knows,
+    targets_of,
 };
 use punchcast::app::{Closing, ConnId, NetError, NetOp};
-use punchcast::id::ClientId;
+use punchcast::id::{ClientId, SessionId};
 use punchcast::link::{self, Bye, Channel, Door, EndReason, Facts};
 use punchcast::policy::Rung;
 use punchcast::punch::{Attempt, Open};
-use punchcast::wire::message::Role;
+use punchcast::wire::message::{Peer, Role};
 use std::time::{Duration, Instant};
 
 /// A connection with its proof.
@@ -104,7 +105,15 @@ impl Meeting {
             line.heard = true;
             // The error comes again as `Ended`.
             let _ = line.channel.handle_input(now, bytes);
+            let open = (line.stage == Stage::Linked && line.relayed.is_none()).then_some(line.open);
             self.drain_channel(now, conn);
+            // An introduction may come after the link that it was for, or to a link that is dead. This one is not.
+            if let Some(open) = open
+                && self.role() == Role::Viewer
+                && !self.hole.is_idle()
+            {
+                self.met_as_named(&open);
+            }
         }
     }
 
@@ -299,17 +308,40 @@ impl Meeting {
         self.event(Event::Linked(link));
     }
 
-    /// A viewer's direct link stands: every introduction of the host that it leads to is over, even if the link came
-    /// without any.
+    /// A viewer's direct link stands: the introduction that it came of is over. Where no endpoint tells which, it is the only
+    /// one of that host; of several, none.
     fn met(&mut self, open: &Open) {
-        let mut attempts: Vec<Attempt> = open.attempt.into_iter().collect();
-        for (session, peer) in self.sessions.iter().filter(|(_, peer)| knows(peer, open.remote)) {
-            attempts.push(Attempt(session.0));
-            self.relays.cancel(peer.client);
+        if self.met_as_named(open) {
+            return;
         }
-        for attempt in attempts {
-            self.hole.stop(attempt);
+        let mut of_host = self
+            .sessions
+            .iter()
+            .filter(|(session, peer)| knows(peer, open.remote) && self.hole.is_trying(Attempt(session.0)));
+        if let (Some((session, peer)), None) = (of_host.next(), of_host.next()) {
+            let (session, client) = (*session, peer.client);
+            self.over(session, client);
         }
+    }
+
+    /// The introductions that named the endpoint at the other end of a direct link, or that it was dialled for, are over.
+    /// Whether there are any.
+    fn met_as_named(&mut self, open: &Open) -> bool {
+        let named = |session: SessionId, peer: &Peer| {
+            open.attempt == Some(Attempt(session.0))
+                || targets_of(peer).iter().any(|target| target.endpoint == open.remote)
+        };
+        let sessions = self.sessions.iter().filter(|(session, peer)| named(*session, peer));
+        let over: Vec<_> = sessions.map(|(session, peer)| (*session, peer.client)).collect();
+        for &(session, client) in &over {
+            self.over(session, client);
+        }
+        !over.is_empty()
+    }
+
+    fn over(&mut self, session: SessionId, client: ClientId) {
+        self.hole.stop(Attempt(session.0));
+        self.relays.cancel(client);
     }
 
     /// The connection is gone without our doing.

@@ -248,3 +248,35 @@ fn a_newcomer_from_an_awaited_address_takes_the_place_of_the_oldest_again_and_ag
     let displaced: Vec<ConnId> = pair.viewer.closed.iter().map(|(conn, _)| *conn).collect();
     assert_eq!(displaced, (0..4 * places).map(name).collect::<Vec<_>>());
 }
+
+/// What the daemon tells of a caster whose hole port it sees at `holes`.
+fn peer(client: u64, holes: &[&str]) -> Peer {
+    let hole = |text: &&str| punchcast::wire::message::Observation {
+        seen_by: punchcast::wire::message::SeenBy::Assist,
+        local_port: addr(text).port(),
+        endpoint: addr(text).into(),
+        hole: true,
+        own: false,
+    };
+    let observed = holes.iter().map(hole).collect();
+    let client = punchcast::id::ClientId(client);
+    Peer { client, observed, local: Vec::new(), public: false, rtt_us: 0, mapped: Vec::new() }
+}
+
+#[test]
+fn an_introduction_that_comes_after_its_link_is_over_once_that_is_heard_of_and_no_other() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    let (now, viewer) = (pair.now, &mut pair.viewer.meeting);
+    let approach = viewer.approach(Duration::ZERO, None);
+    viewer.introduced(now, SessionId(1), peer(1, &[CASTER_ADDR, "192.168.1.2:9"]), approach);
+    // A second caster on the same host.
+    viewer.introduced(now, SessionId(2), peer(2, &["192.168.1.2:701"]), approach);
+    assert!(viewer.hole.is_trying(Attempt(1)) && viewer.hole.is_trying(Attempt(2)), "the link may be dead");
+    pair.caster.meeting.send(now, ours, b"a picture");
+    pair.caster.drain();
+    pair.carry(ours, theirs);
+    let hole = &pair.viewer.meeting.hole;
+    assert!(!hole.is_trying(Attempt(1)) && hole.is_trying(Attempt(2)));
+}

@@ -138,8 +138,8 @@ pub enum Event {
     Drained(ConnId),
     /// A link is over.
     Lost(ConnId, Loss),
-    /// Time is over and no link formed (a caster only): what the connects met, and what stands in the way if the other
-    /// side was introduced.
+    /// Time is over and no link formed, for a viewer with one of its casters: what the connects met, and what stands in the way
+    /// if the other side was introduced.
     NoLink(Findings, Option<Obstacle>),
 }
 

@@ -3,8 +3,9 @@
 //! Each tag is handed to the system whole, so a recording that a crash or a full disk cut short still plays. The disk
 //! has a thread of its own; a disk that cannot keep up costs the recording frames, never the live picture.
 //!
-//! What does not fit a file that has begun (by the timeline's rule of parts) goes on in another: `FILE-part2.flv`, and so on. A file
-//! that was there before is replaced only where that is wanted.
+//! A file begins with its first byte: a recording to which nothing comes leaves no file, and replaces none. What does not
+//! fit a file that has begun (by the timeline's rule of parts) goes on in another: `FILE-part2.flv`, and so on. A file that
+//! was there before is replaced only where that is wanted.
 
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
@@ -44,6 +45,20 @@ impl Existing {
             Self::Keep if is_no_file(path) => File::options().write(true).open(path),
             Self::Keep => File::create_new(path),
             Self::Replace => File::create(path),
+        }
+    }
+
+    /// Whether a file can be [opened](Self::open) later; leaves things as they were.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn check(self, path: &Path) -> io::Result<()> {
+        match File::create_new(path) {
+            Ok(_) => std::fs::remove_file(path),
+            Err(error) if self == Self::Replace && error.kind() == io::ErrorKind::AlreadyExists => {
+                File::options().write(true).open(path).map(drop)
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -89,20 +104,21 @@ enum Piece {
 }
 
 impl Recorder {
-    /// Creates the file, or takes standard output for `-`. `say` tells the user of further parts.
+    /// Records into a file that is created when something comes, or takes standard output for `-`. `say` tells the user
+    /// where the recording begins, and of further parts.
     ///
     /// # Errors
-    /// When the file cannot be created, or the thread not started.
+    /// When the file could not be created, or the thread not started.
     pub fn create(path: &Path, existing: Existing, say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
         if path == Path::new("-") {
             return Self::to_stream(io::stdout());
         }
-        let file = existing.open(path)?;
-        if !file.metadata()?.is_file() {
-            return Self::to_stream(file);
+        if is_no_file(path) {
+            return Self::to_stream(existing.open(path)?);
         }
+        existing.check(path)?;
         let parts = Parts { first: path.to_owned(), existing, number: 1, say: Box::new(say) };
-        Self::start(Target::File(file, parts), Timeline::in_parts())
+        Self::start(Target::File(None, parts), Timeline::in_parts())
     }
 
     /// Records into a stream, which cannot be corrected later.
@@ -216,7 +232,8 @@ impl Piece {
 
 /// Where the recorder's thread writes.
 enum Target {
-    File(File, Parts),
+    /// Open once something came.
+    File(Option<File>, Parts),
     Stream(Box<dyn Write + Send>),
 }
 
@@ -230,6 +247,14 @@ struct Parts {
 }
 
 impl Parts {
+    /// Begins the first file.
+    fn first(&self) -> io::Result<File> {
+        let path = &self.first;
+        let file = self.existing.open(path).map_err(|error| of_file(path, &error))?;
+        (self.say)(&format!("recording to {}", path.display()));
+        Ok(file)
+    }
+
     /// Begins the next file.
     fn next(&mut self) -> io::Result<File> {
         while self.number < MAX_PART {
@@ -237,9 +262,7 @@ impl Parts {
             let path = beside(&self.first, &format!("part{}", self.number));
             match self.existing.open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
-                }
+                Err(error) => return Err(of_file(&path, &error)),
                 Ok(file) => {
                     let why = "picture or sound is coded in another way";
                     (self.say)(&format!("the recording goes on in {}: {why}", path.display()));
@@ -249,6 +272,11 @@ impl Parts {
         }
         Err(io::Error::other(format!("there are {MAX_PART} parts of {}", self.first.display())))
     }
+}
+
+/// An error with the file that it is of.
+fn of_file(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// A file beside another: `FILE-WHAT.flv` beside `FILE.flv`.
@@ -266,12 +294,10 @@ pub fn beside(path: &Path, what: &str) -> PathBuf {
 impl Target {
     fn write(&mut self, piece: &Piece) -> io::Result<()> {
         match (self, piece) {
-            (Self::File(file, _), Piece::Append(bytes)) => file.write_all(bytes),
-            (Self::File(file, parts), Piece::Part(header)) => {
-                *file = parts.next()?;
-                file.write_all(header)
-            }
-            (Self::File(file, _), Piece::Flags(flags)) => {
+            (Self::File(file, parts), Piece::Append(bytes)) => opened(file, parts)?.write_all(bytes),
+            (Self::File(file, parts), Piece::Part(header)) => file.insert(parts.next()?).write_all(header),
+            (Self::File(file, parts), Piece::Flags(flags)) => {
+                let file = opened(file, parts)?;
                 file.seek(SeekFrom::Start(flv::Writer::FLAGS_OFFSET))?;
                 file.write_all(&[*flags])?;
                 file.seek(SeekFrom::End(0)).map(drop)
@@ -283,6 +309,14 @@ impl Target {
             }
             (Self::Stream(_), Piece::Flags(_)) => Ok(()),
         }
+    }
+}
+
+/// The file that is written; the first begins here.
+fn opened<'a>(file: &'a mut Option<File>, parts: &Parts) -> io::Result<&'a mut File> {
+    match file {
+        Some(file) => Ok(file),
+        None => Ok(file.insert(parts.first()?)),
     }
 }
 
