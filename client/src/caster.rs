@@ -332,6 +332,9 @@ impl Caster {
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false });
             }
+            rtmp_port::Event::WrongKey(wrong) => {
+                self.notice(Notice::WrongKey { wrong, what: rtmp_port::Mode::Players });
+            }
             rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
             | rtmp_port::Event::Media(_) => {}
@@ -393,7 +396,10 @@ impl Caster {
                 let unit = self.clock.place(unit);
                 self.offer(now, &unit);
             }
-            rtmp_port::Event::PlayerJoined { .. } | rtmp_port::Event::PlayerLeft { .. } => {}
+            // Its own port has no key.
+            rtmp_port::Event::WrongKey(_)
+            | rtmp_port::Event::PlayerJoined { .. }
+            | rtmp_port::Event::PlayerLeft { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::caster::Pace;
 use crate::meeting::{Link, Rooms};
+use crate::rtmp_port::{Mode, WrongKey};
 use crate::stats::Counts;
 use punchcast::app::NetOp;
 use punchcast::id::ClientId;
@@ -127,6 +128,13 @@ pub enum Notice {
         remote: SocketAddr,
         /// Came, or left.
         joined: bool,
+    },
+    /// A publisher or player was refused for a wrong key.
+    WrongKey {
+        /// Who, and how many more.
+        wrong: WrongKey,
+        /// What they wanted to do.
+        what: Mode,
     },
     /// What passed in the last second.
     Stats(Stats),
@@ -273,6 +281,9 @@ impl Notice {
             Self::Player { remote, joined } => {
                 json!({"event": "player", "remote": remote.to_string(), "joined": joined})
             }
+            Self::WrongKey { wrong, what } => json!({
+                "event": "wrong-key", "remote": wrong.remote.to_string(), "role": role_of(*what), "others": wrong.others,
+            }),
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
@@ -365,6 +376,13 @@ impl Notice {
             Self::Sharing { on: false } => "the browser shares no more; its page can share again".into(),
             Self::Player { remote, joined: true } => format!("{remote} plays"),
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
+            Self::WrongKey { wrong, what } => {
+                let others = match wrong.others {
+                    0 => String::new(),
+                    others => format!("; {others} more since the last was told"),
+                };
+                format!("a {} with a wrong key was refused (from {}){others}", role_of(*what), wrong.remote)
+            }
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
             Self::OfViewer { viewer, notice } => format!("viewer {}: {}", viewer + 1, notice.to_talk()?),
@@ -419,6 +437,14 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         | agent::Event::PeerJoined { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// Who wants to do that.
+const fn role_of(what: Mode) -> &'static str {
+    match what {
+        Mode::Publishers => "publisher",
+        Mode::Players => "player",
+    }
 }
 
 fn rendezvous_talk(event: &agent::Event) -> Option<String> {

@@ -29,8 +29,10 @@
 //! RTMP ([`RtmpPort::adopt`]): the viewer's hole port takes publishers so.
 
 mod player;
+mod refused;
 mod types;
 
+pub use refused::WrongKey;
 pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
@@ -39,6 +41,7 @@ use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
 use punchcast::link::Door;
 use punchcast::media::{Cache, Unit};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
+use refused::Refused;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -73,6 +76,7 @@ pub struct RtmpPort {
     key: Option<StreamKey>,
     /// Bounds those who have not told the key; a port without one has no strangers.
     door: Option<Door>,
+    refused: Refused,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
     /// What players see, by place.
@@ -131,6 +135,7 @@ impl RtmpPort {
             app: config.app,
             door: config.key.is_some().then(Door::new),
             key: config.key.map(StreamKey::new),
+            refused: Refused::default(),
             seeds: config.seed,
             conns: BTreeMap::new(),
             streams: std::iter::repeat_with(Stream::default).take(config.streams.max(1)).collect(),
@@ -314,11 +319,17 @@ impl RtmpPort {
         match event {
             ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
                 Ok(()) => self.let_publisher_in(now, id, stream, app, key),
-                Err(why) => self.refuse(id, stream, why),
+                Err(why) => {
+                    self.tell_wrong_key(now, id, Mode::Publishers, &key);
+                    self.refuse(id, stream, why);
+                }
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
                 Ok(()) => self.let_player_in(now, id, stream, &key),
-                Err(why) => self.refuse(id, stream, why),
+                Err(why) => {
+                    self.tell_wrong_key(now, id, Mode::Players, &key);
+                    self.refuse(id, stream, why);
+                }
             },
             ServerEvent::Media(unit) => self.event(Event::Media(unit)),
             ServerEvent::PublishEnded(_) | ServerEvent::PlayEnded(_) => {
@@ -334,8 +345,7 @@ impl RtmpPort {
     /// Whether who asks for `app` and `key` in order to do `what` may.
     fn judge(&self, what: Mode, app: &str, key: &StreamKey) -> Result<(), Refusal> {
         let app_fits = self.app.as_deref().is_none_or(|expected| expected == app);
-        let key_fits = self.key.as_ref().is_none_or(|expected| key.matches(expected.as_str()));
-        if self.mode != what || !app_fits || !key_fits {
+        if self.mode != what || !app_fits || !self.key_fits(key) {
             return Err(Refusal::UnknownKey);
         }
         if what == Mode::Players && self.place_of(key).is_none() {
@@ -348,6 +358,21 @@ impl RtmpPort {
             }
         };
         if busy { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    fn key_fits(&self, key: &StreamKey) -> bool {
+        self.key.as_ref().is_none_or(|expected| key.matches(expected.as_str()))
+    }
+
+    /// Tells of who was refused in doing `what` if the key was the reason, and it is time to tell.
+    fn tell_wrong_key(&mut self, now: Instant, id: ConnId, what: Mode, key: &StreamKey) {
+        if self.mode == what
+            && !self.key_fits(key)
+            && let Some(conn) = self.conns.get(&id)
+            && let Some(wrong) = self.refused.wrong_key(now, conn.remote)
+        {
+            self.event(Event::WrongKey(wrong));
+        }
     }
 
     fn let_publisher_in(&mut self, now: Instant, id: ConnId, stream: StreamId, app: String, key: StreamKey) {

@@ -368,7 +368,9 @@ impl Viewer {
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false })
             }
-            rtmp_port::Event::PublisherJoined { .. }
+            // Its own port has no key.
+            rtmp_port::Event::WrongKey(_)
+            | rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
             | rtmp_port::Event::Media(_) => {}
         }

@@ -202,7 +202,7 @@ impl Relay {
                 self.cancel();
                 self.outputs.push_back(Output::Event(Event::Refused(reason)));
             }
-            Ok(Some(FromMain::Shutdown)) => self.fail("the daemon ends"),
+            Ok(Some(FromMain::Shutdown)) => self.fail("it was shut down"),
             Ok(Some(
                 FromMain::Welcome { .. }
                 | FromMain::NewUserLogin { .. }

@@ -95,6 +95,7 @@ fn ffmpeg_publishes_straight_to_the_viewer_with_the_key_and_not_without() {
     let mut stranger = publish(&source, &wrong_key(&url));
     assert!(!stranger.end(PATIENCE).success(), "a wrong key is let in{}", stranger.report());
     assert!(viewer.events("link").is_empty(), "{}", viewer.report());
+    assert_eq!(viewer.event("wrong-key", END)["role"], "publisher");
 
     publish(&source, &url).succeeds(PATIENCE);
     let link = viewer.event("link", LINK);
@@ -217,6 +218,7 @@ fn ffmpeg_and_ffprobe_play_from_the_caster_with_the_key_and_not_without() {
     let mut stranger = prober(&wrong_key(&url), 1);
     assert!(!stranger.end(PATIENCE).success(), "a wrong key plays{}", stranger.report());
     assert!(stranger.said().is_empty(), "{}", stranger.report());
+    assert_eq!(caster.event("wrong-key", END)["role"], "player");
 
     publisher.terminate();
     publisher.end(START);

@@ -129,6 +129,27 @@ fn a_relayed_cast_moves_to_a_direct_link_without_a_gap() {
     });
 }
 
+/// Both sides lost their link, and said `words` of it.
+fn assert_lost(world: &World, cast: Cast, words: &str) {
+    let lost = |notice: &Notice| if let Notice::Lost { why } = notice { Some(why.clone()) } else { None };
+    for notices in [&world.app::<Caster>(cast.caster).notices, &world.app::<Viewer>(cast.viewer).notices] {
+        let why = notices.iter().find_map(|(_, notice)| lost(notice)).expect("the relay ended");
+        assert!(why.contains(words), "{why}");
+    }
+}
+
+#[test]
+fn a_relay_that_dies_with_its_daemon_is_told_for_what_it_was() {
+    sweep("SIGKILL to the daemon that relays", 3, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![random()], vec![random()]));
+        link(&mut world, cast, Limits::default());
+        cast_pictures(&mut world, cast, 1, 30);
+        world.kill(cast.daemon);
+        cast_pictures(&mut world, cast, 31, 30);
+        assert_lost(&world, cast, "the daemon's relay closed the connection");
+    });
+}
+
 #[test]
 fn a_relay_that_is_used_up_is_told_for_what_it_is() {
     sweep("a relay of two seconds", 3, |seed| {
@@ -136,12 +157,7 @@ fn a_relay_that_is_used_up_is_told_for_what_it_is() {
         let limits = Limits { relay_time: Duration::from_secs(2), ..Limits::default() };
         link(&mut world, cast, limits);
         cast_pictures(&mut world, cast, 1, 90);
-        let lost = |notice: &Notice| if let Notice::Lost { why } = notice { Some(why.clone()) } else { None };
-        for notices in [&world.app::<Caster>(cast.caster).notices, &world.app::<Viewer>(cast.viewer).notices]
-        {
-            let why = notices.iter().find_map(|(_, notice)| lost(notice)).expect("the relay ended");
-            assert!(why.contains("the daemon's relay reached its limit"), "{why}");
-        }
+        assert_lost(&world, cast, "the daemon's relay reached its limit");
     });
 }
 

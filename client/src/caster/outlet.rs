@@ -454,7 +454,10 @@ impl Outlet {
             meeting::Loss::Ended(EndReason::Bye(bye)) => {
                 self.give_up(now, true, format!("the viewer said goodbye ({bye})"));
             }
-            meeting::Loss::Ended(_) | meeting::Loss::Cut(_) | meeting::Loss::RelaySpent(_) => {
+            meeting::Loss::Ended(_)
+            | meeting::Loss::Cut(_)
+            | meeting::Loss::RelayCut(_)
+            | meeting::Loss::RelaySpent(_) => {
                 self.went_on(now, &route, cache);
                 self.seek_if_alone(now, &loss.to_string());
             }

@@ -194,7 +194,15 @@ impl Check {
 
     /// Begins what can be begun by now, and ends when nothing is left to wait for. Whether something changed.
     fn go_on(&mut self, now: Instant) -> bool {
-        let Some(mapping) = self.mapping else { return false };
+        let busy = |probe| matches!(probe, Probe::UnderWay { .. });
+        let Some(mapping) = self.mapping else {
+            // One try tells enough here: the login stands, so the daemon is there.
+            if self.agent.is_logged_in() && self.agent.is_assist_refused() && !busy(self.ipv6) {
+                self.assist_trouble = Some(NetError::Refused.to_string());
+                self.report();
+            }
+            return false;
+        };
         if self.filter == FilterTest::NotAsked && self.agent.test_filter() {
             self.filter = FilterTest::Asked;
             return true;
@@ -207,7 +215,6 @@ impl Check {
             self.hairpin = self.probe(now, mapping.endpoint.addr());
             return true;
         }
-        let busy = |probe| matches!(probe, Probe::UnderWay { .. });
         let tested = matches!(self.filter, FilterTest::Done(_));
         if tested && !busy(self.hairpin) && !busy(self.ipv6) {
             self.report();
@@ -381,8 +388,9 @@ impl Check {
 
     fn report(&mut self) {
         let vantage = self.vantage();
-        // What came over loopback passed no NAT, and says nothing of any.
-        let samples = if vantage == Some(Vantage::ThisHost) { &[] } else { self.agent.samples() };
+        // What came over loopback passed no NAT, and says nothing of any; nor does the login alone say how it maps.
+        let nothing = vantage == Some(Vantage::ThisHost) || self.mapping.is_none();
+        let samples = if nothing { &[] } else { self.agent.samples() };
         let (v4, v6) = (classify(samples, Family::V4), classify(samples, Family::V6));
         let sampled_v6 = self.servers.first().is_some_and(|server| server.main.is_ipv6());
         let address =

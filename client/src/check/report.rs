@@ -77,6 +77,8 @@ pub struct Ipv6 {
 
 const RELAY: &str = "this daemon passes on, encrypted from end to end, what cannot be linked directly";
 const NO_RELAY: &str = "this daemon relays nothing: where it says no below, there is no link";
+const NO_RELAY_EITHER: &str = "this daemon relays nothing";
+const NOT_MEASURED: &str = "not measured";
 const NO_UDP: &str = "not needed: everything goes over TCP";
 const ASK_FOR_ALTERNATE: &str =
     "to tell, the daemon needs a second address: start it with `punchcastd --alternate ADDR`";
@@ -108,10 +110,10 @@ impl Report {
             "rtt_ms": self.rtt.map(millis),
             "local": self.local.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "observed": self.mapping.map(|endpoint| endpoint.to_string()),
-            "mapping": self.verdict.mapping.to_string(),
+            "mapping": self.mapping_words(),
             "allocation": self.allocation(),
             "step": step,
-            "filtering": self.filtering.to_string(),
+            "filtering": self.filtering_words(),
             "alternate": self.has_alternate,
             "hairpin": match self.hairpin {
                 Hairpin::Works => Some(true),
@@ -169,10 +171,10 @@ impl Report {
         let local: Vec<String> = self.local.iter().map(|endpoint| endpoint.ip().to_string()).collect();
         let lines = [
             ("this host", if local.is_empty() { "no address".into() } else { local.join(", ") }),
-            ("seen as", self.mapping.map_or("not measured".into(), |endpoint| endpoint.ip().to_string())),
-            ("mapping", self.verdict.mapping.to_string()),
+            ("seen as", self.mapping.map_or(NOT_MEASURED.into(), |endpoint| endpoint.ip().to_string())),
+            ("mapping", self.mapping_words()),
             ("allocation", self.allocation()),
-            ("filtering", self.filtering.to_string()),
+            ("filtering", self.filtering_words()),
             ("hairpin", self.hairpin_words().into()),
             ("IPv6", self.ipv6_words()),
             ("port mapping", self.port_mapping_words()),
@@ -236,10 +238,12 @@ impl Report {
         }
     }
 
-    const fn relay_words(&self) -> &'static str {
+    fn relay_words(&self) -> &'static str {
         match (self.relay, &self.assist_trouble) {
             (true, Some(_)) => NO_ASSIST_NO_RELAY,
             (true, None) => RELAY,
+            // Below it says "not known", and never "no".
+            (false, _) if self.not_measured().is_some() => NO_RELAY_EITHER,
             (false, _) => NO_RELAY,
         }
     }
@@ -264,12 +268,31 @@ impl Report {
             Some(format!("{protocol}: {what}"))
         };
         let all: Vec<String> = self.port_mapping.iter().filter_map(words).collect();
+        if all.is_empty() && self.assist_trouble.is_some() {
+            return NOT_MEASURED.into();
+        }
         if all.is_empty() { "not asked: no private gateway".into() } else { all.join("; ") }
+    }
+
+    fn mapping_words(&self) -> String {
+        match self.verdict.mapping {
+            Mapping::Unknown(Missing::Everything) => NOT_MEASURED.into(),
+            mapping @ (Mapping::NotTranslated
+            | Mapping::EndpointIndependent
+            | Mapping::AddressDependent
+            | Mapping::AddressAndPortDependent
+            | Mapping::Unknown(Missing::Address | Missing::Port)) => mapping.to_string(),
+        }
+    }
+
+    fn filtering_words(&self) -> String {
+        if self.filtering.is_measured() { self.filtering.to_string() } else { NOT_MEASURED.into() }
     }
 
     fn allocation(&self) -> String {
         match self.verdict.mapping {
             Mapping::NotTranslated => "ports preserved (no NAT chooses any)".into(),
+            _ if self.verdict.allocation == Allocation::Unknown => NOT_MEASURED.into(),
             Mapping::EndpointIndependent
             | Mapping::AddressDependent
             | Mapping::AddressAndPortDependent
@@ -282,7 +305,7 @@ impl Report {
             Hairpin::Needless => "not needed: no NAT",
             Hairpin::Works => "yes: hosts behind this NAT reach each other by their outside addresses",
             Hairpin::Fails => "no: hosts behind this NAT reach each other by their inside addresses only",
-            Hairpin::NotMeasured => "not measured",
+            Hairpin::NotMeasured => NOT_MEASURED,
         }
     }
 

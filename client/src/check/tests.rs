@@ -18,6 +18,14 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// What becomes of who dials the assist port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Assist {
+    Answers,
+    Refuses,
+    Silent,
+}
+
 /// What the world around the check is like.
 #[derive(Clone, Copy)]
 struct Ground {
@@ -26,7 +34,7 @@ struct Ground {
     alternate: bool,
     filter: Option<(Option<bool>, Option<bool>)>,
     hairpin: bool,
-    assist: bool,
+    assist: Assist,
     /// Where the daemon is.
     main: &'static str,
     assist_at: &'static str,
@@ -37,7 +45,7 @@ const EASY: Ground = Ground {
     alternate: true,
     filter: Some((Some(false), Some(false))),
     hairpin: true,
-    assist: true,
+    assist: Assist::Answers,
     main: MAIN,
     assist_at: ASSIST,
 };
@@ -138,11 +146,14 @@ impl World {
         let port = from.map(|from| from.port()).filter(|port| *port != 0).unwrap_or(fresh);
         let local = SocketAddr::from(([192, 168, 1, 2], port));
         let (main, assist) = (addr(self.ground.main), addr(self.ground.assist_at));
-        let here = to == main || (to == assist && self.ground.assist) || to == addr(ALTERNATE);
+        let here =
+            to == main || (to == assist && self.ground.assist == Assist::Answers) || to == addr(ALTERNATE);
         let hairpin = !here && to.ip() == IpAddr::from(self.ground.seen_as);
         if here || (hairpin && self.ground.hairpin) {
             self.local_of.insert(conn, (local, to));
             self.input(Input::Connected { conn, local, remote: to });
+        } else if to == assist && self.ground.assist == Assist::Refuses {
+            self.input(Input::ConnectFailed { conn, error: NetError::Refused });
         } else if !hairpin && to.ip() != main.ip() {
             self.input(Input::ConnectFailed { conn, error: NetError::Unreachable });
         }
@@ -251,7 +262,7 @@ fn without_an_answer_the_report_says_at_the_deadline_what_it_knows() {
     let report = world.report();
     assert_eq!(world.now, start + DEADLINE);
     assert!(!report.filtering.is_measured());
-    assert!(report.to_text().contains("filtering not measured"));
+    assert!(report.to_text().contains("filtering     not measured\n"));
 }
 
 /// Nothing is promised but what needs no daemon.
@@ -268,11 +279,28 @@ fn assert_promises_nothing(report: &Report) {
         json["peers"].as_array().unwrap()[1..].iter().map(|peer| peer["outlook"].as_str().unwrap()).collect();
     assert_eq!(said, ["not known"; 4]);
     assert_eq!(json["advice"].as_array().unwrap().len(), 1);
+    assert!(!text.contains("it says no"), "{text}");
+}
+
+#[test]
+fn a_refused_assist_port_is_told_at_once_and_the_login_alone_tells_no_allocation() {
+    let mut world = World::new(Ground { assist: Assist::Refuses, ..EASY }, &[(MAIN, ASSIST)]);
+    assert!(world.exited, "there is nothing to wait for");
+    let report = world.report();
+    assert_promises_nothing(&report);
+    assert_eq!(report.assist_trouble, Some(NetError::Refused.to_string()));
+    let (text, json) = (report.to_text(), report.to_json());
+    for name in ["seen as", "mapping", "allocation", "filtering", "hairpin", "port mapping"] {
+        assert!(text.contains(&format!("  {name:<13} not measured\n")), "{name}: {text}");
+    }
+    for name in ["mapping", "allocation", "filtering"] {
+        assert_eq!(json[name], "not measured");
+    }
 }
 
 #[test]
 fn an_assist_port_that_is_shut_is_named_and_nothing_is_promised() {
-    let mut world = World::new(Ground { assist: false, ..EASY }, &[(MAIN, ASSIST)]);
+    let mut world = World::new(Ground { assist: Assist::Silent, ..EASY }, &[(MAIN, ASSIST)]);
     let start = world.now;
     let mut report = world.report();
     assert!(world.now < start + DEADLINE, "told as soon as it is known");
@@ -317,7 +345,7 @@ fn a_daemon_on_this_host_or_network_tells_nothing_of_the_network_between() {
 #[test]
 fn where_the_daemon_looks_from_is_known_by_the_login_and_not_made_up() {
     let near = ("192.168.1.9:4000", "192.168.1.9:8000");
-    let shut = Ground { main: near.0, assist_at: near.1, assist: false, ..EASY };
+    let shut = Ground { main: near.0, assist_at: near.1, assist: Assist::Silent, ..EASY };
     for (seen_as, vantage, word) in [
         ([192, 168, 1, 2], Vantage::ThisNetwork, "this-network"),
         ([192, 168, 1, 77], Vantage::Outside, "outside"),

@@ -7,7 +7,8 @@ use crate::portmap;
 use lexopt::prelude::{Long, Short, Value};
 use punchcast::driver::{self, Driver, Step};
 use punchcast::id::OwnerToken;
-use punchcast::ticket::Server;
+use punchcast::ticket::{MAIN_PORT, Server};
+use std::net::SocketAddr;
 
 const HELP: &str = "\
 punchcast check: tells what NATs and firewalls stand before this machine, and what will work
@@ -72,11 +73,13 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     while let Step::Notice(outcome) = driver.run().map_err(failed)? {
         match outcome {
             Outcome::Report(mut report) => {
-                report.port_mapping =
-                    asked.take().and_then(|asked| asked.join().ok()).unwrap_or_else(portmap::not_asked);
                 if report.assist_trouble.is_none() {
                     code = DONE;
                 }
+                // A report of nothing does not wait for the router.
+                let ready = asked.take().filter(|asked| code == DONE || asked.is_finished());
+                report.port_mapping =
+                    ready.and_then(|asked| asked.join().ok()).unwrap_or_else(portmap::not_asked);
                 if printer.is_json() {
                     printer.show_json(report.to_json());
                 } else {
@@ -84,12 +87,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 }
             }
             Outcome::Unreachable { server, why } => {
-                let assist = options.server.assist;
-                let reason = format!(
-                    "no daemon at {server}: {why}. Does punchcastd run there, and does every firewall between let TCP \
-                     ports {} and {assist} through?",
-                    server.port()
-                );
+                let reason = unreachable_words(server, options.server.assist, &why);
                 if printer.is_json() {
                     printer.show_json(serde_json::json!({"event": "end", "ok": false, "reason": reason}));
                 }
@@ -98,4 +96,37 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         }
     }
     Ok(code)
+}
+
+/// That there is no daemon, and what to look at.
+fn unreachable_words(server: SocketAddr, assist: u16, why: &str) -> String {
+    let main = server.port();
+    let advice = if main == assist {
+        format!(
+            "Port {main} is taken for the daemon's assist port here, and its main port is another: --server HOST, \
+             with :PORT if that is not {MAIN_PORT}"
+        )
+    } else {
+        format!(
+            "Does punchcastd run there, and does every firewall between let TCP ports {main} and {assist} through?"
+        )
+    };
+    format!("no daemon at {server}: {why}. {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_assist_port_in_the_main_ports_place_is_named_rather_than_firewalls() {
+        let server = |port| SocketAddr::from(([203, 0, 113, 6], port));
+        let usual = unreachable_words(server(4000), 8000, "timed out");
+        assert!(
+            usual.starts_with("no daemon at 203.0.113.6:4000: timed out. ")
+                && usual.contains("4000 and 8000")
+        );
+        let mistaken = unreachable_words(server(8000), 8000, "timed out");
+        assert!(mistaken.contains("assist port") && !mistaken.contains("firewall"), "{mistaken}");
+    }
 }

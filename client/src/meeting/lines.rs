@@ -356,8 +356,11 @@ impl Meeting {
                     self.renew_login(now);
                 }
                 self.fell_back(now);
-                let spent = line.relayed.and_then(|relayed| relayed.spent(now));
-                self.event(Event::Lost(conn, spent.map_or(Loss::Cut(error), Loss::RelaySpent)));
+                let loss = match &line.relayed {
+                    None => Loss::Cut(error),
+                    Some(relayed) => relayed.spent(now).map_or(Loss::RelayCut(error), Loss::RelaySpent),
+                };
+                self.event(Event::Lost(conn, loss));
             }
         }
     }

@@ -150,6 +150,8 @@ pub enum Loss {
     Ended(EndReason),
     /// The connection was cut without a goodbye.
     Cut(Option<NetError>),
+    /// The same of a relayed link: the connection to the daemon.
+    RelayCut(Option<NetError>),
     /// The daemon's relay has carried as much, or for as long, as it does for one link.
     RelaySpent(relay::Terms),
 }
@@ -160,6 +162,8 @@ impl std::fmt::Display for Loss {
             Self::Ended(reason) => reason.fmt(f),
             Self::Cut(Some(error)) => error.fmt(f),
             Self::Cut(None) => f.write_str("the connection closed without a goodbye"),
+            Self::RelayCut(Some(error)) => write!(f, "the daemon's relay broke off ({error})"),
+            Self::RelayCut(None) => f.write_str("the daemon's relay closed the connection without a goodbye"),
             Self::RelaySpent(terms) => write!(
                 f,
                 "the daemon's relay reached its limit ({} MB, {} minutes for one link)",

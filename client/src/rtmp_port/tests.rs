@@ -237,7 +237,8 @@ fn app_and_key_must_fit_and_so_must_the_purpose() {
     }
     scene.join_player(4);
     assert_eq!(scene.client(4).refusal(), "NetStream.Play.StreamNotFound");
-    assert_eq!(scene.events, []);
+    let wrong = |serial| Event::WrongKey(WrongKey { remote: remote(serial), others: 0 });
+    assert_eq!(scene.events, [wrong(1)], "of the first that had no key; the purpose is no key");
     scene.join(5, ClientSession::publisher(PublishConfig::new("rtmp://h/live/key?with=query").unwrap()));
     assert_eq!(scene.client(5).events, [ClientEvent::Publishing]);
 }

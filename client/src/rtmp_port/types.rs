@@ -1,5 +1,6 @@
 //! What a port is made with, asks for and tells.
 
+use super::WrongKey;
 use punchcast::app::{NetError, NetOp};
 use punchcast::media::Unit;
 use punchcast::rtmp::StreamKey;
@@ -58,6 +59,8 @@ pub enum Event {
         /// Why.
         error: NetError,
     },
+    /// Somebody was refused for a wrong key.
+    WrongKey(WrongKey),
     /// A publisher was let in.
     PublisherJoined {
         /// Its address.

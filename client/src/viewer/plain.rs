@@ -201,6 +201,9 @@ impl Viewer {
                     self.link_over(now, conn, finished, "the publisher is gone");
                 }
             }
+            rtmp_port::Event::WrongKey(wrong) => {
+                self.notice(Notice::WrongKey { wrong, what: rtmp_port::Mode::Publishers });
+            }
             rtmp_port::Event::Media(unit) => {
                 if let Some(conn) = self.plain.publishes {
                     self.plain_unit(now, conn, unit);

@@ -8,6 +8,7 @@ use super::{Agent, LOGIN_TIME};
 use crate::app::{Closing, ConnId, NetOp};
 use crate::endpoint::Endpoint;
 use crate::id::{ClientId, PunchToken, SessionId};
+use crate::ticket::MAIN_PORT;
 use crate::wire::frame::Reader;
 use crate::wire::message::{FromMain, Peer, Refusal, SeenBy, ToMain};
 use crate::wire::{self, WireError};
@@ -188,7 +189,7 @@ impl Agent {
                 }
             }
             FromMain::Refused { reason } => self.refused(reason),
-            FromMain::Shutdown => self.lose_main("the daemon ends", now),
+            FromMain::Shutdown => self.lose_main("it was shut down", now),
             // Comes on a connection of its own, never on the main connection.
             FromMain::Relaying { .. } => {}
             FromMain::FilterResult { from_other_port, from_other_address } => {
@@ -305,7 +306,10 @@ fn wire_trouble(error: &WireError) -> String {
             format!("the daemon speaks version {theirs} of the protocol; update the older of the two")
         }
         WireError::TooLong { .. } | WireError::Empty | WireError::Malformed(_) => {
-            format!("that is no punchcastd: {error}")
+            format!(
+                "what answers is no main port of a punchcastd ({error}), perhaps its assist port; the main port is \
+                 {MAIN_PORT} by default"
+            )
         }
     }
 }

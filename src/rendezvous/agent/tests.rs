@@ -169,6 +169,15 @@ fn a_lost_login_comes_back_with_a_new_token_after_a_pause() {
 }
 
 #[test]
+fn an_assist_port_in_the_main_ports_place_is_guessed() {
+    let mut bench = Bench::new(Role::Viewer);
+    let main = bench.connect(MAIN);
+    bench.hear(main, &wire::encode(&FromAssist::Refused { reason: Refusal::BadRequest }));
+    let Some(Event::Unreachable { why, .. }) = bench.events.last() else { panic!("{:?}", bench.events) };
+    assert!(why.contains("perhaps its assist port") && why.contains("4000"), "{why}");
+}
+
+#[test]
 fn an_unanswered_heartbeat_ends_the_connection() {
     let mut bench = Bench::new(Role::Viewer);
     let main = bench.log_in();

@@ -3,6 +3,7 @@
 use super::assist::Assist;
 use super::login::Main;
 use super::{Agent, Event, NOTHING_ANSWERED};
+use crate::app::NetError;
 use std::time::{Duration, Instant};
 
 /// How long after a login, or after the loss of the last one that worked, an assist connection may be missing before the user
@@ -30,6 +31,14 @@ impl Watch {
 }
 
 impl Agent {
+    /// Whether every assist connection was refused the last time: sooner than [`Event::AssistUnreachable`], which waits
+    /// in case it was a moment's trouble.
+    #[must_use]
+    pub fn is_assist_refused(&self) -> bool {
+        let refused = NetError::Refused.to_string();
+        !self.assists.is_empty() && self.assists.iter().all(|lane| lane.trouble.as_ref() == Some(&refused))
+    }
+
     /// Expects an answer of the assist port, unless one of its connections has had it: of two address families one is enough.
     pub(super) fn watch_assists(&mut self, now: Instant) {
         let answered = self.assists.iter().any(|lane| match lane.state {
@@ -59,7 +68,7 @@ impl Agent {
 mod tests {
     use super::super::tests::{ASSIST, Bench, MAIN};
     use super::*;
-    use crate::app::{Input, NetError};
+    use crate::app::Input;
     use crate::wire;
     use crate::wire::message::{FromAssist, Refusal, Role};
 
@@ -91,8 +100,10 @@ mod tests {
     fn an_assist_port_that_refuses_is_told_once_and_tried_on() {
         let mut bench = Bench::new(Role::Viewer);
         let conn = bench.dialled(ASSIST).unwrap().0;
+        assert!(!bench.agent.is_assist_refused(), "it is being tried");
         bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
         bench.log_in();
+        assert!(bench.agent.is_assist_refused());
         let start = bench.now;
         bench.refuse_assists_until(start + ASSIST_LATE - Duration::from_millis(1));
         assert!(assist_troubles(&bench).is_empty(), "it may have been a moment's");
@@ -107,6 +118,7 @@ mod tests {
         }
         let conn = bench.connect(ASSIST);
         bench.answer(conn, 1000);
+        assert!(!bench.agent.is_assist_refused());
         bench.input(Input::Closed { conn, error: Some(NetError::Reset) });
         let again = bench.now;
         bench.refuse_assists_until(again + ASSIST_LATE);
