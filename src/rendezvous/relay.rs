@@ -64,6 +64,8 @@ pub enum Event {
     Refused(Refusal),
     /// It came to nothing; why, in words.
     Failed(String),
+    /// The connection was lost before the answer came; why, in words. Another may do.
+    Lost(String),
 }
 
 /// What the daemon lets pass before it ends the relay.
@@ -242,8 +244,11 @@ impl Relay {
 
     /// The connection is gone.
     fn gone(&mut self, why: String) {
-        self.attempt = Attempt::Idle;
-        self.outputs.push_back(Output::Event(Event::Failed(why)));
+        let event = match std::mem::replace(&mut self.attempt, Attempt::Idle) {
+            Attempt::Waiting { .. } => Event::Lost(why),
+            Attempt::Idle | Attempt::Dialling { .. } => Event::Failed(why),
+        };
+        self.outputs.push_back(Output::Event(event));
     }
 }
 

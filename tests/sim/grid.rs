@@ -288,7 +288,7 @@ const FOUND: [(&str, u64, &str); 17] = [
 ];
 
 /// The same where the daemon relays.
-const FOUND_RELAYED: [(&str, u64, &str); 4] = [
+const FOUND_RELAYED: [(&str, u64, &str); 5] = [
     ("seq x keep", 313, "three losses in a row took the proof's time, and no relay was asked for again"),
     (
         "random home behind a provider's NAT x apdf",
@@ -301,6 +301,7 @@ const FOUND_RELAYED: [(&str, u64, &str); 4] = [
         "a way of more than a second was taken for dead, again and again",
     ),
     ("two homes, one provider's NAT in sequence, hairpin", 833, "the same"),
+    ("seq x rnd-a", 805, "a request for a relay was lost until the daemon closed its connection"),
 ];
 
 #[test]

@@ -101,9 +101,8 @@ impl Relays {
         self.plans.push(Plan::new(session, client, at, 1));
     }
 
-    /// Plans another relay in the place of one that came to nothing. Whether there is to be one.
-    fn plan_again(&mut self, now: Instant, broken: &Relayed) -> bool {
-        let &Relayed { session, client, tries, .. } = broken;
+    /// Plans another relay in the place of one that came to nothing at so many `tries`. Whether there is to be one.
+    fn plan_again(&mut self, now: Instant, session: SessionId, client: ClientId, tries: u32) -> bool {
         let again = tries < TRIES;
         if again {
             self.plans.push(Plan::new(session, client, now, tries + 1));
@@ -240,6 +239,11 @@ impl Meeting {
                 self.no_relay(session, crate::notice::refusal_words(reason, Asked::Relay).into());
             }
             relay::Event::Failed(why) => self.no_relay(session, why),
+            relay::Event::Lost(why) => {
+                if let Some(Plan { client, tries, .. }) = self.relays.answered(session) {
+                    self.relay_again(now, session, client, tries, why);
+                }
+            }
         }
     }
 
@@ -251,16 +255,21 @@ impl Meeting {
 
     /// A relayed connection ended before it was the link, and no goodbye told why: the daemon is asked for another.
     pub(super) fn relay_broke(&mut self, now: Instant, relayed: &Relayed) {
+        let &Relayed { session, client, tries, .. } = relayed;
+        let why = "the other side did not prove itself over it in time".to_owned();
+        self.relay_again(now, session, client, tries, why);
+    }
+
+    fn relay_again(&mut self, now: Instant, session: SessionId, client: ClientId, tries: u32, why: String) {
         let attempt = match self.role() {
             Role::Caster => THE_ATTEMPT,
-            Role::Viewer => Attempt(relayed.session.0),
+            Role::Viewer => Attempt(session.0),
         };
         // An attempt is over when its time is, or when it has come to a direct link.
-        let wanted = self.hole.is_trying(attempt) && !self.has_link_with(relayed.client);
-        let known = self.sessions.iter().any(|(known, _)| *known == relayed.session);
-        if known && wanted && !self.relays.plan_again(now, relayed) {
-            let why = format!("the other side did not prove itself over it in time, {TRIES} times");
-            self.no_relay(relayed.session, why);
+        let wanted = self.hole.is_trying(attempt) && !self.has_link_with(client);
+        let known = self.sessions.iter().any(|(known, _)| *known == session);
+        if known && wanted && !self.relays.plan_again(now, session, client, tries) {
+            self.no_relay(session, why);
         }
     }
 

@@ -183,7 +183,7 @@ fn a_daemon_that_closes_or_says_something_else_has_failed_us() {
     assert!(!bench.relay.is_trying() && !bench.aborted(conn));
     let conn = bench.wait();
     bench.input(Input::Closed { conn, error: Some(NetError::Reset) });
-    assert_eq!(bench.events.last(), Some(&Event::Failed("connection reset".to_owned())));
+    assert_eq!(bench.events.last(), Some(&Event::Lost("connection reset".to_owned())));
 }
 
 #[test]
