@@ -35,7 +35,7 @@ impl Meeting {
             punch::Event::Exhausted { attempt, findings } => {
                 log::info!("session={:x} came to nothing: {findings}", attempt.0);
                 let session = SessionId(attempt.0);
-                if self.sessions.iter().any(|(known, peer)| *known == session && !self.leads_to(peer)) {
+                if self.peer_of(session).is_some_and(|peer| !self.leads_to(peer)) {
                     self.event(Event::NoLink(findings, Some(self.obstacle(session))));
                 }
                 self.sessions.retain(|(known, _)| *known != session);

@@ -1,7 +1,7 @@
 //! What follows from an introduction: whom to dial, from when on, and what may find an endpoint that nobody has seen.
 
 use super::relays::RELAY_AFTER;
-use super::{MAX_SESSIONS, Meeting, Secrets, THE_ATTEMPT};
+use super::{MAX_SESSIONS, Meeting, THE_ATTEMPT};
 use punchcast::endpoint::Endpoint;
 use punchcast::id::SessionId;
 use punchcast::policy;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 impl Meeting {
     pub(super) fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer, approach: Approach) {
-        let amends = self.sessions.iter().any(|(known, _)| *known == session);
+        let amends = self.peer_of(session).is_some();
         let targets = targets_of(&peer);
         for target in &targets {
             self.door.expect(target.endpoint.ip());
@@ -79,16 +79,26 @@ impl Meeting {
     pub(super) fn add_bursts(&mut self, now: Instant) {
         let Some(agent) = &self.agent else { return };
         for (session, peer) in &self.sessions {
-            let attempt = match self.secrets {
-                Secrets::Caster(_) => THE_ATTEMPT,
-                Secrets::Viewer(_) => Attempt(session.0),
-            };
+            let attempt = self.attempt_of(*session);
             if self.hole.is_trying(attempt)
                 && let Some(aim) = policy::plan::burst(agent.samples(), &peer.observed, session.0)
             {
                 self.hole.burst(now, attempt, aim);
             }
         }
+    }
+
+    /// The attempt that a session is tried in: a caster has one for all, a viewer one for each.
+    pub(super) const fn attempt_of(&self, session: SessionId) -> Attempt {
+        match self.role() {
+            Role::Caster => THE_ATTEMPT,
+            Role::Viewer => Attempt(session.0),
+        }
+    }
+
+    /// Whom the daemon introduced in a session, if it is not over.
+    pub(super) fn peer_of(&self, session: SessionId) -> Option<&Peer> {
+        self.sessions.iter().find(|(known, _)| *known == session).map(|(_, peer)| peer)
     }
 
     pub(super) fn ticket_targets(&self) -> impl Iterator<Item = Target> + '_ {

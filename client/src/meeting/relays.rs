@@ -3,14 +3,13 @@
 //! A relay is planned with each introduction and asked for when the direct ways have had their time; a link that forms
 //! before takes the plan back. Both sides plan by the same rule, so their halves meet at the daemon.
 
-use super::{DIRECT_AGAIN_MAX, Event, MAX_SESSIONS, Meeting, THE_ATTEMPT};
+use super::{DIRECT_AGAIN_MAX, Event, MAX_SESSIONS, Meeting};
 use punchcast::app::{Closing, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::id::{ClientId, PunchToken, SessionId};
 use punchcast::policy::{self, Obstacle};
-use punchcast::punch::{Attempt, Open};
+use punchcast::punch::Open;
 use punchcast::rendezvous::agent::{Agent, Asked};
 use punchcast::rendezvous::relay::{self, Relay, Terms};
-use punchcast::wire::message::Role;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -195,8 +194,7 @@ impl Relays {
 impl Meeting {
     /// The direct ways have had their time: asks the daemon to relay.
     pub(super) fn seek_relay(&mut self, now: Instant, session: SessionId) {
-        let client = self.sessions.iter().find(|(known, _)| *known == session).map(|(_, peer)| peer.client);
-        if client.is_none_or(|client| self.has_link_with(client)) {
+        if self.peer_of(session).is_none_or(|peer| self.has_link_with(peer.client)) {
             self.relays.answered(session);
             return;
         }
@@ -209,8 +207,7 @@ impl Meeting {
 
     /// What stands in the way of a direct link to the peer of a session.
     pub(super) fn obstacle(&self, session: SessionId) -> Obstacle {
-        let peer = self.sessions.iter().find(|(known, _)| *known == session).map(|(_, peer)| peer);
-        match (&self.agent, peer) {
+        match (&self.agent, self.peer_of(session)) {
             (Some(agent), Some(peer)) => policy::obstacle(agent.samples(), &peer.observed),
             (None, _) | (_, None) => Obstacle::Unmeasured,
         }
@@ -261,14 +258,9 @@ impl Meeting {
     }
 
     fn relay_again(&mut self, now: Instant, session: SessionId, client: ClientId, tries: u32, why: String) {
-        let attempt = match self.role() {
-            Role::Caster => THE_ATTEMPT,
-            Role::Viewer => Attempt(session.0),
-        };
         // An attempt is over when its time is, or when it has come to a direct link.
-        let wanted = self.hole.is_trying(attempt) && !self.has_link_with(client);
-        let known = self.sessions.iter().any(|(known, _)| *known == session);
-        if known && wanted && !self.relays.plan_again(now, session, client, tries) {
+        let wanted = self.hole.is_trying(self.attempt_of(session)) && !self.has_link_with(client);
+        if self.peer_of(session).is_some() && wanted && !self.relays.plan_again(now, session, client, tries) {
             self.no_relay(session, why);
         }
     }
