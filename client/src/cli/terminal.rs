@@ -39,6 +39,7 @@ impl Tone {
             | Notice::Busy { .. }
             | Notice::DialFailed { .. }
             | Notice::NoRelay { .. }
+            | Notice::ViewerAbsent { .. }
             | Notice::NoLink { .. }
             | Notice::SeekingRelay(_) => Self::Warning,
             Notice::OfCast { notice, .. } | Notice::OfViewer { notice, .. } => Self::of(notice),
