@@ -76,8 +76,11 @@ impl Sinks {
                 .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
             records.insert(0, Record::Running(recorder));
         }
-        let live =
-            wanted.live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
+        let live = wanted
+            .live
+            .iter()
+            .map(|target| LivePipe::start(target.clone(), existing, talk))
+            .collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
         Ok(Self { path, existing, quiet, records, live, snapshot: snapshot.map(Snapshot::new) })
