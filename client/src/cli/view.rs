@@ -2,7 +2,7 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
-use super::sinks::{Sinks, Wanted};
+use super::sinks::{Sinks, Wanted, flv_path};
 use super::{DONE, Failure, NO_LINK, args, plain, server, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
@@ -149,12 +149,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("dial-after") => options.dial_after = Some(args::seconds("dial-after", parser.value()?)?),
             Long("player") => options.live.push(player(parser.value()?)?),
             Long("flv") => {
-                let value = parser.value()?;
-                let target = if value == "-" { LiveTarget::Stdout } else { LiveTarget::Path(value.into()) };
-                options.live.push(target);
+                let path = flv_path("flv", parser.value()?)?;
+                let is_stdout = path.as_os_str() == "-";
+                options.live.push(if is_stdout { LiveTarget::Stdout } else { LiveTarget::Path(path) });
             }
             Long("quiet") => options.quiet = true,
-            Long("record") => options.record = Some(parser.value()?.into()),
+            Long("record") => options.record = Some(flv_path("record", parser.value()?)?),
             Long("overwrite") => options.overwrite = true,
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
             Long("casts") => {
