@@ -19,6 +19,7 @@ use punchcast::rendezvous::agent;
 use punchcast::rtmp::RtmpUrl;
 use punchcast::ticket::{Host, Server, ViewerIdentity};
 use punchcast::wire::message::Role;
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -259,19 +260,21 @@ fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
     } else {
         print_line(ticket);
     }
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+    if std::io::stderr().is_terminal() {
         printer.say(&format!("\n{}", page::terminal_qr(ticket)));
     }
     printer.say(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
 }
 
-/// Shows the short code, which is another way to write the ticket: `--quiet` has that one.
+/// Shows the short code, which is another way to write the ticket: `--quiet` has that one. Who sees standard output and
+/// talk in one place is not shown it twice.
 fn show_code(printer: &Printer, code: &str, stdout_is_taken: bool) {
     if printer.is_quiet() {
         return;
     }
     printer.say(&format!("Or by the short code, which can be read out: punchcast cast {code}"));
-    if !stdout_is_taken {
+    let is_seen = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    if !stdout_is_taken && !is_seen {
         print_line(code);
     }
 }
