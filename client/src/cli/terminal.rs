@@ -117,7 +117,7 @@ impl Progress {
             Notice::Stats(stats) => {
                 self.live.insert(which, *stats);
             }
-            Notice::Link { .. } => {
+            Notice::Link { .. } | Notice::NoLink { .. } => {
                 self.tried.clear();
                 self.trying = None;
             }
