@@ -168,13 +168,14 @@ impl<'a> Show<'a> {
                 return Turn::Interrupted;
             }
             let now = Instant::now();
+            self.story.tell(now);
             if now >= deadline {
                 return Turn::TimeUp;
             }
             match self.heard.recv_timeout(GLANCE.min(deadline - now)) {
-                Ok(Heard::Event(who, event)) => {
-                    let started = self.process(who).map_or(now, |process| process.started);
-                    self.story.hear(who, started, &event);
+                Ok(Heard::Event(who, came, event)) => {
+                    let began = self.process(who).map_or(now, |process| process.began(came, &event));
+                    self.story.hear(who, began, &event);
                     return Turn::Heard(who, event);
                 }
                 Ok(Heard::Ended(who)) => return Turn::Ended(who),
@@ -232,6 +233,7 @@ impl<'a> Show<'a> {
         caster.args(["--source", "pattern", "--json"]);
         self.start(Who::Caster, &mut caster)?;
         if !self.options.once {
+            self.story.tell_all();
             say(&format!("The viewer's page: {}   (Ctrl-C ends the demo)", ready.text("page")));
             return self.watch();
         }
@@ -261,6 +263,7 @@ impl<'a> Show<'a> {
                 Turn::Ended(Who::Viewer) => return Err(self.failure(Who::Viewer, "has ended too early")),
                 Turn::Ended(who @ (Who::Daemon | Who::Caster | Who::Bridge)) => {
                     self.story.step(who.name(), "has ended");
+                    self.story.tell_all();
                     for line in self.process(who).map(|process| process.talk()).unwrap_or_default() {
                         say(&format!("    {line}"));
                     }
@@ -317,7 +320,8 @@ impl<'a> Show<'a> {
     }
 
     /// Tells the summary; the exit code.
-    fn sum_up(&self) -> i32 {
+    fn sum_up(&mut self) -> i32 {
+        self.story.tell_all();
         let snapshot = self.options.snapshot.as_deref();
         say("");
         say(&format!("After {:.1} s:", self.began.elapsed().as_secs_f64()));
@@ -327,6 +331,7 @@ impl<'a> Show<'a> {
 
     /// Why it cannot go on, with the last words of the program in question.
     fn failure(&mut self, who: Who, what: &str) -> String {
+        self.story.tell_all();
         let mut text = format!("the {} {what}", who.name());
         let Some(process) = self.process(who) else { return text };
         process.end();

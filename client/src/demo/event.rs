@@ -1,14 +1,15 @@
 //! What a program says with `--json`: one object a line.
 
 use serde_json::Value;
+use std::time::Duration;
 
 /// One line of a program's standard output.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Event {
     /// `ready`, `link` and so on.
     pub(super) name: String,
-    /// Milliseconds since that program began.
-    pub(super) t_ms: u64,
+    /// When, since that program began.
+    pub(super) at: Duration,
     fields: Value,
 }
 
@@ -18,7 +19,7 @@ impl Event {
         let fields: Value = serde_json::from_str(line).ok()?;
         Some(Self {
             name: fields.get("event")?.as_str()?.to_owned(),
-            t_ms: fields.get("t_ms")?.as_f64()? as u64,
+            at: Duration::try_from_secs_f64(fields.get("t_ms")?.as_f64()? / 1e3).ok()?,
             fields,
         })
     }

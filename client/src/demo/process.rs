@@ -73,8 +73,8 @@ impl Who {
 /// What a program did.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// It told an event.
-    Event(Who, Event),
+    /// It told an event, which came then.
+    Event(Who, Instant, Event),
     /// It closed its standard output: it is ending.
     Ended(Who),
 }
@@ -83,8 +83,8 @@ pub(super) enum Heard {
 pub(super) struct Process {
     who: Who,
     child: Child,
-    /// When it was started, so that its own clock can be read.
-    pub(super) started: Instant,
+    /// When its own clock began, as far as its events tell so far: none can come before it was told.
+    began: Option<Instant>,
     talk: Arc<Mutex<VecDeque<String>>>,
     /// Disconnected when the talk has come to its end.
     talk_over: Receiver<()>,
@@ -102,12 +102,12 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(words)?;
-        let started = Instant::now();
         let talk = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {
                 each_line(stdout, |line| {
-                    Event::parse(&line).is_none_or(|event| heard.send(Heard::Event(who, event)).is_ok())
+                    let event = Event::parse(&line);
+                    event.is_none_or(|event| heard.send(Heard::Event(who, Instant::now(), event)).is_ok())
                 });
                 let _ = heard.send(Heard::Ended(who));
             });
@@ -127,7 +127,15 @@ impl Process {
                 });
             });
         }
-        Ok(Self { who, child, started, talk, talk_over })
+        Ok(Self { who, child, began: None, talk, talk_over })
+    }
+
+    /// When its own clock began, now that an event of it came.
+    pub(super) fn began(&mut self, came: Instant, event: &Event) -> Instant {
+        let latest = came.checked_sub(event.at).unwrap_or(came);
+        let began = self.began.map_or(latest, |began| began.min(latest));
+        self.began = Some(began);
+        began
     }
 
     /// The last of what it said on standard error; of a program that ends, to its last word.

@@ -14,6 +14,9 @@ const DENSE: u64 = 5;
 /// See [`DENSE`].
 const SPARSE: u64 = 30;
 
+/// How long a step waits for earlier ones of other programs, whose pipes are read by threads of their own.
+const HOLD: Duration = Duration::from_millis(100);
+
 /// A line to the user. A reader who has left is no reason to stop: the demo ends with the programs.
 pub(super) fn say(line: &str) {
     use std::io::Write as _;
@@ -32,27 +35,57 @@ pub(super) struct Story {
     frames: u64,
     seconds: u64,
     dense: bool,
+    /// Steps that are not told yet, with their time since the beginning.
+    untold: Vec<(Duration, String)>,
 }
 
 impl Story {
     /// Begins the story; `dense` tells every second of it.
     pub(super) const fn new(began: Instant, dense: bool) -> Self {
-        Self { began, rung: None, link_ms: None, first_frame_ms: None, frames: 0, seconds: 0, dense }
+        Self {
+            began,
+            rung: None,
+            link_ms: None,
+            first_frame_ms: None,
+            frames: 0,
+            seconds: 0,
+            dense,
+            untold: Vec::new(),
+        }
     }
 
     /// A step that the demo itself took.
-    pub(super) fn step(&self, who: &str, what: &str) {
-        say(&line(self.began.elapsed(), who, what));
+    pub(super) fn step(&mut self, who: &str, what: &str) {
+        let at = self.began.elapsed();
+        self.untold.push((at, line(at, who, what)));
     }
 
-    /// A step that a program told, by the clock of that program, which began at `started`.
-    pub(super) fn hear(&mut self, who: Who, started: Instant, event: &Event) {
+    /// Tells what has waited for long enough, in the order of time.
+    pub(super) fn tell(&mut self, now: Instant) {
+        let ripe = now.saturating_duration_since(self.began + HOLD);
+        self.take_until(ripe).iter().for_each(|line| say(line));
+    }
+
+    /// Tells all that there is: something else is said next.
+    pub(super) fn tell_all(&mut self) {
+        self.take_until(Duration::MAX).iter().for_each(|line| say(line));
+    }
+
+    /// Takes the steps up to a time since the beginning, the earliest first.
+    pub(super) fn take_until(&mut self, ripe: Duration) -> Vec<String> {
+        self.untold.sort_by_key(|(at, _)| *at);
+        let told = self.untold.partition_point(|(at, _)| *at <= ripe);
+        self.untold.drain(..told).map(|(_, line)| line).collect()
+    }
+
+    /// A step that a program told, by the clock of that program, which began at `clock`.
+    pub(super) fn hear(&mut self, who: Who, clock: Instant, event: &Event) {
         self.note(who, event);
         if event.name == "stats" && !(who == Who::Viewer && self.worth_telling()) {
             return;
         }
-        let at = started.saturating_duration_since(self.began) + Duration::from_millis(event.t_ms);
-        say(&line(at, who.name(), &describe(who, event)));
+        let at = clock.saturating_duration_since(self.began).saturating_add(event.at);
+        self.untold.push((at, line(at, who.name(), &describe(who, event))));
     }
 
     fn note(&mut self, who: Who, event: &Event) {

@@ -102,6 +102,24 @@ fn the_story_succeeds_with_a_direct_link_pictures_and_a_snapshot_only() {
 }
 
 #[test]
+fn steps_are_told_in_the_order_of_time_however_they_come() {
+    let began = Instant::now();
+    let mut story = Story::new(began, true);
+    let after = |millis| began + Duration::from_millis(millis);
+    story.hear(Who::Caster, after(59), &event(r#"{"event":"ready","t_ms":0.2}"#));
+    story.hear(Who::Caster, after(59), &event(r#"{"event":"lost","t_ms":9.1}"#));
+    story.hear(Who::Viewer, after(50), &event(r#"{"event":"logged-in","t_ms":9.1}"#));
+    story.hear(Who::Viewer, after(50), &event(r#"{"event":"lost","t_ms":18.05}"#));
+
+    let names = |lines: Vec<String>| -> Vec<String> {
+        lines.iter().map(|line| line.split_whitespace().nth(2).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names(story.take_until(Duration::from_millis(67))), ["viewer", "caster"]);
+    assert_eq!(names(story.take_until(Duration::MAX)), ["viewer", "caster"]);
+    assert_eq!(story.take_until(Duration::MAX), [""; 0]);
+}
+
+#[test]
 fn the_scratch_directory_is_private_and_goes_with_the_demo() {
     let scratch = Scratch::new().unwrap();
     let path = scratch.path().to_owned();
