@@ -13,7 +13,7 @@
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room};
 use crate::code::exchange::{Asking, Randomness, TicketKey};
 use crate::code::{Code, Seed};
-use crate::ticket::{Ticket, TicketError};
+use crate::ticket::{MAIN_PORT, Ticket, TicketError};
 use crate::wire;
 use crate::wire::WireError;
 use crate::wire::frame::{MAX_FRAME, Reader};
@@ -88,7 +88,11 @@ impl fmt::Display for Failure {
                 f,
                 "the daemon speaks version {theirs} of the protocol, this program version {VERSION}: update this program"
             ),
-            Self::Stranger(why) => write!(f, "that is no punchcastd: {why}"),
+            Self::Stranger(why) => write!(
+                f,
+                "what answers is no main port of a punchcastd ({why}), perhaps its assist port: after the code's @ stands \
+                 the main port, and nothing where it is {MAIN_PORT}"
+            ),
             Self::Cut(why) => write!(f, "the daemon did not answer for the code: {why}; try again"),
             Self::NoCode(number) => write!(
                 f,

@@ -248,7 +248,8 @@ impl Report {
         }
     }
 
-    /// Whether the router can be asked to forward a port; `None`: it was not asked by this protocol.
+    /// Whether the router can be asked to forward a port; `None`: it was not asked by this protocol, or its answer was not
+    /// waited for.
     fn speaks(&self, protocol: Protocol) -> Option<bool> {
         let (_, finding) = self.port_mapping.iter().find(|(known, _)| *known == protocol)?;
         finding.as_ref().map(|finding| *finding == Finding::Works)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::code::exchange::Answering;
 use crate::ticket::ViewerIdentity;
+use crate::wire::message::FromAssist;
 
 const ROOM: Room = Room(9);
 
@@ -146,7 +147,7 @@ fn every_no_says_what_to_do() {
         (Refusal::WrongCode, "look, or listen, again"),
         (Refusal::TooMany, "wait ten seconds"),
         (Refusal::Full, "try again later"),
-        (Refusal::BadRequest, "no punchcastd"),
+        (Refusal::BadRequest, "no main port of a punchcastd"),
     ] {
         let mut bench = Bench::new(&["192.0.2.1:4000"]);
         let (conn, _) = bench.asked();
@@ -159,10 +160,12 @@ fn every_no_says_what_to_do() {
 
 #[test]
 fn other_versions_and_other_programs_are_known() {
-    let answers: [(&[u8], &str); 4] = [
+    let from_assist = wire::encode(&FromAssist::Refused { reason: Refusal::BadRequest });
+    let answers: [(&[u8], &str); 5] = [
+        (&from_assist, "perhaps its assist port"),
         (&[0, 9, VERSION - 1, 0, 0, 0, 6, 0, 0, 0, 1], "update the daemon"),
         (&[0, 9, VERSION + 1, 0, 0, 0, 6, 0, 0, 0, 1], "update this program"),
-        (&[0, 0, 1], "no punchcastd"),
+        (&[0, 0, 1], "no main port of a punchcastd"),
         (&[0, 5, VERSION, 0, 0, 0, 7], "try again"),
     ];
     for (answer, part) in answers {
