@@ -32,6 +32,7 @@
 //! An application is made of cores that each own some connections. A [`Room`] names the owner, and every
 //! [`ConnId`] and [`ListenerId`] carries its room, so an input finds its core without a table.
 
+use crate::cadence::Window;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -366,6 +367,11 @@ pub trait App {
     /// When it wants `handle_timeout`, and why (for the log). A driver must not call this between a change and the
     /// end of the drain.
     fn poll_timeout(&self) -> Option<(Instant, &'static str)>;
+    /// When it expects what should be passed on at once: a driver may stay awake then, and call `handle_timeout` early, so that
+    /// all is at hand. Called as `poll_timeout` is.
+    fn poll_expected(&self) -> Option<Window> {
+        None
+    }
 }
 
 /// The earlier of two optional deadlines.

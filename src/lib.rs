@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod cadence;
 pub mod code;
 pub mod driver;
 pub mod endpoint;

@@ -25,6 +25,7 @@ use asking::Asking;
 pub use asking::{CodeConfig, Whom};
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
+use punchcast::cadence::{Cadence, Window};
 use punchcast::media::{Cache, Unit};
 use punchcast::portmap::Mapping;
 pub use serve::Serve;
@@ -98,6 +99,7 @@ pub struct Caster {
     /// Of the programs that publish to the port and of the pages that share, one after another.
     clock: Clock,
     cache: Cache,
+    cadence: Cadence,
     /// The first link starts the source and the clock of `--duration`.
     linked_once: bool,
     encodes: bool,
@@ -145,6 +147,7 @@ impl Caster {
             share: config.share.map(|share| Share::new(SHARE, share, viewers)),
             clock: Clock::default(),
             cache: Cache::new(),
+            cadence: Cadence::default(),
             linked_once: false,
             encodes: config.encodes,
             duration: config.duration,
@@ -345,6 +348,9 @@ impl Caster {
     /// Takes a unit of the source.
     fn offer(&mut self, now: Instant, unit: &Unit) {
         self.cache.push(unit);
+        if unit.is_picture() {
+            self.cadence.picture(now);
+        }
         for outlet in self.outlets.values_mut() {
             outlet.offer(now, unit, &self.cache);
         }
@@ -528,6 +534,10 @@ impl App for Caster {
 
     fn poll_output(&mut self) -> Option<Output<Notice>> {
         self.outputs.pop_front()
+    }
+
+    fn poll_expected(&self) -> Option<Window> {
+        self.cadence.window()
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

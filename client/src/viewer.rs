@@ -29,6 +29,7 @@ use code::Spoken;
 use doors::Doors;
 use plain::Plain;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
+use punchcast::cadence::Window;
 use punchcast::id::ClientId;
 use punchcast::link::Bye;
 use punchcast::portmap::Mapping;
@@ -434,6 +435,10 @@ impl App for Viewer {
 
     fn poll_output(&mut self) -> Option<Output<Notice>> {
         self.outputs.pop_front()
+    }
+
+    fn poll_expected(&self) -> Option<Window> {
+        self.shows.iter().map(|show| show.cadence.window()).fold(None, Window::first)
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -12,12 +12,13 @@
 //! 3. the application's timer and the driver's own (flush deadlines, accept retries);
 //! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`], or one write;
 //! 5. after each lap of the ready sockets: `poll`, and one message from other threads; waiting, when nothing of the
-//!    above is left.
+//!    above is left. While the application expects something ([`App::poll_expected`]) it does not sleep, but gives way.
 //!
 //! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
 //! they would block (or, where that tells the same, a read brings less than it may). A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
 //! can starve the others.
 
+mod alarm;
 mod handshakes;
 mod interfaces;
 mod socket;
@@ -27,15 +28,24 @@ pub use interfaces::local_addresses;
 pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
+use crate::cadence::Window;
 use sockets::Sockets;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
 /// one call.
 pub const READ_SIZE: usize = 128 * 1024;
+
+/// A processor that was given way for longer is busy with what knows no haste: what passes a picture on is done in less, and a
+/// scheduler's slice is longer.
+const LONG_WAY: Duration = Duration::from_micros(500);
+
+/// How long to sleep as usual then: who sleeps is woken in the middle of another's slice, who waits for a turn is not. One
+/// picture in 600 finds that out.
+const BUSY_TIME: Duration = Duration::from_secs(10);
 
 /// The present, for programs that create an application. Cores are given it.
 #[must_use]
@@ -87,7 +97,12 @@ impl<M> Handle<M> {
     }
 }
 
-type Deadline = Option<(Instant, &'static str)>;
+/// What the application wants of the clock.
+#[derive(Clone, Copy)]
+struct Wants {
+    timeout: Option<(Instant, &'static str)>,
+    expected: Option<Window>,
+}
 
 /// One application on real sockets.
 pub struct Driver<A: App> {
@@ -96,8 +111,10 @@ pub struct Driver<A: App> {
     inbox: Receiver<Command<A::Message>>,
     handle: Handle<A::Message>,
     buffer: Vec<u8>,
-    /// When the application wants its timer; `None` after a change, until it is asked.
-    deadline: Option<Deadline>,
+    /// `None` after a change, until the application is asked.
+    wants: Option<Wants>,
+    /// Till when the processor counts as busy.
+    busy_until: Option<Instant>,
     /// Steps left in this lap of the ready sockets.
     lap: usize,
     exiting: bool,
@@ -114,7 +131,17 @@ impl<A: App> Driver<A> {
         let (sender, inbox) = channel();
         let handle = Handle { sender, waker: Arc::new(waker) };
         let buffer = vec![0; READ_SIZE];
-        Ok(Self { app, sockets, inbox, handle, buffer, deadline: None, lap: 0, exiting: false })
+        Ok(Self {
+            app,
+            sockets,
+            inbox,
+            handle,
+            buffer,
+            wants: None,
+            busy_until: None,
+            lap: 0,
+            exiting: false,
+        })
     }
 
     /// A handle for other threads.
@@ -131,7 +158,7 @@ impl<A: App> Driver<A> {
 
     /// The application, for one change; [`run`](Self::run) drains it before anything else.
     pub const fn app_mut(&mut self) -> &mut A {
-        self.deadline = None;
+        self.wants = None;
         &mut self.app
     }
 
@@ -180,19 +207,22 @@ impl<A: App> Driver<A> {
             return Ok(());
         }
         let now = now();
-        let deadline = *self.deadline.get_or_insert_with(|| self.app.poll_timeout());
-        if let Some((at, why)) = deadline
+        let wants = *self.wants.get_or_insert_with(|| Wants {
+            timeout: self.app.poll_timeout(),
+            expected: self.app.poll_expected(),
+        });
+        if let Some((at, why)) = wants.timeout
             && at <= now
         {
             log::trace!("timeout reason={why:?}");
-            self.deadline = None;
+            self.wants = None;
             self.app.handle_timeout(now);
             return Ok(());
         }
         self.sockets.handle_timeout(now);
         if let Some(input) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, now) {
             log::trace!("input {}", Brief(&input));
-            self.deadline = None;
+            self.wants = None;
             self.app.handle_input(now, input);
             return Ok(());
         }
@@ -202,7 +232,7 @@ impl<A: App> Driver<A> {
         self.lap = self.sockets.ready();
         match self.inbox.try_recv() {
             Ok(Command::Message(message)) => {
-                self.deadline = None;
+                self.wants = None;
                 self.app.handle_message(now, message);
                 return Ok(());
             }
@@ -216,14 +246,40 @@ impl<A: App> Driver<A> {
         if self.sockets.has_work() {
             return Ok(());
         }
-        self.sockets.wait(deadline.map(|(at, _)| at), now)?;
+        self.wait(wants, now)?;
         self.lap = self.sockets.ready();
         Ok(())
     }
 
+    /// Waits for a cause of a change; awake, within a window.
+    fn wait(&mut self, wants: Wants, now: Instant) -> io::Result<()> {
+        let free = self.busy_until.is_none_or(|until| until <= now);
+        if let Some(window) = wants.expected.filter(|window| free && now < window.until) {
+            if window.from <= now {
+                self.wants = None;
+                // For nothing but that its code and what it knows are in the caches: that is half of what waking costs.
+                self.app.handle_timeout(now);
+                self.give_way();
+                return self.sockets.poll_now();
+            }
+            self.sockets.wake_at(window.from, now);
+        }
+        self.sockets.wait(wants.timeout.map(|(at, _)| at), now)
+    }
+
+    /// Lets others who have something to do go first. A processor that does not come back soon has no time to wait on.
+    fn give_way(&mut self) {
+        let before = now();
+        std::thread::yield_now();
+        let after = now();
+        if after.saturating_duration_since(before) > LONG_WAY {
+            self.busy_until = Some(after + BUSY_TIME);
+        }
+    }
+
     fn feed(&mut self, input: Input<'_>) {
         log::trace!("input {}", Brief(&input));
-        self.deadline = None;
+        self.wants = None;
         self.app.handle_input(now(), input);
     }
 }

@@ -4,13 +4,14 @@ mod conn;
 mod polling;
 mod steps;
 
+use super::alarm::Alarm;
 use super::handshakes::Handshakes;
 use super::socket;
 use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp};
 use conn::{Conn, State};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Waker};
-use polling::{EVENTS, WAKER, conn_token, listener_token};
+use polling::{ALARM, EVENTS, WAKER, conn_token, listener_token};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ enum Ready {
 
 pub(super) struct Sockets {
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     listeners: HashMap<ListenerId, Listener>,
     conns: HashMap<ConnId, Conn>,
@@ -54,8 +56,10 @@ impl Sockets {
     pub(super) fn new() -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
         let sockets = Self {
             poll,
+            alarm,
             events: Events::with_capacity(EVENTS),
             listeners: HashMap::new(),
             conns: HashMap::new(),

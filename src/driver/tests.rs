@@ -31,6 +31,9 @@ enum Seen {
 struct Puppet {
     outputs: VecDeque<Output<Seen>>,
     deadline: Option<Instant>,
+    expected: Option<Window>,
+    /// When `handle_timeout` was called while something was expected.
+    awake: Vec<Instant>,
 }
 
 impl Puppet {
@@ -63,7 +66,11 @@ impl App for Puppet {
         self.ask(message);
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            self.awake.push(now);
+            return;
+        }
         self.deadline = None;
         self.outputs.push_back(Output::Notice(Seen::TimedOut));
     }
@@ -74,6 +81,10 @@ impl App for Puppet {
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.deadline.map(|at| (at, "the test's deadline"))
+    }
+
+    fn poll_expected(&self) -> Option<Window> {
+        self.expected
     }
 }
 
@@ -329,4 +340,37 @@ fn the_oldest_flush_gives_way_to_one_too_many_and_its_bytes_still_arrive() {
     peers[0].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     peers[0].read_to_end(&mut heard).unwrap();
     assert_eq!(heard, b"last words");
+}
+
+#[test]
+fn it_is_awake_while_something_is_expected_and_sleeps_before_and_after() {
+    let mut driver = driver();
+    let began = now();
+    let window =
+        Window { from: began + Duration::from_micros(20_300), until: began + Duration::from_millis(60) };
+    let app = driver.app_mut();
+    app.expected = Some(window);
+    app.deadline = Some(began + Duration::from_millis(100));
+    assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
+    let awake = &driver.app().awake;
+    assert!(!awake.is_empty());
+    assert!(awake.iter().all(|at| (window.from..window.until).contains(at)), "{awake:?} for {window:?}");
+}
+
+#[test]
+fn what_is_expected_ends_the_wait_awake() {
+    let mut driver = driver();
+    let addr = listening(&mut driver, false);
+    let mut peer = TcpStream::connect(addr).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let began = now();
+    driver.app_mut().expected = Some(Window { from: began, until: began + Duration::from_secs(10) });
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        peer.write_all(b"picture").unwrap();
+        peer
+    });
+    assert_eq!(next(&mut driver), Seen::Received(conn, b"picture".to_vec()));
+    assert!(!driver.app().awake.is_empty());
+    drop(writer.join().unwrap());
 }

@@ -225,6 +225,9 @@ impl Viewer {
     pub(super) fn unit(&mut self, now: Instant, place: usize, unit: Unit) {
         let Some(show) = self.show_at(place) else { return };
         show.meter.count(&unit);
+        if unit.is_picture() {
+            show.cadence.picture(now);
+        }
         let mut first = None;
         if let Stage::Live(cast, _) = &mut show.stage {
             if unit.is_picture()

@@ -11,6 +11,7 @@ use crate::page::{CastStatus, Phase};
 use crate::stats::{Meter, Stamps};
 use crate::unread::Unread;
 use punchcast::app::ConnId;
+use punchcast::cadence::Cadence;
 use punchcast::media::Unit;
 use punchcast::policy::Rung;
 use punchcast::rtmp::{ServerSession, StreamId};
@@ -89,6 +90,7 @@ pub(super) struct Show {
     host: Option<IpAddr>,
     pub(super) stage: Stage,
     pub(super) meter: Meter,
+    pub(super) cadence: Cadence,
     pub(super) status: CastStatus,
 }
 
@@ -101,6 +103,7 @@ impl Show {
             host: None,
             stage: Stage::Over { since: now, finished: false },
             meter: Meter::new(now),
+            cadence: Cadence::default(),
             status: CastStatus { place, ..CastStatus::default() },
         };
         show.begin(now, cast);

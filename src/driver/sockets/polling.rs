@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub(super) const EVENTS: usize = 1024;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
+pub(super) const ALARM: Token = Token(usize::MAX - 1);
 const LISTENER_BIT: usize = 1 << 48;
 
 impl Sockets {
@@ -34,6 +35,11 @@ impl Sockets {
         self.poll_for(until.map(|at| at.saturating_duration_since(now)))
     }
 
+    /// A wait that is under way at `at` ends then, to the microsecond.
+    pub(in crate::driver) fn wake_at(&mut self, at: Instant, now: Instant) {
+        self.alarm.set(at, now);
+    }
+
     fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
@@ -42,7 +48,7 @@ impl Sockets {
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
-            if event.token() == WAKER {
+            if [WAKER, ALARM].contains(&event.token()) {
                 continue;
             }
             if let Some(listener) = listener_of(event.token()) {
