@@ -4,7 +4,7 @@ mod media;
 
 use media::{collect_pattern, ffmpeg_or_skip, ffprobe, frames, temp_dir};
 use punchcast::media::{Content, Kind, Unit, avc, flv};
-use punchcast_client::sink::{Existing, Recorder, Recording, Snapshot, SnapshotError};
+use punchcast_client::sink::{Begun, Existing, Recorder, Recording, Snapshot, SnapshotError};
 use punchcast_client::source::{PatternConfig, frame_number};
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ const SMALL: PatternConfig = PatternConfig {
 };
 
 fn record(path: &Path, streams: &[&[Unit]]) -> Recording {
-    let mut recorder = Recorder::create(path, Existing::Keep, |_: &str| {}).unwrap();
+    let mut recorder = Recorder::create(path, Existing::Keep, drop).unwrap();
     for (index, stream) in streams.iter().enumerate() {
         if index > 0 {
             recorder.next_stream();
@@ -226,8 +226,8 @@ fn a_stream_that_is_coded_in_another_way_begins_another_file() {
     std::fs::write(dir.join("film-part3.flv"), "somebody else's").unwrap();
     let said = Arc::new(Mutex::new(Vec::new()));
     let hears = Arc::clone(&said);
-    let say = move |line: &str| hears.lock().unwrap().push(line.to_owned());
-    let mut recorder = Recorder::create(&path, Existing::Keep, say).unwrap();
+    let tell = move |begun| hears.lock().unwrap().push(begun);
+    let mut recorder = Recorder::create(&path, Existing::Keep, tell).unwrap();
     for stream in streams {
         recorder.next_stream();
         assert!(stream.iter().all(|unit| recorder.write(unit)));
@@ -243,11 +243,10 @@ fn a_stream_that_is_coded_in_another_way_begins_another_file() {
     assert_clean(&part(6), &[&old, &old]);
     assert_clean(&part(7), &[&plain, &silent]);
     assert!(!part(8).exists());
-    let said = said.lock().unwrap();
-    assert!(
-        said.len() == 6 && said[1].contains("goes on in ") && said[1].contains("film-part2.flv: "),
-        "{said:?}"
-    );
+    let begun = |number| Begun { file: if number == 1 { path.clone() } else { part(number) }, part: number };
+    assert_eq!(*said.lock().unwrap(), [1, 2, 4, 5, 6, 7].map(begun));
+    let words = begun(2).to_string();
+    assert!(words.contains("goes on in ") && words.contains("film-part2.flv: "), "{words}");
     let files = [path.clone()].into_iter().chain([2, 4, 5, 6, 7].map(part));
     let read: Vec<_> = files.map(|file| std::fs::read(file).unwrap()).collect();
     assert_eq!(recording.bytes, read.iter().map(|file| file.len() as u64).sum::<u64>());
@@ -290,31 +289,31 @@ fn pictures_of_another_size_in_one_stream_stay_in_its_file_and_are_decoded_from_
 fn a_file_that_is_there_is_kept_unless_it_may_be_replaced() {
     let path = temp_dir("existing").join("film.flv");
     std::fs::write(&path, "an old film").unwrap();
-    let refused = Recorder::create(&path, Existing::Keep, |_: &str| {}).unwrap_err();
+    let refused = Recorder::create(&path, Existing::Keep, drop).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(&path).unwrap(), b"an old film");
-    let directory = Recorder::create(path.parent().unwrap(), Existing::Keep, |_: &str| {}).unwrap_err();
+    let directory = Recorder::create(path.parent().unwrap(), Existing::Keep, drop).unwrap_err();
     assert_eq!(directory.kind(), std::io::ErrorKind::IsADirectory);
     // Where nothing comes, nothing is replaced, and nothing is left.
-    Recorder::create(&path, Existing::Replace, |_: &str| {}).unwrap().finish().unwrap();
+    Recorder::create(&path, Existing::Replace, drop).unwrap().finish().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"an old film");
     let fresh = path.with_file_name("fresh.flv");
-    Recorder::create(&fresh, Existing::Keep, |_: &str| {}).unwrap().finish().unwrap();
+    Recorder::create(&fresh, Existing::Keep, drop).unwrap().finish().unwrap();
     assert!(!fresh.exists());
 
     let (tell, told) = std::sync::mpsc::channel();
-    let say = move |line: &str| tell.send(line.to_owned()).unwrap();
-    let mut recorder = Recorder::create(&path, Existing::Replace, say).unwrap();
+    let tell = move |begun| tell.send(begun).unwrap();
+    let mut recorder = Recorder::create(&path, Existing::Replace, tell).unwrap();
     assert!(collect_pattern(SMALL, 5).iter().all(|unit| recorder.write(unit)));
     recorder.finish().unwrap();
     assert_eq!(read(&std::fs::read(&path).unwrap()).len(), 7);
-    assert_eq!(told.iter().collect::<Vec<_>>(), [format!("recording to {}", path.display())]);
+    assert_eq!(told.iter().collect::<Vec<_>>(), [Begun { file: path, part: 1 }]);
 }
 
 #[test]
 fn a_file_that_appears_before_anything_comes_is_kept() {
     let path = temp_dir("appears").join("film.flv");
-    let mut recorder = Recorder::create(&path, Existing::Keep, |_: &str| {}).unwrap();
+    let mut recorder = Recorder::create(&path, Existing::Keep, drop).unwrap();
     std::fs::write(&path, "another film").unwrap();
     for unit in &collect_pattern(SMALL, 5) {
         recorder.write(unit);
@@ -388,10 +387,10 @@ fn a_disk_that_cannot_keep_up_costs_frames_up_to_a_keyframe_and_never_waits() {
 #[test]
 fn a_recording_into_nothing_says_so() {
     let missing = Path::new("/nonexistent-directory/file.flv");
-    assert!(Recorder::create(missing, Existing::Keep, |_: &str| {}).is_err());
+    assert!(Recorder::create(missing, Existing::Keep, drop).is_err());
     #[cfg(target_os = "linux")]
     {
-        let mut recorder = Recorder::create(Path::new("/dev/full"), Existing::Keep, |_: &str| {}).unwrap();
+        let mut recorder = Recorder::create(Path::new("/dev/full"), Existing::Keep, drop).unwrap();
         let units = collect_pattern(SMALL, 5);
         for unit in &units {
             recorder.write(unit);

@@ -6,6 +6,7 @@
 use crate::caster::Pace;
 use crate::meeting::{Link, Rooms};
 use crate::rtmp_port::{Mode, WrongKey};
+use crate::sink::Begun;
 use crate::stats::Counts;
 use punchcast::app::NetOp;
 use punchcast::id::ClientId;
@@ -141,6 +142,8 @@ pub enum Notice {
         /// What they wanted to do.
         what: Mode,
     },
+    /// A file of the recording has begun.
+    Recording(Begun),
     /// What passed in the last second.
     Stats(Stats),
     /// The first link stands: a source that waits for it may begin.
@@ -244,6 +247,12 @@ impl Notice {
         if let Self::OfCast { cast, notice } = self { (cast, *notice) } else { (0, self) }
     }
 
+    /// The same, of a cast that is counted from 0: of the first it stands alone.
+    #[must_use]
+    pub fn in_cast(self, cast: usize) -> Self {
+        if cast == 0 { self } else { Self::OfCast { cast, notice: Box::new(self) } }
+    }
+
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
     #[must_use]
     pub fn to_json(&self) -> Option<Value> {
@@ -292,6 +301,9 @@ impl Notice {
             Self::WrongKey { wrong, what } => json!({
                 "event": "wrong-key", "remote": wrong.remote.to_string(), "role": role_of(*what), "others": wrong.others,
             }),
+            Self::Recording(begun) => {
+                json!({"event": "recording", "file": begun.file.to_string_lossy(), "part": begun.part})
+            }
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
@@ -396,6 +408,7 @@ impl Notice {
                 };
                 format!("a {} with a wrong key was refused (from {}){others}", role_of(*what), wrong.remote)
             }
+            Self::Recording(begun) => begun.to_string(),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
             Self::CastEnded => "the cast is over".into(),
             Self::OfViewer { viewer, notice } => format!("viewer {}: {}", viewer + 1, notice.to_talk()?),

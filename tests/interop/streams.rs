@@ -114,8 +114,11 @@ fn casts_that_are_coded_in_different_ways_are_recorded_to_files_of_their_own() {
     viewer.terminate();
     viewer.succeeds(END);
     let part = scratch.file("r-part2.flv");
-    let told = viewer.talk().iter().any(|line| line.contains(&part.display().to_string()));
-    assert!(told, "{}", viewer.report());
+    let begun = viewer.events("recording");
+    let begun: Vec<_> = begun.iter().map(|begun| (text(begun, "file"), begun["part"].as_u64())).collect();
+    let files = [(&record, 1), (&part, 2)].map(|(file, part)| (file.display().to_string(), Some(part)));
+    assert_eq!(begun, files, "{}", viewer.report());
+    assert!(viewer.said().last().is_some_and(|last| last.contains(r#""event":"end""#)));
     for (file, width, pictures) in [(&record, "640", 150), (&part, "160", 75)] {
         assert_clean(file);
         let args = ["-select_streams", "v", "-show_entries", "stream=width"].map(OsStr::new);

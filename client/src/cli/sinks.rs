@@ -2,14 +2,16 @@
 
 use super::output::talk;
 use super::{DONE, Failure, NO_LINK};
+use crate::notice::Notice;
 use crate::sink::{
-    Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, beside,
+    Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, beside,
 };
 use punchcast::media::Unit;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What is to be written.
 pub(super) struct Wanted<'a> {
@@ -20,7 +22,6 @@ pub(super) struct Wanted<'a> {
     pub(super) existing: Existing,
     /// The most casts at once.
     pub(super) casts: usize,
-    pub(super) quiet: bool,
 }
 
 /// What the viewer writes to.
@@ -28,9 +29,10 @@ pub(super) struct Sinks {
     /// Where the first cast is recorded; the others beside it, except where that is standard output.
     path: Option<PathBuf>,
     existing: Existing,
-    quiet: bool,
     /// By the cast's place.
     records: BTreeMap<usize, Record>,
+    /// From the recorders' threads.
+    notices: (Sender<Notice>, Receiver<Notice>),
     /// Pipes and players of the first cast.
     live: Vec<LivePipe>,
     snapshot: Option<Snapshot>,
@@ -56,7 +58,7 @@ impl Record {
 impl Sinks {
     /// Opens what was asked for, but for files that are written later: those are only looked at.
     pub(super) fn open(wanted: &Wanted<'_>) -> Result<Self, Failure> {
-        let &Wanted { record, snapshot, existing, quiet, .. } = wanted;
+        let &Wanted { record, snapshot, existing, .. } = wanted;
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
         if existing == Existing::Keep {
             let further = path.iter().flat_map(|path| (1..wanted.casts).map(|cast| of_cast(path, cast)));
@@ -72,8 +74,9 @@ impl Sinks {
             Existing::Replace.check(path).map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
         }
         let mut records = BTreeMap::new();
+        let notices = channel();
         if let Some(path) = record {
-            let recorder = Recorder::create(path, existing, talk_unless(quiet))
+            let recorder = Recorder::create(path, existing, teller(&notices.0, 0))
                 .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
             records.insert(0, Record::Running(recorder));
         }
@@ -84,7 +87,7 @@ impl Sinks {
             .collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
-        Ok(Self { path, existing, quiet, records, live, snapshot: snapshot.map(Snapshot::new) })
+        Ok(Self { path, existing, records, notices, live, snapshot: snapshot.map(Snapshot::new) })
     }
 
     pub(super) fn write(&mut self, cast: usize, unit: &Unit) {
@@ -124,13 +127,24 @@ impl Sinks {
             && !self.records.contains_key(&cast)
         {
             let path = of_cast(path, cast);
-            let record = match Recorder::create(&path, self.existing, talk_unless(self.quiet)) {
+            let record = match Recorder::create(&path, self.existing, teller(&self.notices.0, cast)) {
                 Ok(recorder) => Record::Running(recorder),
                 Err(error) => Record::Ended(Err(io::Error::new(error.kind(), cannot_write(&path, &error)))),
             };
             self.records.insert(cast, record);
         }
         self.records.get_mut(&cast)
+    }
+
+    /// What there is to tell of recordings since it was last asked for.
+    pub(super) fn notices(&self) -> impl Iterator<Item = Notice> {
+        self.notices.1.try_iter()
+    }
+
+    /// Waits until what came is recorded: nothing more comes.
+    pub(super) fn end_records(&mut self) {
+        let records = std::mem::take(&mut self.records).into_iter();
+        self.records = records.map(|(cast, record)| (cast, Record::Ended(record.finish()))).collect();
     }
 
     /// Finishes every file, whatever became of the others, says what there is to say, and gives the exit code that
@@ -199,11 +213,11 @@ fn live_files(live: &[LiveTarget]) -> impl Iterator<Item = &Path> {
     live.iter().filter_map(LiveTarget::path).filter(is_other)
 }
 
-fn talk_unless(quiet: bool) -> impl Fn(&str) + Send {
-    move |line| {
-        if !quiet {
-            talk(line);
-        }
+fn teller(to: &Sender<Notice>, cast: usize) -> impl Fn(Begun) + Send + use<> {
+    let to = to.clone();
+    move |begun| {
+        // Once nobody shows it, the program is over.
+        let _ = to.send(Notice::Recording(begun).in_cast(cast));
     }
 }
 
@@ -296,7 +310,7 @@ mod tests {
         let records = BTreeMap::from([(0, Record::Running(recorder))]);
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
-        let mut sinks = Sinks { path: None, existing, quiet: true, records, live, snapshot };
+        let mut sinks = Sinks { path: None, existing, records, notices: channel(), live, snapshot };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while matches!(sinks.records[&0], Record::Running(_)) {
             sinks.write(0, &keyframe);

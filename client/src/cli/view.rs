@@ -99,7 +99,6 @@ impl Options {
             live: &self.live,
             existing: if self.overwrite { Existing::Replace } else { Existing::Keep },
             casts: self.casts.unwrap_or(DEFAULT_CASTS),
-            quiet: self.quiet,
         }
     }
 
@@ -211,11 +210,17 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
-    let mut outcome = (true, String::new());
+    let mut end = None;
     let mut port_map: Option<PortMap> = None;
     // Without a daemon nobody would hear of a mapping.
     let has_daemon = options.server.is_some();
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
+        sinks.notices().for_each(|notice| printer.show(&notice));
+        // It is shown last, once what is recorded can be read.
+        if let Notice::End { .. } = notice {
+            end = Some(notice);
+            continue;
+        }
         printer.show(&notice);
         let (cast, notice) = notice.of_cast();
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
@@ -237,18 +242,18 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                     port_map.renew();
                 }
             }
-            Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }
     }
+    sinks.end_records();
+    sinks.notices().chain(end.clone()).for_each(|notice| printer.show(&notice));
     drop(port_map);
     // First of all why it ends; what the files have to say comes after it and hides nothing.
-    let code = match outcome {
-        (true, _) => DONE,
-        (false, reason) => {
-            talk_failure(&reason);
-            NO_LINK
-        }
+    let code = if let Some(Notice::End { ok: false, reason }) = end {
+        talk_failure(&reason);
+        NO_LINK
+    } else {
+        DONE
     };
     Ok(code.max(sinks.finish(options.once)))
 }

@@ -6,6 +6,6 @@ pub mod snapshot;
 mod timeline;
 
 pub use live::{LivePipe, LiveTarget};
-pub use record::{Existing, Recorder, Recording, beside};
+pub use record::{Begun, Existing, Recorder, Recording, beside};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotInfo};
 pub(crate) use timeline::Timeline;

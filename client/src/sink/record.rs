@@ -9,6 +9,7 @@
 
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -79,6 +80,25 @@ pub struct Recording {
     pub dropped: u64,
 }
 
+/// A file of a recording has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Which.
+    pub file: PathBuf,
+    /// Counted from 1; a further one is begun where picture or sound is coded in another way.
+    pub part: u32,
+}
+
+impl fmt::Display for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match self.part {
+            1 => write!(f, "recording to {file}"),
+            _ => write!(f, "the recording goes on in {file}: picture or sound is coded in another way"),
+        }
+    }
+}
+
 /// Records units into an FLV file.
 #[derive(Debug)]
 pub struct Recorder {
@@ -104,12 +124,16 @@ enum Piece {
 }
 
 impl Recorder {
-    /// Records into a file that is created when something comes, or takes standard output for `-`. `say` tells the user
-    /// where the recording begins, and of further parts.
+    /// Records into a file that is created when something comes, or takes standard output for `-`. `tell` is told of
+    /// each file that begins, on the recorder's thread.
     ///
     /// # Errors
     /// When the file could not be created, or the thread not started.
-    pub fn create(path: &Path, existing: Existing, say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
+    pub fn create(
+        path: &Path,
+        existing: Existing,
+        tell: impl Fn(Begun) + Send + 'static,
+    ) -> io::Result<Self> {
         if path == Path::new("-") {
             return Self::to_stream(io::stdout());
         }
@@ -117,7 +141,7 @@ impl Recorder {
             return Self::to_stream(existing.open(path)?);
         }
         existing.check(path)?;
-        let parts = Parts { first: path.to_owned(), existing, number: 1, say: Box::new(say) };
+        let parts = Parts { first: path.to_owned(), existing, number: 1, tell: Box::new(tell) };
         Self::start(Target::File(None, parts), Timeline::in_parts())
     }
 
@@ -243,7 +267,7 @@ struct Parts {
     existing: Existing,
     /// Of the file that is written, counted from 1.
     number: u32,
-    say: Box<dyn Fn(&str) + Send>,
+    tell: Box<dyn Fn(Begun) + Send>,
 }
 
 impl Parts {
@@ -251,7 +275,7 @@ impl Parts {
     fn first(&self) -> io::Result<File> {
         let path = &self.first;
         let file = self.existing.open(path).map_err(|error| of_file(path, &error))?;
-        (self.say)(&format!("recording to {}", path.display()));
+        (self.tell)(Begun { file: path.clone(), part: 1 });
         Ok(file)
     }
 
@@ -264,8 +288,7 @@ impl Parts {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(of_file(&path, &error)),
                 Ok(file) => {
-                    let why = "picture or sound is coded in another way";
-                    (self.say)(&format!("the recording goes on in {}: {why}", path.display()));
+                    (self.tell)(Begun { file: path, part: self.number });
                     return Ok(file);
                 }
             }

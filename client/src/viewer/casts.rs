@@ -356,9 +356,6 @@ impl Viewer {
 
     /// A notice about one cast; which one is said of all but the first.
     pub(super) fn cast_notice(&mut self, place: usize, notice: Notice) {
-        self.notice(match place {
-            0 => notice,
-            cast => Notice::OfCast { cast, notice: Box::new(notice) },
-        });
+        self.notice(notice.in_cast(place));
     }
 }
