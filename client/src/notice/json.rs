@@ -1,0 +1,120 @@
+//! Notices for scripts; the README has the contract.
+
+use super::{Notice, millis, refusal_words, role_of};
+use punchcast::rendezvous::agent;
+use serde_json::{Value, json};
+
+impl Notice {
+    /// As a JSON object without `t_ms`; `None` for what scripts do not see.
+    #[must_use]
+    pub fn to_json(&self) -> Option<Value> {
+        Some(match self {
+            Self::Ready { ticket, page, rtmp, rtmp_url } => json!({
+                "event": "ready", "ticket": ticket, "page": page,
+                "rtmp": rtmp.map(|addr| addr.to_string()), "rtmp_url": rtmp_url,
+            }),
+            Self::Code { code, why } => json!({"event": "code", "code": code, "why": why}),
+            Self::Rendezvous(event) => rendezvous_json(event)?,
+            Self::Mapped(mappings) => json!({
+                "event": "mapped",
+                "mappings": mappings.iter().map(|mapping| json!({
+                    "protocol": mapping.protocol.to_string(), "endpoint": mapping.external.to_string(),
+                })).collect::<Vec<_>>(),
+            }),
+            Self::Peer { id } => json!({"event": "peer", "id": id.to_string()}),
+            Self::Attempt { rung, local, remote } => json!({
+                "event": "attempt", "rung": rung.to_string(),
+                "local": local.to_string(), "remote": remote.to_string(),
+            }),
+            Self::Link { link, elapsed, moves } => json!({
+                "event": "link", "rung": link.rung.to_string(),
+                "local": link.local.to_string(), "remote": link.remote.to_string(),
+                "rtt_ms": link.rtt.map(millis), "elapsed_ms": millis(*elapsed), "secure": link.secure,
+                "moves": moves, "why": link.obstacle.map(|obstacle| obstacle.to_string()),
+            }),
+            Self::DialFailed { remote, why, again_in } => json!({
+                "event": "dial-failed", "remote": remote.to_string(), "why": why, "retry_ms": millis(*again_in),
+            }),
+            Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
+            Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
+            Self::ViewerAbsent { trying_for } => {
+                json!({"event": "viewer-absent", "trying_ms": millis(*trying_for)})
+            }
+            Self::NoLink { why } => json!({"event": "no-link", "why": why}),
+            Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
+            Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
+            Self::Publisher { remote, joined } => {
+                json!({"event": "publisher", "remote": remote.to_string(), "joined": joined})
+            }
+            Self::Sharing { on } => json!({"event": "sharing", "on": on}),
+            Self::Player { remote, joined } => {
+                json!({"event": "player", "remote": remote.to_string(), "joined": joined})
+            }
+            Self::WrongKey { wrong, what } => json!({
+                "event": "wrong-key", "remote": wrong.remote.to_string(), "role": role_of(*what), "others": wrong.others,
+            }),
+            Self::Recording(begun) => {
+                json!({"event": "recording", "file": begun.file.to_string_lossy(), "part": begun.part})
+            }
+            Self::Stats(stats) => json!({
+                "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
+                "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
+                "age_ms_p50": stats.counts.age_p50.map(millis), "age_ms_p99": stats.counts.age_p99.map(millis),
+                "rung": stats.rung.to_string(), "rtt_ms": stats.rtt.map(millis),
+            }),
+            Self::Lost { why } => json!({"event": "lost", "why": why}),
+            Self::CastEnded => json!({"event": "cast-end"}),
+            Self::OfViewer { viewer, notice } => {
+                let mut value = notice.to_json()?;
+                value["viewer"] = json!(viewer + 1);
+                value
+            }
+            Self::OfCast { cast, notice } => {
+                let mut value = notice.to_json()?;
+                value["cast"] = json!(cast + 1);
+                value
+            }
+            Self::ViewerOver { reason } => json!({"event": "viewer-end", "reason": reason}),
+            Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
+            Self::HoleOpen { .. }
+            | Self::TicketCame
+            | Self::StreamStarted
+            | Self::Unit(_)
+            | Self::StartSource
+            | Self::Pace(_)
+            | Self::KeyframeWanted
+            | Self::Report(_) => return None,
+        })
+    }
+}
+
+fn rendezvous_json(event: &agent::Event) -> Option<Value> {
+    Some(match event {
+        agent::Event::LoggedIn { client } => json!({"event": "logged-in", "client": client.to_string()}),
+        agent::Event::Observed { observation } if observation.hole => {
+            json!({"event": "observed", "endpoint": observation.endpoint.to_string()})
+        }
+        agent::Event::Introduced { session, peer, .. } => json!({
+            "event": "introduced", "session": session.to_string(), "peer": peer.client.to_string(),
+            "endpoints": peer.hole_endpoints().iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+        agent::Event::CodeUsed => json!({"event": "code-used"}),
+        agent::Event::WrongCode { left } => json!({"event": "wrong-code", "left": left}),
+        agent::Event::Refused { reason, asked } => {
+            json!({"event": "refused", "why": refusal_words(*reason, *asked)})
+        }
+        agent::Event::Unreachable { server, why, retry_in } => json!({
+            "event": "daemon-unreachable", "server": server.to_string(), "why": why, "retry_ms": millis(*retry_in),
+        }),
+        agent::Event::AssistUnreachable { assist, why } => json!({
+            "event": "assist-unreachable", "assist": assist.to_string(), "why": why,
+        }),
+        agent::Event::Observed { .. }
+        | agent::Event::Amended { .. }
+        | agent::Event::Filtering { .. }
+        | agent::Event::Code { .. }
+        | agent::Event::NoCode { .. }
+        | agent::Event::PeerJoined { .. }
+        | agent::Event::PeerLeft { .. } => return None,
+    })
+}
