@@ -13,16 +13,18 @@
 //! Only one address family is sampled, IPv4 where the daemon has it: a test of filtering does not tell which family it was made
 //! in, and NATs are a matter of IPv4.
 
+mod judge;
+mod probe;
 mod report;
 
 pub use report::{Hairpin, Ipv6, Report, Vantage};
 
 use crate::notice::refusal_words;
-use crate::portmap;
+use probe::{NONCE_LEN, Probe};
 use punchcast::app::{App, Closing, ConnId, ConnIds, Input, NetError, NetOp, Output, Room, soonest};
-use punchcast::endpoint::{Endpoint, Reach};
+use punchcast::endpoint::Endpoint;
 use punchcast::id::OwnerToken;
-use punchcast::nat::{Family, Filtering, Observation, classify};
+use punchcast::nat::{Filtering, Observation};
 use punchcast::punch::{self, Hole};
 use punchcast::rendezvous::agent::{self, Agent, Server};
 use punchcast::wire::message::Role;
@@ -40,14 +42,8 @@ const PROBES: Room = Room(3);
 /// nothing is let in, fit in twice.
 pub const DEADLINE: Duration = Duration::from_secs(6);
 
-/// How long a probe may take: a round trip through the own NAT, or to the daemon, with one SYN lost.
-const PROBE_TIME: Duration = Duration::from_secs(2);
-
 /// Connections that the hole port keeps to see what they say. The daemon makes two, the hairpin is one.
 const MAX_CALLERS: usize = 8;
-
-/// What travels through the hairpin, so that no stranger's connection passes for it.
-const NONCE_LEN: usize = 16;
 
 /// What a check is made with.
 #[derive(Clone, Debug)]
@@ -74,14 +70,6 @@ pub enum Outcome {
         /// What went wrong, and what to do.
         why: String,
     },
-}
-
-/// A connect whose success says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probe {
-    NotBegun,
-    UnderWay { conn: ConnId, until: Instant },
-    Done { arrived: bool },
 }
 
 /// The test of filtering.
@@ -222,12 +210,6 @@ impl Check {
         false
     }
 
-    fn probe(&mut self, now: Instant, to: SocketAddr) -> Probe {
-        let conn = self.probes.allocate();
-        self.net(NetOp::Connect { conn, from: None, to });
-        Probe::UnderWay { conn, until: now + PROBE_TIME }
-    }
-
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
         match event {
             agent::Event::LoggedIn { .. } => self.was_logged_in = true,
@@ -296,69 +278,6 @@ impl Check {
         }
     }
 
-    fn hole_input(&mut self, now: Instant, input: &Input<'_>) {
-        match *input {
-            Input::Received { conn, bytes } => {
-                let Some(heard) = self.callers.get_mut(&conn) else { return };
-                heard.extend_from_slice(&bytes[..bytes.len().min(NONCE_LEN - heard.len())]);
-                if *heard == self.nonce {
-                    self.finish_hairpin(true);
-                }
-            }
-            Input::Closed { conn, .. } => {
-                self.callers.remove(&conn);
-                self.hole.handle_input(now, input);
-            }
-            Input::Listening { .. }
-            | Input::ListenFailed { .. }
-            | Input::Accepted { .. }
-            | Input::Connected { .. }
-            | Input::ConnectFailed { .. }
-            | Input::Backlogged { .. }
-            | Input::Drained { .. }
-            | Input::Interrupted => self.hole.handle_input(now, input),
-        }
-    }
-
-    fn probe_input(&mut self, input: &Input<'_>) {
-        match *input {
-            Input::Connected { conn, .. } if self.is_hairpin(conn) => {
-                // That somebody answers there is not enough: it may be the router itself.
-                let bytes = self.nonce.to_vec();
-                self.net(NetOp::Send { conn, bytes });
-            }
-            Input::Connected { conn, .. } => {
-                self.net(NetOp::Close { conn, how: Closing::Flush });
-                self.ipv6 = Probe::Done { arrived: true };
-            }
-            Input::ConnectFailed { conn, .. } | Input::Closed { conn, .. } => {
-                if self.is_hairpin(conn) {
-                    self.hairpin = Probe::Done { arrived: false };
-                } else if matches!(self.ipv6, Probe::UnderWay { conn: ours, .. } if ours == conn) {
-                    self.ipv6 = Probe::Done { arrived: false };
-                }
-            }
-            Input::Listening { .. }
-            | Input::ListenFailed { .. }
-            | Input::Accepted { .. }
-            | Input::Received { .. }
-            | Input::Backlogged { .. }
-            | Input::Drained { .. }
-            | Input::Interrupted => {}
-        }
-    }
-
-    fn is_hairpin(&self, conn: ConnId) -> bool {
-        matches!(self.hairpin, Probe::UnderWay { conn: ours, .. } if ours == conn)
-    }
-
-    fn finish_hairpin(&mut self, arrived: bool) {
-        if let Probe::UnderWay { conn, .. } = self.hairpin {
-            self.net(NetOp::Close { conn, how: Closing::Abort });
-            self.hairpin = Probe::Done { arrived };
-        }
-    }
-
     /// Ends with what is known by now.
     fn finish(&mut self) {
         if self.was_logged_in {
@@ -367,71 +286,6 @@ impl Check {
             let server = self.servers[0].main;
             self.unreachable(server, &NetError::TimedOut.to_string());
         }
-    }
-
-    /// Where the daemon looks from; `None` if nothing tells. The login alone shows whether a NAT is between.
-    fn vantage(&self) -> Option<Vantage> {
-        let server = Endpoint::new(self.servers[0].main);
-        match server.reach() {
-            Reach::Nowhere | Reach::Host => Some(Vantage::ThisHost),
-            Reach::Site | Reach::Global if self.local_ips.contains(&server.ip()) => Some(Vantage::ThisHost),
-            Reach::Global => Some(Vantage::Outside),
-            Reach::Site => {
-                let seen = self.agent.samples().iter();
-                let seen = seen.filter(|seen| Family::of(seen.endpoint) == Family::of(server));
-                let own = seen.map(|seen| seen.own).reduce(|one, other| one | other)?;
-                // A private address beyond a NAT: that NAT is measured.
-                Some(if own { Vantage::ThisNetwork } else { Vantage::Outside })
-            }
-        }
-    }
-
-    fn report(&mut self) {
-        let vantage = self.vantage();
-        // What came over loopback passed no NAT, and says nothing of any; nor does the login alone say how it maps.
-        let nothing = vantage == Some(Vantage::ThisHost) || self.mapping.is_none();
-        let samples = if nothing { &[] } else { self.agent.samples() };
-        let (v4, v6) = (classify(samples, Family::V4), classify(samples, Family::V6));
-        let sampled_v6 = self.servers.first().is_some_and(|server| server.main.is_ipv6());
-        let address =
-            self.local_ips.iter().copied().find(|ip| ip.is_ipv6() && Reach::of(*ip) == Reach::Global);
-        let report = Report {
-            server: self.servers[0],
-            vantage,
-            assist_trouble: match self.mapping {
-                Some(_) => None,
-                None => Some(self.assist_trouble.clone().unwrap_or_else(|| NetError::TimedOut.to_string())),
-            },
-            rtt: self.agent.rtt(),
-            local: self.local.clone(),
-            mapping: self.mapping.map(|seen| seen.endpoint),
-            verdict: if sampled_v6 { v6 } else { v4 },
-            has_alternate: self.agent.alternate().is_some(),
-            filtering: match self.filter {
-                FilterTest::Done(filtering) if vantage != Some(Vantage::ThisHost) => filtering,
-                FilterTest::Done(_) => Filtering::judge(None, None),
-                FilterTest::NotAsked | FilterTest::Asked => Filtering::judge(None, None),
-            },
-            hairpin: match self.hairpin {
-                _ if vantage == Some(Vantage::ThisHost) => Hairpin::NotMeasured,
-                Probe::Done { arrived: true } => Hairpin::Works,
-                Probe::Done { arrived: false } => Hairpin::Fails,
-                Probe::NotBegun if self.mapping.is_some_and(|seen| seen.own) => Hairpin::Needless,
-                Probe::NotBegun | Probe::UnderWay { .. } => Hairpin::NotMeasured,
-            },
-            relay: self.agent.relay_offer().is_some(),
-            // The program around asks the router meanwhile.
-            port_mapping: portmap::not_asked(),
-            ipv6: Ipv6 {
-                address,
-                daemon: match self.ipv6 {
-                    Probe::Done { arrived } => Some(arrived),
-                    Probe::UnderWay { .. } => Some(false),
-                    Probe::NotBegun => sampled_v6.then_some(true),
-                },
-            },
-        };
-        self.end(Outcome::Report(Box::new(report)));
     }
 
     fn unreachable(&mut self, server: SocketAddr, why: &str) {

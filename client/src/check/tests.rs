@@ -1,5 +1,6 @@
 //! A check against a daemon and a NAT made of a few lines, at chosen moments.
 
+use super::probe::PROBE_TIME;
 use super::*;
 use punchcast::app::ListenerId;
 use punchcast::id::ClientId;
