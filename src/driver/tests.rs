@@ -34,6 +34,8 @@ struct Puppet {
     expected: Option<Window>,
     /// When `handle_timeout` was called while something was expected.
     awake: Vec<Instant>,
+    /// Who sends a picture at the first of them.
+    peer: Option<TcpStream>,
 }
 
 impl Puppet {
@@ -68,6 +70,9 @@ impl App for Puppet {
 
     fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
+            if let Some(peer) = self.peer.as_mut().filter(|_| self.awake.is_empty()) {
+                peer.write_all(b"picture").unwrap();
+            }
             self.awake.push(now);
             return;
         }
@@ -361,16 +366,12 @@ fn it_is_awake_while_something_is_expected_and_sleeps_before_and_after() {
 fn what_is_expected_ends_the_wait_awake() {
     let mut driver = driver();
     let addr = listening(&mut driver, false);
-    let mut peer = TcpStream::connect(addr).unwrap();
+    let peer = TcpStream::connect(addr).unwrap();
     let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
     let began = now();
-    driver.app_mut().expected = Some(Window { from: began, until: began + Duration::from_secs(10) });
-    let writer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(20));
-        peer.write_all(b"picture").unwrap();
-        peer
-    });
+    let app = driver.app_mut();
+    app.peer = Some(peer);
+    app.expected = Some(Window { from: began, until: began + Duration::from_secs(10) });
     assert_eq!(next(&mut driver), Seen::Received(conn, b"picture".to_vec()));
     assert!(!driver.app().awake.is_empty());
-    drop(writer.join().unwrap());
 }
