@@ -367,9 +367,9 @@ pub trait App {
     /// When it wants `handle_timeout`, and why (for the log). A driver must not call this between a change and the
     /// end of the drain.
     fn poll_timeout(&self) -> Option<(Instant, &'static str)>;
-    /// When it expects what should be passed on at once: a driver may stay awake then, and call `handle_timeout` early, so that
-    /// all is at hand. Called as `poll_timeout` is.
-    fn poll_expected(&self) -> Option<Window> {
+    /// When it expects, later than `now`, what should be passed on at once: a driver may stay awake then, and call
+    /// `handle_timeout` early, so that all is at hand. Called as `poll_timeout` is.
+    fn poll_expected(&self, _now: Instant) -> Option<Window> {
         None
     }
 }

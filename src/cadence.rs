@@ -31,6 +31,10 @@ const LEAD: Duration = Duration::from_micros(100);
 /// and half of it where they do.
 const MOST: u32 = 32;
 
+/// And not longer than what being awake saves is worth, however rare the pictures are. Those of 24 a second may be as irregular
+/// as that.
+const LONGEST: Duration = Duration::from_millis(1);
+
 /// Mean deviations before and after the expected moment. With a normal distribution 98% are within.
 const SPREAD: f64 = 3.0;
 
@@ -79,15 +83,15 @@ impl Cadence {
         };
     }
 
-    /// When the next picture is expected; `None` where that is not known closely enough.
+    /// When the next picture is expected; `None` where that is not known closely enough, or has passed.
     #[must_use]
-    pub fn window(&self) -> Option<Window> {
+    pub fn window(&self, now: Instant) -> Option<Window> {
         let Grid { latest, period, deviation, .. } = self.grid.filter(|grid| grid.count >= ENOUGH)?;
         let spread = Duration::from_secs_f64(SPREAD * deviation);
         let period = Duration::from_secs_f64(period);
         let at = latest + period;
         let window = Window { from: at.checked_sub(spread + LEAD)?, until: at + spread };
-        (window.until - window.from <= period / MOST).then_some(window)
+        (now < window.until && window.until - window.from <= (period / MOST).min(LONGEST)).then_some(window)
     }
 }
 
@@ -135,21 +139,21 @@ mod tests {
         #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
         let began = Instant::now();
         let mut cadence = Cadence::default();
-        let (mut met, mut count, mut awake, mut last) = (0, 0, Duration::ZERO, Duration::ZERO);
+        let (mut met, mut count, mut awake, mut last) = (0, 0, Duration::ZERO, began);
         for at in pictures {
             let since = Duration::from_micros(at);
             let now = began + since;
             if since > Duration::from_secs(1) {
                 count += 1;
-                if let Some(Window { from, until }) = cadence.window() {
+                if let Some(Window { from, until }) = cadence.window(last) {
                     met += u32::from((from..=until).contains(&now));
                     awake += now.min(until).saturating_duration_since(from);
                 }
             }
             cadence.picture(now);
-            last = since;
+            last = now;
         }
-        let counted = last.as_secs_f64() - 1.0;
+        let counted = (last - began).as_secs_f64() - 1.0;
         Tally { met: f64::from(met) / f64::from(count), awake: awake.as_secs_f64() / counted }
     }
 
@@ -204,5 +208,33 @@ mod tests {
     fn moments_that_are_the_same_are_no_grid() {
         let Tally { met, awake } = tally(std::iter::repeat_n(2_000_000, 100));
         assert!(met == 0.0 && awake == 0.0);
+    }
+
+    #[test]
+    fn a_window_that_has_passed_hides_no_other() {
+        #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+        let began = Instant::now();
+        let (mut ended, mut live) = (Cadence::default(), Cadence::default());
+        for number in 0..60 {
+            let at = began + Duration::from_millis(16 * number);
+            ended.picture(at);
+            live.picture(at + Duration::from_millis(2));
+        }
+        let now = began + Duration::from_millis(16 * 60 + 1);
+        assert_eq!(ended.window(now), None);
+        assert!(Window::first(ended.window(now), live.window(now)).is_some_and(|window| window.from > now));
+    }
+
+    #[test]
+    fn a_window_is_short_also_where_pictures_are_rare() {
+        #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+        let began = Instant::now();
+        let mut cadence = Cadence::default();
+        let mut rng = fastrand::Rng::with_seed(7);
+        for number in 0..60 {
+            let at = began + Duration::from_millis(1000 * number) + Duration::from_micros(rng.u64(0..=5_000));
+            cadence.picture(at);
+            assert_eq!(cadence.window(at), None);
+        }
     }
 }

@@ -536,8 +536,8 @@ impl App for Caster {
         self.outputs.pop_front()
     }
 
-    fn poll_expected(&self) -> Option<Window> {
-        self.cadence.window()
+    fn poll_expected(&self, now: Instant) -> Option<Window> {
+        self.cadence.window(now)
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -437,8 +437,8 @@ impl App for Viewer {
         self.outputs.pop_front()
     }
 
-    fn poll_expected(&self) -> Option<Window> {
-        self.shows.iter().map(|show| show.cadence.window()).fold(None, Window::first)
+    fn poll_expected(&self, now: Instant) -> Option<Window> {
+        self.shows.iter().map(|show| show.cadence.window(now)).fold(None, Window::first)
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -11,28 +11,36 @@ type Timer = rustix::fd::OwnedFd;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 type Timer = ();
 
+/// Has a timer from the first time that it is set.
+#[derive(Default)]
 pub(super) struct Alarm {
-    timer: Timer,
+    timer: Option<Timer>,
+    failed: bool,
     set_for: Option<Instant>,
 }
 
 impl Alarm {
-    /// An alarm whose rings are readiness of `token`.
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self { timer: timer(registry, token)?, set_for: None })
-    }
-
-    /// Rings once at `at`, and no more at the moment that was set before.
-    pub(super) fn set(&mut self, at: Instant, now: Instant) {
-        if self.set_for == Some(at) {
+    /// Makes `token` ready once at `at`, and no more at the moment that was set before. Where the system has no timer for
+    /// it, nothing happens.
+    pub(super) fn set(&mut self, at: Instant, now: Instant, registry: &Registry, token: Token) {
+        if self.failed || self.set_for == Some(at) {
             return;
         }
         self.set_for = Some(at);
-        // All zero would unset it.
-        let time = at.saturating_duration_since(now).max(Duration::from_nanos(1));
-        if let Err(error) = set(&self.timer, time) {
+        if let Err(error) = self.try_set(at, now, registry, token) {
+            self.failed = true;
             log::debug!("no alarm: {error}");
         }
+    }
+
+    fn try_set(&mut self, at: Instant, now: Instant, registry: &Registry, token: Token) -> io::Result<()> {
+        let timer = match self.timer.take() {
+            Some(timer) => timer,
+            None => timer(registry, token)?,
+        };
+        // All zero would unset it.
+        let time = at.saturating_duration_since(now).max(Duration::from_nanos(1));
+        set(self.timer.insert(timer), time)
     }
 }
 

@@ -28,7 +28,6 @@ pub use interfaces::local_addresses;
 pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
-use crate::cadence::Window;
 use sockets::Sockets;
 use std::io;
 use std::sync::Arc;
@@ -97,12 +96,7 @@ impl<M> Handle<M> {
     }
 }
 
-/// What the application wants of the clock.
-#[derive(Clone, Copy)]
-struct Wants {
-    timeout: Option<(Instant, &'static str)>,
-    expected: Option<Window>,
-}
+type Deadline = Option<(Instant, &'static str)>;
 
 /// One application on real sockets.
 pub struct Driver<A: App> {
@@ -111,8 +105,8 @@ pub struct Driver<A: App> {
     inbox: Receiver<Command<A::Message>>,
     handle: Handle<A::Message>,
     buffer: Vec<u8>,
-    /// `None` after a change, until the application is asked.
-    wants: Option<Wants>,
+    /// When the application wants its timer; `None` after a change, until it is asked.
+    deadline: Option<Deadline>,
     /// Till when the processor counts as busy.
     busy_until: Option<Instant>,
     /// Steps left in this lap of the ready sockets.
@@ -137,7 +131,7 @@ impl<A: App> Driver<A> {
             inbox,
             handle,
             buffer,
-            wants: None,
+            deadline: None,
             busy_until: None,
             lap: 0,
             exiting: false,
@@ -158,7 +152,7 @@ impl<A: App> Driver<A> {
 
     /// The application, for one change; [`run`](Self::run) drains it before anything else.
     pub const fn app_mut(&mut self) -> &mut A {
-        self.wants = None;
+        self.deadline = None;
         &mut self.app
     }
 
@@ -207,22 +201,19 @@ impl<A: App> Driver<A> {
             return Ok(());
         }
         let now = now();
-        let wants = *self.wants.get_or_insert_with(|| Wants {
-            timeout: self.app.poll_timeout(),
-            expected: self.app.poll_expected(),
-        });
-        if let Some((at, why)) = wants.timeout
+        let deadline = *self.deadline.get_or_insert_with(|| self.app.poll_timeout());
+        if let Some((at, why)) = deadline
             && at <= now
         {
             log::trace!("timeout reason={why:?}");
-            self.wants = None;
+            self.deadline = None;
             self.app.handle_timeout(now);
             return Ok(());
         }
         self.sockets.handle_timeout(now);
         if let Some(input) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, now) {
             log::trace!("input {}", Brief(&input));
-            self.wants = None;
+            self.deadline = None;
             self.app.handle_input(now, input);
             return Ok(());
         }
@@ -232,7 +223,7 @@ impl<A: App> Driver<A> {
         self.lap = self.sockets.ready();
         match self.inbox.try_recv() {
             Ok(Command::Message(message)) => {
-                self.wants = None;
+                self.deadline = None;
                 self.app.handle_message(now, message);
                 return Ok(());
             }
@@ -246,17 +237,17 @@ impl<A: App> Driver<A> {
         if self.sockets.has_work() {
             return Ok(());
         }
-        self.wait(wants, now)?;
+        self.wait(deadline, now)?;
         self.lap = self.sockets.ready();
         Ok(())
     }
 
     /// Waits for a cause of a change; awake, within a window.
-    fn wait(&mut self, wants: Wants, now: Instant) -> io::Result<()> {
+    fn wait(&mut self, deadline: Deadline, now: Instant) -> io::Result<()> {
         let free = self.busy_until.is_none_or(|until| until <= now);
-        if let Some(window) = wants.expected.filter(|window| free && now < window.until) {
+        if free && let Some(window) = self.app.poll_expected(now) {
             if window.from <= now {
-                self.wants = None;
+                self.deadline = None;
                 // For nothing but that its code and what it knows are in the caches: that is half of what waking costs.
                 self.app.handle_timeout(now);
                 self.give_way();
@@ -264,7 +255,7 @@ impl<A: App> Driver<A> {
             }
             self.sockets.wake_at(window.from, now);
         }
-        self.sockets.wait(wants.timeout.map(|(at, _)| at), now)
+        self.sockets.wait(deadline.map(|(at, _)| at), now)
     }
 
     /// Lets others who have something to do go first. A processor that does not come back soon has no time to wait on.
@@ -279,7 +270,7 @@ impl<A: App> Driver<A> {
 
     fn feed(&mut self, input: Input<'_>) {
         log::trace!("input {}", Brief(&input));
-        self.wants = None;
+        self.deadline = None;
         self.app.handle_input(now(), input);
     }
 }

@@ -11,7 +11,7 @@ use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp
 use conn::{Conn, State};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Waker};
-use polling::{ALARM, EVENTS, WAKER, conn_token, listener_token};
+use polling::{EVENTS, WAKER, conn_token, listener_token};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -56,10 +56,9 @@ impl Sockets {
     pub(super) fn new() -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
         let sockets = Self {
             poll,
-            alarm,
+            alarm: Alarm::default(),
             events: Events::with_capacity(EVENTS),
             listeners: HashMap::new(),
             conns: HashMap::new(),

@@ -56,7 +56,8 @@ impl Calm {
     fn take_event(&mut self, which: Option<usize>, event: &Event, quiet: bool) -> Worth {
         match event {
             Event::Unreachable { server, why, .. } => {
-                let known = self.away.values().any(|away| away == server);
+                // A daemon of two addresses is tried at them in turn.
+                let known = self.away.contains_key(&which) || self.away.values().any(|away| away == server);
                 self.away.insert(which, *server);
                 match (quiet, known) {
                     (false, _) => Worth::Told,
@@ -147,7 +148,9 @@ mod tests {
         for _ in 0..2 {
             let Worth::Words(words) = calm.take(&gone("192.0.2.1:4000")) else { panic!() };
             assert!(words.contains("192.0.2.1:4000 is away (refused); the cast goes on"), "{words}");
-            assert_eq!(calm.take(&gone("192.0.2.1:4000")), Worth::Unsaid);
+            for server in ["[2001:db8::1]:4000", "192.0.2.1:4000", "[2001:db8::1]:4000"] {
+                assert_eq!(calm.take(&gone(server)), Worth::Unsaid);
+            }
             assert!(back().iter().all(|notice| calm.take(notice) == Worth::Unsaid));
         }
         assert_eq!(calm.take(&Notice::Lost { why: "cut".into() }), Worth::Told);

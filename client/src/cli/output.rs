@@ -92,12 +92,12 @@ impl Printer {
         if self.quiet {
             return;
         }
+        let line_changed = self.abilities.line && self.progress.take(notice);
         let line = match self.calm.take(notice) {
             Worth::Told => notice.to_talk(),
             Worth::Words(words) => Some(words),
-            Worth::Unsaid => return,
+            Worth::Unsaid => None,
         };
-        let line_changed = self.abilities.line && self.progress.take(notice);
         // On a terminal the status line tells what is tried; a log has a line for each.
         let told = self.abilities.line && matches!(notice, Notice::Attempt { .. });
         if let Some(line) = line.filter(|_| !told) {

@@ -245,16 +245,16 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
             _ => {}
         }
     }
-    sinks.end_records();
-    sinks.notices().chain(end.clone()).for_each(|notice| printer.show(&notice));
-    drop(port_map);
-    // First of all why it ends; what the files have to say comes after it and hides nothing.
-    let code = if let Some(Notice::End { ok: false, reason }) = end {
-        talk_failure(&reason);
+    // First of all why it ends: a file may take its time, and what it has to say hides nothing.
+    let code = if let Some(Notice::End { ok: false, reason }) = &end {
+        talk_failure(reason);
         NO_LINK
     } else {
         DONE
     };
+    sinks.end_records();
+    sinks.notices().chain(end).for_each(|notice| printer.show(&notice));
+    drop(port_map);
     Ok(code.max(sinks.finish(options.once)))
 }
 

@@ -37,7 +37,7 @@ impl Sockets {
 
     /// A wait that is under way at `at` ends then, to the microsecond.
     pub(in crate::driver) fn wake_at(&mut self, at: Instant, now: Instant) {
-        self.alarm.set(at, now);
+        self.alarm.set(at, now, self.poll.registry(), ALARM);
     }
 
     fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
