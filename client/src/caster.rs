@@ -11,6 +11,7 @@
 mod asking;
 mod budget;
 mod outlet;
+mod presence;
 mod route;
 mod serve;
 

@@ -156,6 +156,11 @@ impl Meeting {
         self.settle(now);
     }
 
+    /// Until when a caster seeks a link, as far as is known: an introduction adds to it.
+    pub(crate) fn seeks_until(&self) -> Option<Instant> {
+        self.hole.tries_until(THE_ATTEMPT)
+    }
+
     /// Routers forward these endpoints to our hole port: the other side is told, by way of the daemon.
     pub fn mapped(&mut self, now: Instant, endpoints: Vec<Endpoint>) {
         if let Some(agent) = &mut self.agent {

@@ -91,6 +91,11 @@ pub enum Notice {
         /// Why, in words.
         why: String,
     },
+    /// The daemon knows of no viewer with the caster's ticket; told once for each time that it is missed.
+    ViewerAbsent {
+        /// How much longer it is waited for.
+        trying_for: Duration,
+    },
     /// A caster was introduced, and no link with it has formed in time.
     NoLink {
         /// What stands in the way, in words.
@@ -271,6 +276,9 @@ impl Notice {
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
+            Self::ViewerAbsent { trying_for } => {
+                json!({"event": "viewer-absent", "trying_ms": millis(*trying_for)})
+            }
             Self::NoLink { why } => json!({"event": "no-link", "why": why}),
             Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
@@ -362,6 +370,11 @@ impl Notice {
             Self::NoRelay { why } => {
                 format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
+            Self::ViewerAbsent { trying_for } => format!(
+                "the viewer is not there: nobody with this ticket is logged in at the daemon. Is `punchcast view` running, \
+                 and is this the ticket that it shows? Waiting for it, {:.0} s more",
+                trying_for.as_secs_f64()
+            ),
             Self::NoLink { why } => format!(
                 "no link with that caster: {why}. If it has not left, a port forwarded to one side, or a daemon that \
                  relays (`punchcastd --relay on`), would help"

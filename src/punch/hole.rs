@@ -159,7 +159,14 @@ impl Hole {
     /// Whether `attempt` is going on.
     #[must_use]
     pub fn is_trying(&self, attempt: Attempt) -> bool {
-        self.efforts.iter().any(|effort| effort.attempt == attempt)
+        self.tries_until(attempt).is_some()
+    }
+
+    /// When `attempt` ends, if it is going on.
+    #[must_use]
+    pub fn tries_until(&self, attempt: Attempt) -> Option<Instant> {
+        let effort = self.efforts.iter().find(|effort| effort.attempt == attempt);
+        effort.map(|effort| effort.start + ATTEMPT_TIME)
     }
 
     /// Whether any attempt is going on.

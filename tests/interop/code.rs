@@ -118,3 +118,26 @@ fn view_prints_the_code_after_the_ticket_and_none_without_a_daemon() {
     let said = String::from_utf8_lossy(&output.expect("coreutils are everywhere").stdout).into_owned();
     assert!(said.contains("\"ready\"") && !said.contains("\"code\""), "{said}");
 }
+
+#[test]
+fn a_terminal_shows_the_code_once_and_scripts_have_it_on_a_line_of_its_own() {
+    let view = |server: &str, assist: &str| {
+        let viewer = binary("punchcast").display().to_string();
+        format!("exec '{viewer}' view --page none --no-port-mapping --server {server} --assist {assist}")
+    };
+    let runs = [("script", &["-qefc"][..], &["/dev/null"][..], 1), ("sh", &["-c"], &[], 2)];
+    for (program, before, after, times) in runs {
+        let (mut daemon, [server, assist]) = home::daemon();
+        let mut command = Command::new(program);
+        // Without a terminal of its own, talk and results come together as on one.
+        let both = if program == "sh" { " 2>&1" } else { "" };
+        command.args(before).arg(view(&server, &assist) + both).args(after).env("TERM", "xterm");
+        let mut viewer = Program::fed(program, &mut command, Stdio::piped());
+        let shown = viewer.line(START, |line| line.contains("Or by the short code"));
+        let code = shown.trim().rsplit_once(' ').expect("words before it").1.to_owned();
+        daemon.terminate();
+        viewer.line(START, |line| line.contains("no daemon at"));
+        let seen = viewer.said().iter().filter(|line| line.contains(&code)).count();
+        assert_eq!(seen, times, "{program}: {}", viewer.report());
+    }
+}

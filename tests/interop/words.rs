@@ -40,6 +40,8 @@ fn options_that_make_no_sense_point_to_the_help_that_has_them() {
         (&["view", "--bogus"], "`punchcast view --help`"),
         (&["view", "--record", "x.flv", "--flv", "x.flv"], "`punchcast view --help`"),
         (&["view", "--json", "--flv", "-"], "`punchcast view --help`"),
+        (&["view", "--record", "x.mp4"], "`punchcast view --help`"),
+        (&["view", "--flv", "x.mkv"], "`punchcast view --help`"),
         (&["cast"], "`punchcast cast --help`"),
         (&["cast", "punchcast://cut"], "`punchcast cast --help`"),
         (&["check"], "`punchcast check --help`"),

@@ -18,7 +18,7 @@ use punchcast_client::source::SourceEvent;
 use punchcast_client::viewer::{self, Viewer};
 use punchcastd::Daemon;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whether there is a daemon.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -297,7 +297,58 @@ fn a_caster_whose_viewer_died_says_that_it_is_not_there() {
         let notices = &world.app::<Caster>(cast.caster).notices;
         let reason = notices.iter().find_map(|(_, notice)| end(notice)).expect("it says why it ends");
         assert!(reason.contains("the viewer is not there"), "{reason}");
+        // Long before, once the link was missed.
+        let lost =
+            notices.iter().find(|(_, notice)| matches!(notice, Notice::Lost { .. })).expect("it lost it").0;
+        let told = absences(&world, cast, lost);
+        assert!(matches!(told[..], [(after, _)] if after < Duration::from_secs(2)), "{told:?}");
     });
+}
+
+/// When the caster said that its viewer is not there, since `began`, and how much longer it would wait.
+fn absences(world: &World, cast: Cast, began: Instant) -> Vec<(Duration, Duration)> {
+    let absence = |(at, notice): &(Instant, Notice)| {
+        let Notice::ViewerAbsent { trying_for } = notice else { return None };
+        Some((*at - began, *trying_for))
+    };
+    world.app::<Caster>(cast.caster).notices.iter().filter_map(absence).collect()
+}
+
+#[test]
+fn a_caster_says_soon_that_its_viewer_is_not_there_and_waits_for_it() {
+    sweep("a viewer that comes ten seconds late", 5, |seed| {
+        let (mut world, cast) = lay(seed, &Pair::apart(vec![Wall::home()], vec![Wall::home()]));
+        start_daemon(&mut world, cast);
+        let ticket = start_viewer(&mut world, cast, With::Daemon);
+        world.run_for(Duration::from_secs(2));
+        world.kill(cast.viewer);
+        let began = world.now();
+        start_caster(&mut world, cast, &ticket);
+        world.run_for(Duration::from_secs(10));
+        let told = absences(&world, cast, began);
+        let [(after, trying_for)] = told[..] else { panic!("told once: {told:?}") };
+        assert!(after < Duration::from_secs(2), "{after:?}");
+        assert!((28..=30).contains(&trying_for.as_secs()), "{trying_for:?}");
+        assert_eq!(start_viewer(&mut world, cast, With::Daemon).rendezvous, ticket.rendezvous);
+        let linked = |world: &World| rung(world, cast).is_some();
+        world.run_until(PATIENCE, linked).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(absences(&world, cast, began).len(), 1);
+    });
+}
+
+#[test]
+fn a_caster_whose_viewer_is_there_says_nothing_of_its_absence() {
+    let random = Wall {
+        allocation: Allocation::Random,
+        ..Wall::nat(Dependence::AddressAndPort, Dependence::AddressAndPort)
+    };
+    for (wall, linked) in [(Wall::home(), true), (random, false)] {
+        let (mut world, cast) = lay(0, &Pair::apart(vec![wall], vec![wall]));
+        let began = world.now();
+        assert_eq!(matches!(INTRODUCED(&mut world, cast), Outcome::Linked(_)), linked);
+        assert_eq!(absences(&world, cast, began), []);
+    }
 }
 
 #[test]

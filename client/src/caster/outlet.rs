@@ -11,6 +11,7 @@
 //! time, so a slow viewer slows nobody else.
 
 use super::budget::Budget;
+use super::presence::Presence;
 use super::route::{Route, Stage};
 use crate::meeting::{self, Link, Meeting};
 use crate::notice::{Notice, Report, Stats, refusal_words};
@@ -59,6 +60,7 @@ pub(super) struct Outlet {
     /// Why there is no introduction, whether or not there is a login.
     assist_trouble: Option<String>,
     has_daemon: bool,
+    presence: Presence,
     seed: u64,
     report: Report,
     over: bool,
@@ -80,6 +82,7 @@ impl Outlet {
             linked_once: false,
             server_trouble: None,
             assist_trouble: None,
+            presence: Presence::default(),
             seed,
             report: Report::default(),
             over: false,
@@ -147,6 +150,9 @@ impl Outlet {
         for conn in self.routes.iter().filter(due).map(|route| route.link.conn).collect::<Vec<_>>() {
             self.pump(now, conn);
         }
+        if self.presence.take_absence(now) {
+            self.tell_absence(now);
+        }
         if !self.routes.is_empty() && self.meter.is_due(now) {
             self.tell_stats(now);
         }
@@ -174,7 +180,8 @@ impl Outlet {
         let routes = self.routes.iter().filter_map(Route::poll_timeout);
         let stats = live.then(|| (self.meter.due(), "statistics"));
         let budget = self.live().map(|_| (self.budget.due(), "think the bitrate over"));
-        let own = soonest(budget, stats);
+        let absence = self.presence.due().map(|at| (at, "tell that the viewer is not there"));
+        let own = soonest(soonest(budget, stats), absence);
         routes.map(Some).fold(soonest(self.meeting.poll_timeout(), own), soonest)
     }
 
@@ -202,7 +209,7 @@ impl Outlet {
             meeting::Event::Failed(addr, error) => {
                 self.give_up(now, false, format!("cannot open a port ({addr}): {error}"));
             }
-            meeting::Event::Rendezvous(event) => self.rendezvous_event(event),
+            meeting::Event::Rendezvous(event) => self.rendezvous_event(now, event),
             meeting::Event::Trying { rung, local, remote } => {
                 self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
             }
@@ -236,7 +243,16 @@ impl Outlet {
         }
     }
 
-    fn rendezvous_event(&mut self, event: agent::Event) {
+    /// The viewer is not there. Where there is a link, or none is sought any more, that is no news.
+    fn tell_absence(&mut self, now: Instant) {
+        let until = self.meeting.seeks_until().filter(|_| self.routes.is_empty() && !self.over);
+        if let Some(until) = until {
+            self.notice(Notice::ViewerAbsent { trying_for: until.saturating_duration_since(now) });
+        }
+    }
+
+    fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
+        self.presence.hear(now, &event);
         match &event {
             agent::Event::Introduced { peer, .. } => self.notice(Notice::Peer { id: peer.client }),
             agent::Event::Unreachable { server, why, .. } => {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // The program's edge: `t_ms` counts from its start.
 
+use super::calm::{Calm, Worth};
 use super::terminal::{Abilities, Progress, Tone};
 use crate::notice::Notice;
 use std::io::{self, Write};
@@ -55,14 +56,15 @@ pub(super) struct Printer {
     /// Only results and failures are shown.
     quiet: bool,
     abilities: Abilities,
+    calm: Calm,
     progress: Progress,
     start: Instant,
 }
 
 impl Printer {
     pub(super) fn new(json: bool, quiet: bool) -> Self {
-        let (abilities, progress) = (Abilities::detect(), Progress::default());
-        Self { json, quiet, abilities, progress, start: Instant::now() }
+        let (abilities, calm, progress) = (Abilities::detect(), Calm::default(), Progress::default());
+        Self { json, quiet, abilities, calm, progress, start: Instant::now() }
     }
 
     pub(super) const fn is_json(&self) -> bool {
@@ -90,10 +92,15 @@ impl Printer {
         if self.quiet {
             return;
         }
+        let line = match self.calm.take(notice) {
+            Worth::Told => notice.to_talk(),
+            Worth::Words(words) => Some(words),
+            Worth::Unsaid => return,
+        };
         let line_changed = self.abilities.line && self.progress.take(notice);
         // On a terminal the status line tells what is tried; a log has a line for each.
         let told = self.abilities.line && matches!(notice, Notice::Attempt { .. });
-        if !told && let Some(line) = notice.to_talk() {
+        if let Some(line) = line.filter(|_| !told) {
             talk(&if self.abilities.colour { Tone::of(notice).paint(&line) } else { line });
         }
         match self.progress.line() {

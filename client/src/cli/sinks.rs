@@ -7,6 +7,7 @@ use crate::sink::{
 };
 use punchcast::media::Unit;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -76,8 +77,11 @@ impl Sinks {
                 .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
             records.insert(0, Record::Running(recorder));
         }
-        let live =
-            wanted.live.iter().map(|target| LivePipe::start(target.clone(), talk)).collect::<io::Result<_>>();
+        let live = wanted
+            .live
+            .iter()
+            .map(|target| LivePipe::start(target.clone(), existing, talk))
+            .collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
         Ok(Self { path, existing, quiet, records, live, snapshot: snapshot.map(Snapshot::new) })
@@ -145,6 +149,34 @@ impl Sinks {
         }
         code
     }
+}
+
+/// What names of files in other formats end with, and how ffmpeg makes such a file of an FLV.
+const OTHER_FORMATS: [(&str, &str); 7] = [
+    ("mp4", "-c copy "),
+    ("m4v", "-c copy "),
+    ("mov", "-c copy "),
+    ("mkv", "-c copy "),
+    ("ts", "-c copy "),
+    ("avi", "-c copy "),
+    // It holds none of the usual codecs.
+    ("webm", ""),
+];
+
+/// A path that FLV is to be written to, which must not look like something else.
+pub(super) fn flv_path(option: &str, value: OsString) -> Result<PathBuf, Failure> {
+    let path = PathBuf::from(value);
+    let given = path.extension().unwrap_or_default();
+    let Some((_, how)) = OTHER_FORMATS.iter().find(|(other, _)| given.eq_ignore_ascii_case(other)) else {
+        return Ok(path);
+    };
+    let flv = path.with_extension("flv");
+    Err(Failure::Usage(format!(
+        "--{option} writes FLV, and {path} is a name for something else; give {flv}, and once it is written: \
+         ffmpeg -i '{flv}' {how}'{path}'",
+        path = path.display(),
+        flv = flv.display(),
+    )))
 }
 
 /// The file of a further cast: `FILE-2.flv` is the second's beside `FILE.flv`.
@@ -221,6 +253,21 @@ mod tests {
         assert!(words.is_some_and(|words| words.contains('7')));
         assert_eq!(code, DONE);
         assert_eq!(recording_words(&Err(io::Error::other("full"))).1, NO_LINK);
+    }
+
+    #[test]
+    fn a_name_that_says_another_format_is_refused_with_the_way_to_it() {
+        for (name, command) in [
+            ("a b/x.mp4", "ffmpeg -i 'a b/x.flv' -c copy 'a b/x.mp4'"),
+            ("X.MKV", "ffmpeg -i 'X.flv' -c copy 'X.MKV'"),
+            ("x.webm", "ffmpeg -i 'x.flv' 'x.webm'"),
+        ] {
+            let Err(Failure::Usage(why)) = flv_path("record", name.into()) else { panic!("{name}") };
+            assert!(why.contains("--record writes FLV") && why.ends_with(command), "{why}");
+        }
+        for name in ["x.flv", "x.FLV", "x", "-", "/dev/null", "mp4", "x.mp4.flv", "cast.1"] {
+            assert_eq!(flv_path("flv", name.into()).ok(), Some(name.into()));
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Tone {
             | Notice::Busy { .. }
             | Notice::DialFailed { .. }
             | Notice::NoRelay { .. }
+            | Notice::ViewerAbsent { .. }
             | Notice::NoLink { .. }
             | Notice::SeekingRelay(_) => Self::Warning,
             Notice::OfCast { notice, .. } | Notice::OfViewer { notice, .. } => Self::of(notice),
@@ -116,7 +117,7 @@ impl Progress {
             Notice::Stats(stats) => {
                 self.live.insert(which, *stats);
             }
-            Notice::Link { .. } => {
+            Notice::Link { .. } | Notice::NoLink { .. } => {
                 self.tried.clear();
                 self.trying = None;
             }

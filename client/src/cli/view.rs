@@ -2,7 +2,7 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
-use super::sinks::{Sinks, Wanted};
+use super::sinks::{Sinks, Wanted, flv_path};
 use super::{DONE, Failure, NO_LINK, args, plain, server, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
@@ -19,6 +19,7 @@ use punchcast::rendezvous::agent;
 use punchcast::rtmp::RtmpUrl;
 use punchcast::ticket::{Host, Server, ViewerIdentity};
 use punchcast::wire::message::Role;
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -149,12 +150,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("dial-after") => options.dial_after = Some(args::seconds("dial-after", parser.value()?)?),
             Long("player") => options.live.push(player(parser.value()?)?),
             Long("flv") => {
-                let value = parser.value()?;
-                let target = if value == "-" { LiveTarget::Stdout } else { LiveTarget::Path(value.into()) };
-                options.live.push(target);
+                let path = flv_path("flv", parser.value()?)?;
+                let is_stdout = path.as_os_str() == "-";
+                options.live.push(if is_stdout { LiveTarget::Stdout } else { LiveTarget::Path(path) });
             }
             Long("quiet") => options.quiet = true,
-            Long("record") => options.record = Some(parser.value()?.into()),
+            Long("record") => options.record = Some(flv_path("record", parser.value()?)?),
             Long("overwrite") => options.overwrite = true,
             Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
             Long("casts") => {
@@ -259,19 +260,21 @@ fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
     } else {
         print_line(ticket);
     }
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+    if std::io::stderr().is_terminal() {
         printer.say(&format!("\n{}", page::terminal_qr(ticket)));
     }
     printer.say(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
 }
 
-/// Shows the short code, which is another way to write the ticket: `--quiet` has that one.
+/// Shows the short code, which is another way to write the ticket: `--quiet` has that one. Who sees standard output and
+/// talk in one place is not shown it twice.
 fn show_code(printer: &Printer, code: &str, stdout_is_taken: bool) {
     if printer.is_quiet() {
         return;
     }
     printer.say(&format!("Or by the short code, which can be read out: punchcast cast {code}"));
-    if !stdout_is_taken {
+    let is_seen = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    if !stdout_is_taken && !is_seen {
         print_line(code);
     }
 }

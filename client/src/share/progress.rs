@@ -40,7 +40,10 @@ impl Viewer {
                 self.phase = Phase::Connecting;
                 self.words = sentence(notice);
             }
-            Notice::Rendezvous(_) | Notice::SeekingRelay(_) | Notice::NoRelay { .. }
+            Notice::Rendezvous(_)
+            | Notice::SeekingRelay(_)
+            | Notice::NoRelay { .. }
+            | Notice::ViewerAbsent { .. }
                 if self.phase != Phase::Live && notice.to_talk().is_some() =>
             {
                 self.words = sentence(notice);

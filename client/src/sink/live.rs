@@ -12,9 +12,9 @@
 
 #![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
 
+use super::record::{Existing, is_no_file};
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -42,7 +42,7 @@ const FINISH_TIME: Duration = Duration::from_secs(4);
 pub enum LiveTarget {
     /// Standard output.
     Stdout,
-    /// A named pipe, opened when somebody reads it, again and again; or a file.
+    /// A named pipe, opened when somebody reads it, again and again; or a file, which begins with its first byte.
     Path(PathBuf),
     /// A program and its arguments, which reads its standard input. One that ends is started again with the next stream.
     Player(Vec<String>),
@@ -82,16 +82,21 @@ struct Piece {
 }
 
 impl LivePipe {
-    /// Starts the thread that opens the target. `say` tells the user what became of it.
+    /// Starts the thread that opens the target; `existing` says what becomes of a file that is there. `say` tells the user
+    /// what became of it all.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(target: LiveTarget, say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        target: LiveTarget,
+        existing: Existing,
+        say: impl Fn(&str) + Send + 'static,
+    ) -> io::Result<Self> {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let (tell_done, done) = channel();
         let shared = Arc::new(Shared::default());
-        shared.unread.store(matches!(target, LiveTarget::Path(_)), Ordering::Release);
-        let writer = Writer { pieces, shared: Arc::clone(&shared), generation: 0, ended_in: None };
+        shared.unread.store(target.path().is_some_and(is_no_file), Ordering::Release);
+        let writer = Writer::new(pieces, Arc::clone(&shared), existing);
         thread::Builder::new().name("live pipe".into()).spawn(move || {
             writer.run(&target, &say);
             // Nobody may wait for it.
@@ -162,6 +167,7 @@ impl LivePipe {
 struct Writer {
     pieces: Receiver<Piece>,
     shared: Arc<Shared>,
+    existing: Existing,
     generation: u32,
     /// The stream in which the last player ended.
     ended_in: Option<u32>,
@@ -182,6 +188,10 @@ enum End {
 }
 
 impl Writer {
+    const fn new(pieces: Receiver<Piece>, shared: Arc<Shared>, existing: Existing) -> Self {
+        Self { pieces, shared, existing, generation: 0, ended_in: None }
+    }
+
     fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) {
         loop {
             let (mut reader, first) = match self.open(target) {
@@ -210,10 +220,14 @@ impl Writer {
     fn open(&mut self, target: &LiveTarget) -> io::Result<Option<(Reader, Option<Piece>)>> {
         Ok(Some(match target {
             LiveTarget::Stdout => (Reader::Stream(Box::new(io::stdout())), None),
+            LiveTarget::Path(path) if !is_no_file(path) => {
+                let Some(piece) = self.await_stream() else { return Ok(None) };
+                (Reader::Stream(Box::new(self.existing.open(path)?)), Some(piece))
+            }
             LiveTarget::Path(path) => {
                 // Opening a named pipe takes until somebody reads it, and what was queued by then is old.
                 self.shared.unread.store(true, Ordering::Release);
-                let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+                let file = self.existing.open(path)?;
                 // In this order: what comes between belongs to the last reader's file, and is thrown away.
                 self.shared.unread.store(false, Ordering::Release);
                 self.begin_anew();

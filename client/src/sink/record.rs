@@ -64,7 +64,7 @@ impl Existing {
 }
 
 /// Whether something is there that holds nothing to lose: a pipe, a device; of a directory the system says what it is.
-fn is_no_file(path: &Path) -> bool {
+pub(super) fn is_no_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|there| !there.is_file())
 }
 

@@ -31,7 +31,7 @@ fn addr(text: &str) -> SocketAddr {
 /// Why there is no link, after these events.
 fn reason(events: &[Event]) -> String {
     let mut outlet = outlet();
-    events.iter().for_each(|event| outlet.rendezvous_event(event.clone()));
+    events.iter().for_each(|event| outlet.rendezvous_event(outlet.began, event.clone()));
     outlet.no_link(outlet.began, Findings::default(), None);
     let reason = |output| if let Output::Over(false, reason) = output { Some(reason) } else { None };
     outlet.outputs.into_iter().find_map(reason).unwrap()

@@ -47,7 +47,7 @@ fn copier(path: &Path) -> LiveTarget {
 fn a_player_gets_a_file_from_the_first_keyframe_on() {
     let path = scratch("player");
     let (say, told) = said();
-    let mut pipe = LivePipe::start(copier(&path), say).expect("a thread");
+    let mut pipe = LivePipe::start(copier(&path), Existing::Keep, say).expect("a thread");
     pipe.next_stream();
     pipe.write(&picture(960, false));
     pipe.write(&unit(1000, [0x17, 0], 40));
@@ -65,7 +65,7 @@ fn a_player_that_ends_is_started_again_with_the_next_stream_only() {
     let script = format!("echo started >> '{}'", path.display());
     let (say, told) = said();
     let words = ["sh", "-c", &script].map(str::to_owned).to_vec();
-    let mut pipe = LivePipe::start(LiveTarget::Player(words), say).expect("a thread");
+    let mut pipe = LivePipe::start(LiveTarget::Player(words), Existing::Keep, say).expect("a thread");
     let until = Instant::now() + PATIENCE;
     for _ in 0..2 {
         pipe.next_stream();
@@ -92,7 +92,7 @@ fn who_reads_slowly_delays_nobody_and_goes_on_at_a_keyframe() {
         format!("until [ -e '{}' ]; do sleep 0.05; done; exec cat > '{}'", go.display(), path.display());
     let (say, _told) = said();
     let words = ["sh", "-c", &script].map(str::to_owned).to_vec();
-    let mut pipe = LivePipe::start(LiveTarget::Player(words), say).expect("a thread");
+    let mut pipe = LivePipe::start(LiveTarget::Player(words), Existing::Keep, say).expect("a thread");
     pipe.next_stream();
     let began = Instant::now();
     // Ten times what may wait, while nothing is read.
@@ -126,7 +126,7 @@ fn each_reader_of_a_named_pipe_gets_a_file_of_its_own() {
     let made = Command::new("mkfifo").arg(&path).status().expect("coreutils are everywhere");
     assert!(made.success());
     let (say, _told) = said();
-    let mut pipe = LivePipe::start(LiveTarget::Path(path.clone()), say).expect("a thread");
+    let mut pipe = LivePipe::start(LiveTarget::Path(path.clone()), Existing::Keep, say).expect("a thread");
     pipe.next_stream();
     let mut at = 0;
     for _ in 0..2 {
@@ -163,10 +163,48 @@ fn each_reader_of_a_named_pipe_gets_a_file_of_its_own() {
 fn a_player_that_is_not_there_is_told_of() {
     let (say, told) = said();
     let words = vec!["/nowhere/player".to_owned()];
-    let mut pipe = LivePipe::start(LiveTarget::Player(words), say).expect("a thread");
+    let mut pipe = LivePipe::start(LiveTarget::Player(words), Existing::Keep, say).expect("a thread");
     pipe.next_stream();
     pipe.write(&picture(0, true));
     let text = told.recv_timeout(PATIENCE).expect("a word");
     assert!(text.contains("/nowhere/player") && text.contains("cannot be had"), "{text}");
     pipe.finish();
+}
+
+#[test]
+fn a_file_begins_with_its_first_byte() {
+    let path = scratch("file.flv");
+    for (existing, before) in [(Existing::Keep, None), (Existing::Replace, Some("what was there"))] {
+        if let Some(before) = before {
+            fs::write(&path, before).expect("a scratch file can be written");
+        }
+        let (say, told) = said();
+        let start = |say| LivePipe::start(LiveTarget::Path(path.clone()), existing, say).expect("a thread");
+        start(Box::new(say) as Box<dyn Fn(&str) + Send>).finish();
+        assert_eq!(fs::read_to_string(&path).ok().as_deref(), before, "nothing came");
+
+        let (say_too, told_too) = said();
+        let mut pipe = start(Box::new(say_too));
+        pipe.next_stream();
+        pipe.write(&picture(1000, true));
+        pipe.write(&picture(1040, false));
+        pipe.finish();
+        assert_eq!(read(&fs::read(&path).expect("a file")), [(0, 0x17, 1), (40, 0x27, 1)]);
+        assert!(told.try_recv().is_err() && told_too.try_recv().is_err());
+        let _ = fs::remove_file(&path);
+    }
+}
+
+#[test]
+fn a_file_that_came_to_be_in_the_meantime_is_kept() {
+    let path = scratch("meantime.flv");
+    let (say, told) = said();
+    let mut pipe = LivePipe::start(LiveTarget::Path(path.clone()), Existing::Keep, say).expect("a thread");
+    fs::write(&path, "another's").expect("a scratch file can be written");
+    pipe.next_stream();
+    pipe.write(&picture(0, true));
+    assert!(told.recv_timeout(PATIENCE).expect("a word").contains("cannot be had"));
+    pipe.finish();
+    assert_eq!(fs::read_to_string(&path).expect("a file"), "another's");
+    let _ = fs::remove_file(&path);
 }

@@ -1,0 +1,172 @@
+//! What is left unsaid while a link lives: that the daemon goes and comes back changes nothing for a running cast.
+//!
+//! It says so once, when the daemon goes. Logins, introductions and attempts are news for who waits for a link; beside one
+//! they would read as if everything began anew. Events for scripts are not its matter.
+
+use crate::notice::Notice;
+use punchcast::rendezvous::agent::Event;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// What a notice is worth.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// To be told as it is.
+    Told,
+    /// Nothing.
+    Unsaid,
+    /// These words.
+    Words(String),
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Calm {
+    /// The casts, or the viewers, that have a link.
+    linked: BTreeSet<usize>,
+    /// The daemon that is away, for each login that it takes with it: of one viewer, or of all there is.
+    away: BTreeMap<Option<usize>, SocketAddr>,
+}
+
+impl Calm {
+    /// Takes a notice.
+    pub(super) fn take(&mut self, notice: &Notice) -> Worth {
+        self.take_of(None, notice)
+    }
+
+    fn take_of(&mut self, which: Option<usize>, notice: &Notice) -> Worth {
+        let number = which.unwrap_or(0);
+        let quiet = which.map_or(!self.linked.is_empty(), |which| self.linked.contains(&which));
+        #[allow(clippy::wildcard_enum_match_arm)] // The rest is no matter of the daemon's.
+        match notice {
+            Notice::OfCast { cast: which, notice } | Notice::OfViewer { viewer: which, notice } => {
+                return self.take_of(Some(*which), notice);
+            }
+            Notice::Link { .. } => drop(self.linked.insert(number)),
+            Notice::Lost { .. } | Notice::CastEnded | Notice::ViewerOver { .. } => {
+                self.linked.remove(&number);
+            }
+            Notice::Attempt { .. } if quiet => return Worth::Unsaid,
+            Notice::Rendezvous(event) => return self.take_event(which, event, quiet),
+            _ => {}
+        }
+        Worth::Told
+    }
+
+    fn take_event(&mut self, which: Option<usize>, event: &Event, quiet: bool) -> Worth {
+        match event {
+            Event::Unreachable { server, why, .. } => {
+                let known = self.away.values().any(|away| away == server);
+                self.away.insert(which, *server);
+                match (quiet, known) {
+                    (false, _) => Worth::Told,
+                    (true, true) => Worth::Unsaid,
+                    (true, false) => Worth::Words(format!(
+                        "the daemon at {server} is away ({why}); the cast goes on without it, and it is tried again"
+                    )),
+                }
+            }
+            Event::LoggedIn { .. } => {
+                self.away.remove(&which);
+                if quiet { Worth::Unsaid } else { Worth::Told }
+            }
+            Event::Observed { .. } | Event::Introduced { .. } | Event::PeerJoined { .. } if quiet => {
+                Worth::Unsaid
+            }
+            Event::Observed { .. }
+            | Event::Introduced { .. }
+            | Event::PeerJoined { .. }
+            | Event::PeerLeft { .. }
+            | Event::Amended { .. }
+            | Event::Filtering { .. }
+            | Event::Refused { .. }
+            | Event::Code { .. }
+            | Event::NoCode { .. }
+            | Event::CodeUsed
+            | Event::WrongCode { .. }
+            | Event::AssistUnreachable { .. } => Worth::Told,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meeting::{self, Link};
+    use punchcast::app::ConnId;
+    use punchcast::id::ClientId;
+    use punchcast::policy::Rung;
+    use punchcast::wire::message::Role;
+    use std::time::{Duration, Instant};
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+    fn link() -> Notice {
+        let link = Link {
+            conn: ConnId { room: meeting::HOLE, serial: 1 },
+            rung: Rung::Lan,
+            local: addr("10.0.0.1:1").into(),
+            remote: addr("10.0.0.2:2").into(),
+            rtt: None,
+            run: 1,
+            obstacle: None,
+            secure: true,
+            formed: Instant::now(),
+        };
+        Notice::Link { link, elapsed: Duration::ZERO, moves: false }
+    }
+
+    fn gone(server: &str) -> Notice {
+        let retry_in = Duration::from_secs(1);
+        Notice::Rendezvous(Event::Unreachable { server: addr(server), why: "refused".into(), retry_in })
+    }
+
+    /// What a daemon that is back has one side say.
+    fn back() -> [Notice; 3] {
+        let client = ClientId(1);
+        let (local, remote) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
+        [
+            Notice::Rendezvous(Event::LoggedIn { client }),
+            Notice::Rendezvous(Event::PeerJoined { client, role: Role::Caster }),
+            Notice::Attempt { rung: Rung::Lan, local, remote },
+        ]
+    }
+
+    fn of_viewer(viewer: usize, notice: Notice) -> Notice {
+        Notice::OfViewer { viewer, notice: Box::new(notice) }
+    }
+
+    #[test]
+    fn a_daemon_that_restarts_under_a_link_is_worth_one_line_each_time() {
+        let mut calm = Calm::default();
+        assert!(back().iter().all(|notice| calm.take(notice) == Worth::Told));
+        assert_eq!(calm.take(&link()), Worth::Told);
+        for _ in 0..2 {
+            let Worth::Words(words) = calm.take(&gone("192.0.2.1:4000")) else { panic!() };
+            assert!(words.contains("192.0.2.1:4000 is away (refused); the cast goes on"), "{words}");
+            assert_eq!(calm.take(&gone("192.0.2.1:4000")), Worth::Unsaid);
+            assert!(back().iter().all(|notice| calm.take(notice) == Worth::Unsaid));
+        }
+        assert_eq!(calm.take(&Notice::Lost { why: "cut".into() }), Worth::Told);
+        assert_eq!(calm.take(&gone("192.0.2.1:4000")), Worth::Told, "it is needed again");
+        assert!(back().iter().all(|notice| calm.take(notice) == Worth::Told));
+    }
+
+    #[test]
+    fn a_viewer_that_is_still_sought_is_told_of_and_one_daemon_of_several_viewers_once() {
+        let mut calm = Calm::default();
+        for viewer in [0, 1] {
+            calm.take(&of_viewer(viewer, link()));
+        }
+        let told: Vec<_> =
+            (0..3).map(|viewer| calm.take(&of_viewer(viewer, gone("192.0.2.1:4000")))).collect();
+        assert!(matches!(told[..], [Worth::Words(_), Worth::Unsaid, Worth::Told]), "{told:?}");
+        for notice in back() {
+            assert_eq!(calm.take(&of_viewer(0, notice.clone())), Worth::Unsaid);
+            assert_eq!(calm.take(&of_viewer(2, notice)), Worth::Told);
+        }
+    }
+}
