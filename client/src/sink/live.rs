@@ -5,14 +5,15 @@
 //! file of its own: header, metadata, sequence headers, a keyframe, times from zero.
 //!
 //! ```text
-//!  open ─▶ a new generation ─▶ header, tags … ─▶ reader gone ─┬─ standard output: the end
+//!  open ─▶ a new generation ─▶ header, tags … ─▶ reader gone ─┬─ standard output: the end, and a failure
 //!    ▲                                                        ├─ named pipe: the next reader
 //!    └────────────────────────────────────────────────────────┴─ player: with the next stream
 //! ```
 
 #![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
 
-use super::record::{Existing, is_no_file};
+use super::file::FlvFile;
+use super::record::{Existing, is_no_file, of_file};
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
 use std::io::{self, Write};
@@ -61,7 +62,7 @@ pub struct LivePipe {
     stream: u32,
     shared: Arc<Shared>,
     queue: SyncSender<Piece>,
-    done: Receiver<()>,
+    done: Receiver<io::Result<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,9 +99,9 @@ impl LivePipe {
         shared.unread.store(target.path().is_some_and(is_no_file), Ordering::Release);
         let writer = Writer::new(pieces, Arc::clone(&shared), existing);
         thread::Builder::new().name("live pipe".into()).spawn(move || {
-            writer.run(&target, &say);
+            let result = writer.run(&target, &say);
             // Nobody may wait for it.
-            let _ = tell_done.send(());
+            let _ = tell_done.send(result);
         })?;
         let timeline = Timeline::default();
         Ok(Self { timeline, generation: 0, header: None, begun: false, stream: 0, shared, queue, done })
@@ -141,10 +142,14 @@ impl LivePipe {
     }
 
     /// Ends: the reader gets what waits, if it reads; a player has a little time to end by itself.
-    pub fn finish(self) {
+    ///
+    /// # Errors
+    /// What ended the target before, which was said then. Readers of a named pipe and players may come and go.
+    pub fn finish(self) -> io::Result<()> {
         let Self { queue, done, .. } = self;
         drop(queue);
-        let _ = done.recv_timeout(FINISH_TIME);
+        // Who does not read keeps the thread waiting, and gets no more.
+        done.recv_timeout(FINISH_TIME).unwrap_or(Ok(()))
     }
 
     fn append(&self, bytes: Vec<u8>) -> bool {
@@ -176,6 +181,7 @@ struct Writer {
 /// Somebody who reads.
 enum Reader {
     Stream(Box<dyn Write>),
+    File(FlvFile),
     Player(Child, ChildStdin),
 }
 
@@ -192,24 +198,27 @@ impl Writer {
         Self { pieces, shared, existing, generation: 0, ended_in: None }
     }
 
-    fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) {
+    /// # Errors
+    /// When the target could not be had, or takes no more.
+    fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) -> io::Result<()> {
+        let failed = |error: io::Error, what: &str| {
+            say(&format!("{} {what}: {error}; the picture goes on", target.name()));
+            Err(of_file(target.name(), &error))
+        };
         loop {
             let (mut reader, first) = match self.open(target) {
                 Ok(Some(opened)) => opened,
-                Ok(None) => return,
-                Err(error) => {
-                    say(&format!("{} cannot be had: {error}", target.name()));
-                    return;
-                }
+                Ok(None) => return Ok(()),
+                Err(error) => return failed(error, "cannot be had"),
             };
             let end = self.feed(&mut reader, first);
             reader.close();
             match end {
-                End::Finished => return,
+                End::Finished => return Ok(()),
                 End::Gone(stream, error) => {
                     self.ended_in = Some(stream);
                     if !target.goes_on(&error, say) {
-                        return;
+                        return failed(error, "takes no more");
                     }
                 }
             }
@@ -222,7 +231,7 @@ impl Writer {
             LiveTarget::Stdout => (Reader::Stream(Box::new(io::stdout())), None),
             LiveTarget::Path(path) if !is_no_file(path) => {
                 let Some(piece) = self.await_stream() else { return Ok(None) };
-                (Reader::Stream(Box::new(self.existing.open(path)?)), Some(piece))
+                (Reader::File(FlvFile::new(self.existing.open(path)?)), Some(piece))
             }
             LiveTarget::Path(path) => {
                 // Opening a named pipe takes until somebody reads it, and what was queued by then is old.
@@ -289,6 +298,8 @@ impl Reader {
         let stream: &mut dyn Write = match self {
             Self::Stream(stream) => stream,
             Self::Player(_, stdin) => stdin,
+            // Each piece is whole.
+            Self::File(file) => return file.append(bytes),
         };
         stream.write_all(bytes)?;
         stream.flush()
@@ -328,19 +339,14 @@ impl LiveTarget {
         }
     }
 
-    /// Whether another reader may come after one that is gone; says what there is to say.
+    /// Whether another reader may come after one that is gone.
     fn goes_on(&self, error: &io::Error, say: &dyn Fn(&str)) -> bool {
-        let gone = error.kind() == io::ErrorKind::BrokenPipe;
         match self {
-            Self::Stdout if gone => false,
-            Self::Path(_) if gone => true,
+            Self::Stdout => false,
+            Self::Path(_) => error.kind() == io::ErrorKind::BrokenPipe,
             Self::Player(_) => {
                 say("the player ended; it is started again with the next cast");
                 true
-            }
-            Self::Stdout | Self::Path(_) => {
-                say(&format!("{} takes no more: {error}", self.name()));
-                false
             }
         }
     }

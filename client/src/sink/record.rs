@@ -10,6 +10,7 @@
 use super::file::FlvFile;
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv, metadata};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -280,7 +281,7 @@ impl Parts {
     /// Begins the first file.
     fn first(&self) -> io::Result<File> {
         let path = &self.first;
-        let file = self.existing.open(path).map_err(|error| of_file(path, &error))?;
+        let file = self.existing.open(path).map_err(|error| of_file(path.display(), &error))?;
         (self.say)(&format!("recording to {}", path.display()));
         Ok(file)
     }
@@ -292,7 +293,7 @@ impl Parts {
             let path = beside(&self.first, &format!("part{}", self.number));
             match self.existing.open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(of_file(&path, &error)),
+                Err(error) => return Err(of_file(path.display(), &error)),
                 Ok(file) => {
                     let why = "picture or sound is coded in another way";
                     (self.say)(&format!("the recording goes on in {}: {why}", path.display()));
@@ -305,8 +306,8 @@ impl Parts {
 }
 
 /// An error with the file that it is of.
-fn of_file(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+pub(super) fn of_file(name: impl fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 /// A file beside another: `FILE-WHAT.flv` beside `FILE.flv`.
