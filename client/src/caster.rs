@@ -493,6 +493,9 @@ impl App for Caster {
         match message {
             Message::Source(SourceEvent::Unit(unit)) => self.offer(now, unit),
             Message::Source(SourceEvent::Ended) => self.end(now, true, "the source has ended".into()),
+            Message::Source(SourceEvent::Cut(how)) => {
+                self.end(now, true, format!("the source has ended: {how}"));
+            }
             Message::Source(SourceEvent::Failed(why)) => {
                 self.end(now, false, format!("the source failed: {why}"));
             }

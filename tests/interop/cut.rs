@@ -4,12 +4,12 @@
 use crate::lab::binary;
 use crate::program::Program;
 use crate::scene::{END, LINK, START, text};
-use crate::tool::{Scratch, have, probe};
+use crate::tool::{self, Scratch, have, probe};
 use punchcast::media::flv;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,4 +102,40 @@ fn a_reader_that_closes_standard_output_is_told_of_and_ends_with_a_failure() {
         viewer.line(END, |line| line == "1");
         await_talk(&viewer, &["incomplete", "roken pipe"]);
     }
+}
+
+#[test]
+fn a_source_that_was_cut_is_told_with_the_place() {
+    if !have(&["ffmpeg"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (whole, cut, bare) = (scratch.file("whole.flv"), scratch.file("cut.flv"), scratch.file("bare.flv"));
+    tool::make_source(&whole, 2);
+    let bytes = fs::read(&whole).expect("just made");
+    fs::write(&cut, &bytes[..bytes.len() / 2]).expect("a scratch file can be written");
+    fs::write(&bare, flv::Writer::new(false, true).header()).expect("a scratch file can be written");
+    let mut command = Command::new(binary("punchcast"));
+    let args = ["view", "--json", "--no-port-mapping", "--page", "none"];
+    let mut viewer = Program::start("viewer", command.args(args));
+    let ticket = text(&viewer.event("ready", START), "ticket");
+    let told = format!("was cut inside a tag, at byte {}", bytes.len() / 2);
+    let nothing = "there is no picture in it";
+    for (file, is_piped, code, words) in [
+        (&cut, false, 0, &told[..]),
+        (&cut, true, 0, &told),
+        (&bare, false, 1, nothing),
+        (&bare, true, 1, nothing),
+    ] {
+        let mut command = Command::new(binary("punchcast"));
+        command.args(["cast", &ticket, "--no-port-mapping", "--source"]);
+        let input: Stdio =
+            if is_piped { fs::File::open(file).expect("it is there").into() } else { Stdio::null() };
+        command.arg(if is_piped { "-".as_ref() } else { file.as_os_str() });
+        let mut caster = Program::fed("caster", &mut command, input);
+        assert_eq!(caster.end(END).code(), Some(code), "{}", caster.report());
+        await_talk(&caster, &[words]);
+    }
+    viewer.terminate();
+    viewer.succeeds(END);
 }
