@@ -182,7 +182,9 @@ impl Cast {
                         return unit;
                     }
                 }
-                other @ (SourceEvent::Ended | SourceEvent::Failed(_)) => panic!("{other:?}"),
+                other @ (SourceEvent::Ended | SourceEvent::Cut(_) | SourceEvent::Failed(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -195,7 +197,9 @@ impl Cast {
                     self.snapshot.write(&unit);
                     self.units.push(unit);
                 }
-                Ok(other @ (SourceEvent::Ended | SourceEvent::Failed(_))) => panic!("{other:?}"),
+                Ok(other @ (SourceEvent::Ended | SourceEvent::Cut(_) | SourceEvent::Failed(_))) => {
+                    panic!("{other:?}")
+                }
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => panic!("the source has ended"),
             }
@@ -207,7 +211,7 @@ impl Cast {
             match self.events.recv_timeout(DEADLINE).unwrap() {
                 SourceEvent::Unit(_) => {}
                 SourceEvent::Failed(why) => return why,
-                SourceEvent::Ended => panic!("ended without a reason"),
+                SourceEvent::Ended | SourceEvent::Cut(_) => panic!("ended without a reason"),
             }
         }
     }

@@ -3,7 +3,7 @@
 mod media;
 
 use media::{collect_pattern, ffmpeg_or_skip, ffprobe, frames, temp_dir};
-use punchcast::media::{Content, Kind, Unit, avc, flv};
+use punchcast::media::{Content, Kind, Unit, avc, flv, metadata};
 use punchcast_client::sink::{Begun, Existing, Recorder, Recording, Snapshot, SnapshotError};
 use punchcast_client::source::{PatternConfig, frame_number};
 use std::path::Path;
@@ -60,7 +60,7 @@ fn a_recording_that_joins_late_begins_at_a_keyframe_with_its_headers_at_zero() {
     let written = read(&std::fs::read(&path).unwrap());
     assert_eq!(recording.tags, written.len() as u64);
     assert_eq!(recording.bytes, std::fs::metadata(&path).unwrap().len());
-    assert_eq!(written[0], units[0]);
+    assert_eq!(metadata::of_stream(written[0].clone()), units[0]);
     assert!(written[1].is_sequence_header());
     let numbers: Vec<_> = written.iter().filter_map(frame_number).collect();
     assert_eq!(numbers, (50..80).collect::<Vec<_>>());
@@ -207,6 +207,38 @@ fn assert_clean(path: &Path, streams: &[&[Unit]]) {
     assert_eq!(pictures, counts(&given).0, "{path:?}");
     let missing = counts(&given).1 - sounds;
     assert!(missing <= 3 * streams.len(), "{path:?}: {missing} sounds are missing");
+}
+
+/// Seconds, as ffprobe has a file's length.
+fn length(path: &Path) -> f64 {
+    let args = ["-v", "warning", "-show_entries", "format=duration", "-of", "csv=p=0"];
+    let output = Command::new("ffprobe").args(args).arg(path).output().unwrap();
+    assert_eq!(output.stderr, b"");
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_recording_has_its_own_length_and_not_its_publishers() {
+    let Some(()) = ffmpeg_or_skip("a_recording_has_its_own_length_and_not_its_publishers") else { return };
+    let dir = temp_dir("length");
+    let file = encoded(&dir.join("file.flv"), &PLAIN);
+    assert!((length(&dir.join("file.flv")) - 2.0).abs() < 0.1, "the publisher's own file");
+    let half: Vec<_> = file.iter().take_while(|unit| unit.timestamp < 1000).cloned().collect();
+    let path = dir.join("recording.flv");
+    record(&path, &[&file, &half, &file]);
+    let written = std::fs::read(&path).unwrap();
+    let last = read(&written).iter().map(|unit| unit.timestamp).max().unwrap();
+    assert!((4900..5200).contains(&last), "{last} ms");
+    assert!((length(&path) - f64::from(last) / 1e3).abs() < 0.001);
+    assert_clean(&path, &[&file, &half, &file]);
+
+    // As a crash leaves it.
+    let crashed = dir.join("crashed.flv");
+    let told = (f64::from(last) / 1e3).to_be_bytes();
+    let at = written.windows(8).position(|bytes| bytes == told).expect("it is told");
+    std::fs::write(&crashed, [&written[..at], &[0; 8], &written[at + 8..]].concat()).unwrap();
+    assert!((length(&crashed) - f64::from(last) / 1e3).abs() < 0.05);
+    assert_clean(&crashed, &[&file, &half, &file]);
 }
 
 #[test]

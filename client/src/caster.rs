@@ -26,7 +26,7 @@ pub use asking::{CodeConfig, Whom};
 use outlet::Outlet;
 use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
 use punchcast::cadence::{Cadence, Window};
-use punchcast::media::{Cache, Unit};
+use punchcast::media::{Cache, Unit, metadata};
 use punchcast::portmap::Mapping;
 pub use serve::Serve;
 use std::collections::{BTreeMap, VecDeque};
@@ -346,7 +346,8 @@ impl Caster {
     }
 
     /// Takes a unit of the source.
-    fn offer(&mut self, now: Instant, unit: &Unit) {
+    fn offer(&mut self, now: Instant, unit: Unit) {
+        let unit = &metadata::of_stream(unit);
         self.cache.push(unit);
         if unit.is_picture() {
             self.cadence.picture(now);
@@ -401,7 +402,7 @@ impl Caster {
             }
             rtmp_port::Event::Media(unit) => {
                 let unit = self.clock.place(unit);
-                self.offer(now, &unit);
+                self.offer(now, unit);
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
@@ -426,7 +427,7 @@ impl Caster {
             ShareEvent::Stopped => self.notice(Notice::Sharing { on: false }),
             ShareEvent::Media(unit) => {
                 let unit = self.clock.place(unit);
-                self.offer(now, &unit);
+                self.offer(now, unit);
             }
         }
     }
@@ -496,8 +497,11 @@ impl App for Caster {
 
     fn handle_message(&mut self, now: Instant, message: Message) {
         match message {
-            Message::Source(SourceEvent::Unit(unit)) => self.offer(now, &unit),
+            Message::Source(SourceEvent::Unit(unit)) => self.offer(now, unit),
             Message::Source(SourceEvent::Ended) => self.end(now, true, "the source has ended".into()),
+            Message::Source(SourceEvent::Cut(how)) => {
+                self.end(now, true, format!("the source has ended: {how}"));
+            }
             Message::Source(SourceEvent::Failed(why)) => {
                 self.end(now, false, format!("the source failed: {why}"));
             }

@@ -246,6 +246,9 @@ impl Writer {
     /// Where the header keeps its flags, for a writer that learns of audio late.
     pub const FLAGS_OFFSET: u64 = 4;
 
+    /// Where the body begins in a [tag](Self::tag).
+    pub const BODY_OFFSET: usize = TAG_HEADER;
+
     /// A writer of a file that will hold these.
     #[must_use]
     pub const fn new(audio: bool, video: bool) -> Self {

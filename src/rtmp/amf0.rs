@@ -39,6 +39,57 @@ pub enum Value {
     Date(f64),
 }
 
+/// How many bytes the value at the beginning of `bytes` takes, of any number of values; `None` where it is cut,
+/// has a type that is not supported, or nests deeper than [`MAX_DEPTH`].
+#[must_use]
+pub fn value_length(bytes: &[u8]) -> Option<usize> {
+    skip(bytes, MAX_DEPTH).map(|rest| bytes.len() - rest.len())
+}
+
+fn skip(bytes: &[u8], depth: usize) -> Option<&[u8]> {
+    let depth = depth.checked_sub(1)?;
+    let (&marker, rest) = bytes.split_first()?;
+    match marker {
+        NUMBER => rest.get(8..),
+        BOOLEAN => rest.get(1..),
+        STRING => key(rest).map(|(_, length)| &rest[length..]),
+        OBJECT => skip_properties(rest, depth),
+        NULL | UNDEFINED => Some(rest),
+        ECMA_ARRAY => skip_properties(rest.get(4..)?, depth),
+        STRICT_ARRAY => {
+            let (count, mut rest) = rest.split_first_chunk::<4>()?;
+            // Each takes a byte at least, so a count that lies ends soon.
+            for _ in 0..u32::from_be_bytes(*count) {
+                rest = skip(rest, depth)?;
+            }
+            Some(rest)
+        }
+        DATE => rest.get(10..),
+        LONG_STRING => {
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            rest.get(usize::try_from(u32::from_be_bytes(*length)).ok()?..)
+        }
+        _ => None,
+    }
+}
+
+/// The key that `bytes` begin with, and the length of its encoding.
+pub(crate) fn key(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let key = rest.get(..usize::from(u16::from_be_bytes(*length)))?;
+    Some((key, 2 + key.len()))
+}
+
+fn skip_properties(mut bytes: &[u8], depth: usize) -> Option<&[u8]> {
+    loop {
+        if let Some(rest) = bytes.strip_prefix(&END) {
+            return Some(rest);
+        }
+        let (_, length) = key(bytes)?;
+        bytes = skip(&bytes[length..], depth)?;
+    }
+}
+
 impl Value {
     /// A string value.
     #[must_use]
@@ -294,11 +345,13 @@ fn count(length: usize) -> [u8; 4] {
 const NUMBER: u8 = 0;
 const BOOLEAN: u8 = 1;
 const STRING: u8 = 2;
-const OBJECT: u8 = 3;
+pub(crate) const OBJECT: u8 = 3;
 const NULL: u8 = 5;
 const UNDEFINED: u8 = 6;
-const ECMA_ARRAY: u8 = 8;
+pub(crate) const ECMA_ARRAY: u8 = 8;
 const OBJECT_END: u8 = 9;
+/// What follows the last property.
+pub(crate) const END: [u8; 3] = [0, 0, OBJECT_END];
 const STRICT_ARRAY: u8 = 10;
 const DATE: u8 = 11;
 const LONG_STRING: u8 = 12;

@@ -8,6 +8,7 @@
 mod browser;
 mod browser_share;
 mod code;
+mod cut;
 mod file;
 mod home;
 mod obs;

@@ -43,6 +43,20 @@ fn assert_plain(what: impl AsRef<OsStr>) {
     assert_eq!(streams.split_whitespace().collect::<Vec<_>>(), ["video", "audio"], "{:?}", what.as_ref());
 }
 
+/// The length that ffprobe tells, in seconds.
+fn length(what: impl AsRef<OsStr>) -> Option<f64> {
+    let args = ["-show_entries", "format=duration"].map(OsStr::new);
+    probe(args.into_iter().chain([what.as_ref()])).trim().parse().ok()
+}
+
+/// Holds a file's length to be that of its packets, whatever its source was.
+fn assert_own_length(file: &Path) {
+    let length = length(file).expect("a file has a length");
+    let packets = ["v", "a"].map(|kind| tool::packets(file, kind)).concat();
+    let last = packets.iter().map(|packet| packet.at).max().expect("packets") as f64 / 1e3;
+    assert!((length - last).abs() < 0.1, "{}: {length} s, and its last packet at {last}", file.display());
+}
+
 /// Holds a file to be [plain](assert_plain) and to be decoded to its end without a word of complaint.
 fn assert_clean(file: &Path) {
     assert_plain(file);
@@ -82,6 +96,8 @@ fn no_late_player_and_no_file_of_several_casts_has_a_stream_that_is_none() {
         let mut caster = cast(&mut viewer, &ticket, &source);
         assert_plain(&rtmp);
         assert_plain(&http);
+        // The file has one, and a stream has none.
+        assert_eq!((length(&rtmp), length(&http)), (None, None));
         end(&mut caster);
         viewer.event(event, LINK);
     }
@@ -89,6 +105,7 @@ fn no_late_player_and_no_file_of_several_casts_has_a_stream_that_is_none() {
     viewer.succeeds(END);
     for file in [&record, &live] {
         assert_clean(file);
+        assert_own_length(file);
     }
 }
 

@@ -150,12 +150,12 @@ impl Sinks {
     /// Finishes every file, whatever became of the others, says what there is to say, and gives the exit code that
     /// this comes to. `once`: a cast was to be had, so none is a failure.
     pub(super) fn finish(self, once: bool) -> i32 {
-        self.live.into_iter().for_each(LivePipe::finish);
+        let live: Vec<_> = self.live.into_iter().map(|pipe| live_words(&pipe.finish())).collect();
         let records: Vec<_> =
             self.records.into_values().map(|record| recording_words(&record.finish())).collect();
         let snapshot = self.snapshot.map(|snapshot| snapshot_words(&snapshot.finish(), once));
         let mut code = DONE;
-        for (words, its_code) in records.into_iter().chain(snapshot) {
+        for (words, its_code) in live.into_iter().chain(records).chain(snapshot) {
             if let Some(words) = words {
                 talk(&words);
             }
@@ -231,6 +231,14 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
             (Some(words), DONE)
         }
         Err(error) => (Some(format!("punchcast: the recording is incomplete: {error}")), NO_LINK),
+    }
+}
+
+/// What to say of FLV that was written as it came, if anything, and its exit code.
+fn live_words(result: &io::Result<()>) -> (Option<String>, i32) {
+    match result {
+        Ok(()) => (None, DONE),
+        Err(error) => (Some(format!("punchcast: the FLV is incomplete: {error}")), NO_LINK),
     }
 }
 

@@ -5,14 +5,15 @@
 //! file of its own: header, metadata, sequence headers, a keyframe, times from zero.
 //!
 //! ```text
-//!  open ─▶ a new generation ─▶ header, tags … ─▶ reader gone ─┬─ standard output: the end
+//!  open ─▶ a new generation ─▶ header, tags … ─▶ reader gone ─┬─ standard output: the end, and a failure
 //!    ▲                                                        ├─ named pipe: the next reader
 //!    └────────────────────────────────────────────────────────┴─ player: with the next stream
 //! ```
 
 #![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
 
-use super::record::{Existing, is_no_file};
+use super::file::FlvFile;
+use super::record::{Existing, is_no_file, of_file};
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv};
 use std::io::{self, Write};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,9 @@ pub struct LivePipe {
     stream: u32,
     shared: Arc<Shared>,
     queue: SyncSender<Piece>,
-    done: Receiver<()>,
+    done: Receiver<io::Result<()>>,
+    /// What was queued is to be on a disk at the end.
+    is_file: bool,
 }
 
 #[derive(Debug, Default)]
@@ -96,14 +99,25 @@ impl LivePipe {
         let (tell_done, done) = channel();
         let shared = Arc::new(Shared::default());
         shared.unread.store(target.path().is_some_and(is_no_file), Ordering::Release);
+        let is_file = target.path().is_some_and(|path| !is_no_file(path));
         let writer = Writer::new(pieces, Arc::clone(&shared), existing);
         thread::Builder::new().name("live pipe".into()).spawn(move || {
-            writer.run(&target, &say);
+            let result = writer.run(&target, &say);
             // Nobody may wait for it.
-            let _ = tell_done.send(());
+            let _ = tell_done.send(result);
         })?;
         let timeline = Timeline::default();
-        Ok(Self { timeline, generation: 0, header: None, begun: false, stream: 0, shared, queue, done })
+        Ok(Self {
+            timeline,
+            generation: 0,
+            header: None,
+            begun: false,
+            stream: 0,
+            shared,
+            queue,
+            done,
+            is_file,
+        })
     }
 
     /// Writes one unit, without waiting for the reader.
@@ -141,10 +155,21 @@ impl LivePipe {
     }
 
     /// Ends: the reader gets what waits, if it reads; a player has a little time to end by itself.
-    pub fn finish(self) {
-        let Self { queue, done, .. } = self;
+    ///
+    /// # Errors
+    /// What ended the target before, which was said then. Readers of a named pipe and players may come and go.
+    pub fn finish(self) -> io::Result<()> {
+        let Self { queue, done, is_file, .. } = self;
         drop(queue);
-        let _ = done.recv_timeout(FINISH_TIME);
+        match done.recv_timeout(FINISH_TIME) {
+            Ok(result) => result,
+            // Who does not read keeps the thread waiting, and gets no more.
+            Err(RecvTimeoutError::Timeout) if !is_file => Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(io::Error::other("the disk did not take in time what waited for it"))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the writing thread panicked")),
+        }
     }
 
     fn append(&self, bytes: Vec<u8>) -> bool {
@@ -176,6 +201,7 @@ struct Writer {
 /// Somebody who reads.
 enum Reader {
     Stream(Box<dyn Write>),
+    File(FlvFile),
     Player(Child, ChildStdin),
 }
 
@@ -192,24 +218,27 @@ impl Writer {
         Self { pieces, shared, existing, generation: 0, ended_in: None }
     }
 
-    fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) {
+    /// # Errors
+    /// When the target could not be had, or takes no more.
+    fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) -> io::Result<()> {
+        let failed = |error: io::Error, what: &str| {
+            say(&format!("{} {what}: {error}; the picture goes on", target.name()));
+            Err(of_file(target.name(), &error))
+        };
         loop {
             let (mut reader, first) = match self.open(target) {
                 Ok(Some(opened)) => opened,
-                Ok(None) => return,
-                Err(error) => {
-                    say(&format!("{} cannot be had: {error}", target.name()));
-                    return;
-                }
+                Ok(None) => return Ok(()),
+                Err(error) => return failed(error, "cannot be had"),
             };
             let end = self.feed(&mut reader, first);
             reader.close();
             match end {
-                End::Finished => return,
+                End::Finished => return Ok(()),
                 End::Gone(stream, error) => {
                     self.ended_in = Some(stream);
                     if !target.goes_on(&error, say) {
-                        return;
+                        return failed(error, "takes no more");
                     }
                 }
             }
@@ -222,7 +251,7 @@ impl Writer {
             LiveTarget::Stdout => (Reader::Stream(Box::new(io::stdout())), None),
             LiveTarget::Path(path) if !is_no_file(path) => {
                 let Some(piece) = self.await_stream() else { return Ok(None) };
-                (Reader::Stream(Box::new(self.existing.open(path)?)), Some(piece))
+                (Reader::File(FlvFile::new(self.existing.open(path)?)), Some(piece))
             }
             LiveTarget::Path(path) => {
                 // Opening a named pipe takes until somebody reads it, and what was queued by then is old.
@@ -289,6 +318,8 @@ impl Reader {
         let stream: &mut dyn Write = match self {
             Self::Stream(stream) => stream,
             Self::Player(_, stdin) => stdin,
+            // Each piece is whole.
+            Self::File(file) => return file.append(bytes),
         };
         stream.write_all(bytes)?;
         stream.flush()
@@ -328,19 +359,14 @@ impl LiveTarget {
         }
     }
 
-    /// Whether another reader may come after one that is gone; says what there is to say.
+    /// Whether another reader may come after one that is gone.
     fn goes_on(&self, error: &io::Error, say: &dyn Fn(&str)) -> bool {
-        let gone = error.kind() == io::ErrorKind::BrokenPipe;
         match self {
-            Self::Stdout if gone => false,
-            Self::Path(_) if gone => true,
+            Self::Stdout => false,
+            Self::Path(_) => error.kind() == io::ErrorKind::BrokenPipe,
             Self::Player(_) => {
                 say("the player ended; it is started again with the next cast");
                 true
-            }
-            Self::Stdout | Self::Path(_) => {
-                say(&format!("{} takes no more: {error}", self.name()));
-                false
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Where a viewer's units go besides the page and the players: files, pipes, and a picture of the last frame.
 
+mod file;
 pub mod live;
 pub mod record;
 pub mod snapshot;

@@ -5,13 +5,14 @@
 //!
 //! A file begins with its first byte: a recording to which nothing comes leaves no file, and replaces none. What does not
 //! fit a file that has begun (by the timeline's rule of parts) goes on in another: `FILE-part2.flv`, and so on. A file that
-//! was there before is replaced only where that is wanted.
+//! was there before is replaced only where that is wanted. It is told its length when it ends.
 
+use super::file::FlvFile;
 use super::timeline::Timeline;
-use punchcast::media::{Unit, flv};
+use punchcast::media::{Unit, flv, metadata};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -107,6 +108,10 @@ pub struct Recorder {
     header: Option<flv::Writer>,
     /// Which part that file is, by the timeline's count.
     part: u32,
+    /// It can be corrected when it ends; a stream cannot.
+    is_file: bool,
+    /// Its metadata has a place for its length.
+    has_duration: bool,
     dropped: u64,
     queue: SyncSender<Piece>,
     queued_bytes: Arc<AtomicUsize>,
@@ -115,12 +120,16 @@ pub struct Recorder {
 
 #[derive(Debug)]
 enum Piece {
-    /// The file's first bytes, or a tag.
-    Append(Vec<u8>),
+    /// The first bytes of a file, which the one before it ends with.
+    Begin(Vec<u8>),
+    Tag {
+        bytes: Vec<u8>,
+        timestamp: u32,
+        /// Where in `bytes` the file's length is to be.
+        duration: Option<usize>,
+    },
     /// The header's flags byte, corrected.
     Flags(u8),
-    /// The first bytes of another file.
-    Part(Vec<u8>),
 }
 
 impl Recorder {
@@ -157,10 +166,21 @@ impl Recorder {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let queued = Arc::clone(&queued_bytes);
+        let is_file = matches!(target, Target::File(..));
         let thread = thread::Builder::new()
             .name("recorder".into())
             .spawn(move || write_all(target, &pieces, &queued))?;
-        Ok(Self { timeline, header: None, part: 0, dropped: 0, queue, queued_bytes, thread })
+        Ok(Self {
+            timeline,
+            header: None,
+            part: 0,
+            is_file,
+            has_duration: false,
+            dropped: 0,
+            queue,
+            queued_bytes,
+            thread,
+        })
     }
 
     /// Records one unit, without waiting for the disk. `false` when the file can take no more; [`Recorder::finish`]
@@ -176,7 +196,7 @@ impl Recorder {
         let mut appended = self.announce(writer);
         for unit in units {
             if appended == Appended::Queued {
-                appended = self.append(Piece::Append(writer.tag(&unit)));
+                appended = self.append_tag(writer, &unit);
             }
         }
         if appended == Appended::Full {
@@ -209,15 +229,30 @@ impl Recorder {
     fn announce(&mut self, writer: flv::Writer) -> Appended {
         let part = self.timeline.part();
         let piece = match self.header {
-            None => Piece::Append(writer.header().to_vec()),
-            Some(_) if part != self.part => Piece::Part(writer.header().to_vec()),
+            None => Piece::Begin(writer.header().to_vec()),
+            Some(_) if part != self.part => Piece::Begin(writer.header().to_vec()),
             Some(header) if header.flags() != writer.flags() => Piece::Flags(writer.flags()),
             Some(_) => return Appended::Queued,
         };
+        let begins = matches!(piece, Piece::Begin(_));
         let appended = self.append(piece);
         if appended == Appended::Queued {
             (self.header, self.part) = (Some(writer), part);
+            self.has_duration &= !begins;
         }
+        appended
+    }
+
+    fn append_tag(&mut self, writer: flv::Writer, unit: &Unit) -> Appended {
+        let timestamp = unit.written_time();
+        // Players believe the last metadata that they read: only the first has the length.
+        let has_place = self.is_file && !self.has_duration;
+        let Some((unit, at)) = has_place.then(|| metadata::with_duration(unit)).flatten() else {
+            return self.append(Piece::Tag { bytes: writer.tag(unit), timestamp, duration: None });
+        };
+        let duration = Some(flv::Writer::BODY_OFFSET + at);
+        let appended = self.append(Piece::Tag { bytes: writer.tag(&unit), timestamp, duration });
+        self.has_duration = appended == Appended::Queued;
         appended
     }
 
@@ -248,7 +283,7 @@ enum Appended {
 impl Piece {
     fn size(&self) -> usize {
         match self {
-            Self::Append(bytes) | Self::Part(bytes) => bytes.len(),
+            Self::Begin(bytes) | Self::Tag { bytes, .. } => bytes.len(),
             Self::Flags(_) => 1,
         }
     }
@@ -257,7 +292,7 @@ impl Piece {
 /// Where the recorder's thread writes.
 enum Target {
     /// Open once something came.
-    File(Option<File>, Parts),
+    File(Option<FlvFile>, Parts),
     Stream(Box<dyn Write + Send>),
 }
 
@@ -274,7 +309,7 @@ impl Parts {
     /// Begins the first file.
     fn first(&self) -> io::Result<File> {
         let path = &self.first;
-        let file = self.existing.open(path).map_err(|error| of_file(path, &error))?;
+        let file = self.existing.open(path).map_err(|error| of_file(path.display(), &error))?;
         (self.tell)(Begun { file: path.clone(), part: 1 });
         Ok(file)
     }
@@ -286,7 +321,7 @@ impl Parts {
             let path = beside(&self.first, &format!("part{}", self.number));
             match self.existing.open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(of_file(&path, &error)),
+                Err(error) => return Err(of_file(path.display(), &error)),
                 Ok(file) => {
                     (self.tell)(Begun { file: path, part: self.number });
                     return Ok(file);
@@ -298,8 +333,8 @@ impl Parts {
 }
 
 /// An error with the file that it is of.
-fn of_file(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+pub(super) fn of_file(name: impl fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 /// A file beside another: `FILE-WHAT.flv` beside `FILE.flv`.
@@ -317,44 +352,55 @@ pub fn beside(path: &Path, what: &str) -> PathBuf {
 impl Target {
     fn write(&mut self, piece: &Piece) -> io::Result<()> {
         match (self, piece) {
-            (Self::File(file, parts), Piece::Append(bytes)) => opened(file, parts)?.write_all(bytes),
-            (Self::File(file, parts), Piece::Part(header)) => file.insert(parts.next()?).write_all(header),
-            (Self::File(file, parts), Piece::Flags(flags)) => {
-                let file = opened(file, parts)?;
-                file.seek(SeekFrom::Start(flv::Writer::FLAGS_OFFSET))?;
-                file.write_all(&[*flags])?;
-                file.seek(SeekFrom::End(0)).map(drop)
+            (Self::File(file, parts), Piece::Begin(header)) => {
+                let next = match file {
+                    Some(file) => {
+                        file.finish()?;
+                        parts.next()?
+                    }
+                    None => parts.first()?,
+                };
+                file.insert(FlvFile::new(next)).append(header)
             }
-            // Its timeline has no parts.
-            (Self::Stream(stream), Piece::Append(bytes) | Piece::Part(bytes)) => {
+            (Self::File(file, _), Piece::Tag { bytes, timestamp, duration }) => {
+                file.as_mut().map_or(Ok(()), |file| file.append_tag(bytes, *timestamp, *duration))
+            }
+            (Self::File(file, _), Piece::Flags(flags)) => {
+                file.as_mut().map_or(Ok(()), |file| file.set_flags(*flags))
+            }
+            (Self::Stream(stream), Piece::Begin(bytes) | Piece::Tag { bytes, .. }) => {
                 stream.write_all(bytes)?;
                 stream.flush()
             }
             (Self::Stream(_), Piece::Flags(_)) => Ok(()),
         }
     }
-}
 
-/// The file that is written; the first begins here.
-fn opened<'a>(file: &'a mut Option<File>, parts: &Parts) -> io::Result<&'a mut File> {
-    match file {
-        Some(file) => Ok(file),
-        None => Ok(file.insert(parts.first()?)),
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(Some(file), _) => file.finish(),
+            Self::File(None, _) | Self::Stream(_) => Ok(()),
+        }
     }
 }
 
 fn write_all(mut target: Target, pieces: &Receiver<Piece>, queued: &AtomicUsize) -> io::Result<Recording> {
     let mut recording = Recording::default();
-    let mut header = true;
-    for piece in pieces {
-        header |= matches!(piece, Piece::Part(_));
+    let written = pieces.iter().try_for_each(|piece| {
         target.write(&piece)?;
         let size = piece.size();
         queued.fetch_sub(size, Ordering::Relaxed);
-        if let Piece::Append(_) | Piece::Part(_) = piece {
-            recording.bytes += size as u64;
-            recording.tags += u64::from(!std::mem::take(&mut header));
+        match piece {
+            Piece::Begin(_) => recording.bytes += size as u64,
+            Piece::Tag { .. } => {
+                recording.bytes += size as u64;
+                recording.tags += 1;
+            }
+            Piece::Flags(_) => {}
         }
-    }
-    Ok(recording)
+        Ok(())
+    });
+    // What there is has its length, whatever ended it.
+    let finished = target.finish();
+    written.and(finished).map(|()| recording)
 }

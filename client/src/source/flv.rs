@@ -6,8 +6,8 @@
 
 use super::SourceEvent;
 use super::control::{Control, now};
-use punchcast::media::Unit;
 use punchcast::media::flv::Reader;
+use punchcast::media::{Content, Unit};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -31,6 +31,9 @@ const MAX_STEP: i32 = 10_000;
 
 /// How far back audio may stand behind the video before it in a well-made file, in milliseconds.
 const MAX_STEP_BACK: i32 = 2_000;
+
+/// What is wrong with a file that has a header and at most metadata.
+const NOTHING: &str = "there is no picture in it, and no sound";
 
 /// Where the bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,7 @@ impl FlvInput {
             )),
             Ok(_) if begin.is_empty() => Err(format!("{name} is empty")),
             Ok(_) if !reader.begun() => Err(format!("{name} is too short for an FLV file")),
+            Ok(None) if begin.len() < READ_SIZE => Err(format!("{name}: {NOTHING}")),
             Ok(_) => Ok(()),
         }
     }
@@ -104,7 +108,7 @@ pub fn spawn_flv(
     mut emit: impl FnMut(SourceEvent) -> bool + Send + 'static,
 ) -> io::Result<JoinHandle<u64>> {
     thread::Builder::new().name("flv source".into()).spawn(move || {
-        let mut feed = Feed { control, pace: None, units: 0, bytes: 0 };
+        let mut feed = Feed { control, pace: None, units: 0, coded: false, bytes: 0 };
         let outcome = match &input {
             FlvInput::File(path) => feed.play(File::open(path), &mut emit),
             FlvInput::Stdin => feed.relay(io::stdin(), &mut emit),
@@ -112,6 +116,10 @@ pub fn spawn_flv(
         match outcome {
             Ok(Outcome::Ended) => {
                 emit(SourceEvent::Ended);
+            }
+            Ok(Outcome::Cut(at)) => {
+                let cut = format!("{} was cut inside a tag, at byte {at}", input.name());
+                emit(SourceEvent::Cut(cut));
             }
             Ok(Outcome::Stopped) => {}
             Err(why) => {
@@ -124,6 +132,8 @@ pub fn spawn_flv(
 
 enum Outcome {
     Ended,
+    /// Within a tag, which is left out, after so many bytes.
+    Cut(u64),
     Stopped,
 }
 
@@ -132,6 +142,8 @@ struct Feed {
     control: Control,
     pace: Option<Pace>,
     units: u64,
+    /// Pictures or sound are among them.
+    coded: bool,
     bytes: u64,
 }
 
@@ -196,6 +208,7 @@ impl Feed {
             if !self.wait_for(&unit) || self.control.stopped() {
                 return Ok(false);
             }
+            self.coded |= unit.packet().is_some_and(|packet| packet.content == Content::Frames);
             if !emit(SourceEvent::Unit(unit)) {
                 return Ok(false);
             }
@@ -214,10 +227,12 @@ impl Feed {
         if !reader.begun() {
             return Err(format!("not an FLV file (it ends after {} bytes)", self.bytes));
         }
-        if reader.truncated() {
-            log::info!("the FLV stream ends within a tag, which is left out");
+        match (reader.truncated(), self.coded) {
+            (true, true) => Ok(Outcome::Cut(self.bytes)),
+            (true, false) => Err(format!("{NOTHING}: it was cut inside a tag, at byte {}", self.bytes)),
+            (false, true) => Ok(Outcome::Ended),
+            (false, false) => Err(NOTHING.into()),
         }
-        Ok(Outcome::Ended)
     }
 }
 
@@ -304,7 +319,7 @@ mod tests {
     }
 
     fn feed(control: &Control) -> Feed {
-        Feed { control: control.clone(), pace: None, units: 0, bytes: 0 }
+        Feed { control: control.clone(), pace: None, units: 0, coded: false, bytes: 0 }
     }
 
     #[test]

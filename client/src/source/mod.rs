@@ -2,8 +2,8 @@
 //!
 //! A source runs on a thread of its own, paces itself, and hands each [`Unit`] to the `emit` that its starter gave;
 //! `emit` returns `false` to end it. A [`Control`] stops a source at once and asks it for a keyframe. The first
-//! units of a source are its metadata and sequence headers, and its last event is [`SourceEvent::Ended`] or
-//! [`SourceEvent::Failed`], unless it was stopped.
+//! units of a source are its metadata and sequence headers, and its last event is [`SourceEvent::Ended`],
+//! [`SourceEvent::Cut`] or [`SourceEvent::Failed`], unless it was stopped.
 
 pub mod control;
 pub mod encoder;
@@ -27,6 +27,8 @@ pub enum SourceEvent {
     Unit(Unit),
     /// There is nothing more to come.
     Ended,
+    /// The same, before its time: where, for the user. What came before was whole.
+    Cut(String),
     /// The source cannot go on; why, for the user.
     Failed(String),
 }

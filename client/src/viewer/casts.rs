@@ -9,8 +9,8 @@ use crate::stats::Stamps;
 use crate::unread::Unread;
 use punchcast::app::ConnId;
 use punchcast::link::{Bye, EndReason};
-use punchcast::media::Unit;
 use punchcast::media::pace::MAX_UNITS;
+use punchcast::media::{Unit, metadata};
 use punchcast::rtmp::{self, ServerEvent, ServerSession};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -223,6 +223,7 @@ impl Viewer {
     }
 
     pub(super) fn unit(&mut self, now: Instant, place: usize, unit: Unit) {
+        let unit = metadata::of_stream(unit);
         let Some(show) = self.show_at(place) else { return };
         show.meter.count(&unit);
         if unit.is_picture() {

@@ -53,7 +53,7 @@ fn a_player_gets_a_file_from_the_first_keyframe_on() {
     pipe.write(&unit(1000, [0x17, 0], 40));
     pipe.write(&picture(1000, true));
     pipe.write(&picture(1040, false));
-    pipe.finish();
+    pipe.finish().expect("nothing fails");
     assert_eq!(read(&fs::read(&path).expect("a file")), [(0, 0x17, 0), (0, 0x17, 1), (40, 0x27, 1)]);
     assert!(told.try_recv().is_err());
     let _ = fs::remove_file(path);
@@ -79,7 +79,7 @@ fn a_player_that_ends_is_started_again_with_the_next_stream_only() {
             pipe.write(&picture(0, true));
         }
     }
-    pipe.finish();
+    pipe.finish().expect("nothing fails");
     assert_eq!(fs::read_to_string(&path).expect("a file"), "started\nstarted\n");
     let _ = fs::remove_file(path);
 }
@@ -109,7 +109,7 @@ fn who_reads_slowly_delays_nobody_and_goes_on_at_a_keyframe() {
     }
     pipe.write(&picture(last * 40, true));
     pipe.write(&picture(last * 40 + 40, false));
-    pipe.finish();
+    pipe.finish().expect("nothing fails");
     let units = read(&fs::read(&path).expect("a file"));
     assert!(units.len() < last as usize / 2, "{} units were kept for a reader that slept", units.len());
     // What came last is there, and the jump ends at a keyframe.
@@ -155,7 +155,7 @@ fn each_reader_of_a_named_pipe_gets_a_file_of_its_own() {
         assert_eq!(&bytes[..3], b"FLV");
         assert_eq!(read(&bytes[..13 + 11 + 100 + 4]), [(0, 0x17, 1)]);
     }
-    pipe.finish();
+    pipe.finish().expect("nothing fails");
     let _ = fs::remove_file(path);
 }
 
@@ -168,7 +168,7 @@ fn a_player_that_is_not_there_is_told_of() {
     pipe.write(&picture(0, true));
     let text = told.recv_timeout(PATIENCE).expect("a word");
     assert!(text.contains("/nowhere/player") && text.contains("cannot be had"), "{text}");
-    pipe.finish();
+    assert!(pipe.finish().is_err());
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_file_begins_with_its_first_byte() {
         }
         let (say, told) = said();
         let start = |say| LivePipe::start(LiveTarget::Path(path.clone()), existing, say).expect("a thread");
-        start(Box::new(say) as Box<dyn Fn(&str) + Send>).finish();
+        start(Box::new(say) as Box<dyn Fn(&str) + Send>).finish().expect("nothing fails");
         assert_eq!(fs::read_to_string(&path).ok().as_deref(), before, "nothing came");
 
         let (say_too, told_too) = said();
@@ -188,7 +188,7 @@ fn a_file_begins_with_its_first_byte() {
         pipe.next_stream();
         pipe.write(&picture(1000, true));
         pipe.write(&picture(1040, false));
-        pipe.finish();
+        pipe.finish().expect("nothing fails");
         assert_eq!(read(&fs::read(&path).expect("a file")), [(0, 0x17, 1), (40, 0x27, 1)]);
         assert!(told.try_recv().is_err() && told_too.try_recv().is_err());
         let _ = fs::remove_file(&path);
@@ -204,7 +204,7 @@ fn a_file_that_came_to_be_in_the_meantime_is_kept() {
     pipe.next_stream();
     pipe.write(&picture(0, true));
     assert!(told.recv_timeout(PATIENCE).expect("a word").contains("cannot be had"));
-    pipe.finish();
+    assert_eq!(pipe.finish().expect_err("it was told").kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(fs::read_to_string(&path).expect("a file"), "another's");
     let _ = fs::remove_file(&path);
 }
