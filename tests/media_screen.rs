@@ -175,7 +175,7 @@ impl Cast {
     fn frame(&mut self) -> Unit {
         loop {
             match self.events.recv_timeout(DEADLINE).unwrap() {
-                SourceEvent::Unit(unit) => {
+                SourceEvent::Unit(unit, _) => {
                     self.snapshot.write(&unit);
                     self.units.push(unit.clone());
                     if unit.kind == Kind::Video && !unit.is_sequence_header() {
@@ -191,7 +191,7 @@ impl Cast {
     fn settle(&mut self) {
         loop {
             match self.events.recv_timeout(QUIET) {
-                Ok(SourceEvent::Unit(unit)) => {
+                Ok(SourceEvent::Unit(unit, _)) => {
                     self.snapshot.write(&unit);
                     self.units.push(unit);
                 }
@@ -205,7 +205,7 @@ impl Cast {
     fn failure(&mut self) -> String {
         loop {
             match self.events.recv_timeout(DEADLINE).unwrap() {
-                SourceEvent::Unit(_) => {}
+                SourceEvent::Unit(..) => {}
                 SourceEvent::Failed(why) => return why,
                 SourceEvent::Ended => panic!("ended without a reason"),
             }

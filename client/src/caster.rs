@@ -341,11 +341,11 @@ impl Caster {
         }
     }
 
-    /// Takes a unit of the source.
-    fn offer(&mut self, now: Instant, unit: &Unit) {
+    /// Takes a unit of the source, which was made at that moment.
+    fn offer(&mut self, now: Instant, unit: &Unit, made: Instant) {
         self.cache.push(unit);
         for outlet in self.outlets.values_mut() {
-            outlet.offer(now, unit, &self.cache);
+            outlet.offer(now, unit, made, &self.cache);
         }
         if let Some(serve) = &mut self.serve {
             serve.port.publish(now, 0, unit);
@@ -394,7 +394,7 @@ impl Caster {
             }
             rtmp_port::Event::Media(unit) => {
                 let unit = self.clock.place(unit);
-                self.offer(now, &unit);
+                self.offer(now, &unit, now);
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
@@ -417,9 +417,9 @@ impl Caster {
                 self.notice(Notice::Sharing { on: true });
             }
             ShareEvent::Stopped => self.notice(Notice::Sharing { on: false }),
-            ShareEvent::Media(unit) => {
+            ShareEvent::Media(unit, made) => {
                 let unit = self.clock.place(unit);
-                self.offer(now, &unit);
+                self.offer(now, &unit, made);
             }
         }
     }
@@ -489,7 +489,7 @@ impl App for Caster {
 
     fn handle_message(&mut self, now: Instant, message: Message) {
         match message {
-            Message::Source(SourceEvent::Unit(unit)) => self.offer(now, &unit),
+            Message::Source(SourceEvent::Unit(unit, made)) => self.offer(now, &unit, made.unwrap_or(now)),
             Message::Source(SourceEvent::Ended) => self.end(now, true, "the source has ended".into()),
             Message::Source(SourceEvent::Failed(why)) => {
                 self.end(now, false, format!("the source failed: {why}"));

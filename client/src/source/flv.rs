@@ -196,7 +196,7 @@ impl Feed {
             if !self.wait_for(&unit) || self.control.stopped() {
                 return Ok(false);
             }
-            if !emit(SourceEvent::Unit(unit)) {
+            if !emit(SourceEvent::Unit(unit, None)) {
                 return Ok(false);
             }
             self.units += 1;
@@ -329,7 +329,7 @@ mod tests {
             true
         });
         assert!(matches!(outcome, Ok(Outcome::Ended)));
-        assert_eq!(seen, units.map(SourceEvent::Unit));
+        assert_eq!(seen, units.map(|unit| SourceEvent::Unit(unit, None)));
         assert!(now() >= began + Duration::from_millis(60), "all of it was there at once");
     }
 

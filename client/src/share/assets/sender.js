@@ -245,10 +245,11 @@ function sendPicture(chunk, metadata) {
   }
   const captured = Math.round((performance.timeOrigin + taken) * 1000);
   const key = chunk.type === "key";
-  const { message, payload } = packet(PICTURE, { key, time, frame: number, captured }, chunk.byteLength);
+  const age = performance.now() - taken;
+  const { message, payload } = packet(PICTURE, { key, age, time, frame: number, captured }, chunk.byteLength);
   chunk.copyTo(payload);
   if (send(message)) counts.sent += 1;
-  counts.latencies.push(performance.now() - taken);
+  counts.latencies.push(age);
   if (counts.latencies.length > MOST_LATENCIES) counts.latencies.shift();
   turn();
 }

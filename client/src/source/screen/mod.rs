@@ -178,7 +178,7 @@ fn run(
             wake = at + LOOK_INTERVAL;
             continue;
         }
-        let encoded = cast.encode(at, wall, |unit| emit(SourceEvent::Unit(unit)))?;
+        let encoded = cast.encode(at, wall, |unit| emit(SourceEvent::Unit(unit, Some(at))))?;
         match encoded {
             Encoded::Emitted => report.frames += 1,
             Encoded::Skipped => report.skipped += 1,
