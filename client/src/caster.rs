@@ -324,7 +324,7 @@ impl Caster {
             rtmp_port::Event::ListenFailed { addr, error } => {
                 self.cannot_listen(now, "--serve", addr, &error.to_string());
             }
-            rtmp_port::Event::PlayerJoined { remote } => {
+            rtmp_port::Event::PlayerJoined { remote, .. } => {
                 self.begin_source(now);
                 self.notice(Notice::Player { remote, joined: true });
                 self.notice(Notice::KeyframeWanted);

@@ -4,6 +4,7 @@ pub mod avc;
 mod cache;
 mod coding;
 pub mod flv;
+pub mod metadata;
 pub mod pace;
 mod unit;
 

@@ -11,6 +11,7 @@ mod code;
 mod file;
 mod home;
 mod obs;
+mod opening;
 mod play;
 mod publish;
 mod roles;

@@ -182,7 +182,8 @@ fn no_ipv6() -> Input<'static> {
 #[test]
 fn the_age_of_a_picture_counts_from_its_capture_or_its_coming() {
     let ages = |says: &[Notice]| {
-        let age = |notice: &Notice| if let Notice::Stats(stats) = notice { stats.counts.age_p50 } else { None };
+        let age =
+            |notice: &Notice| if let Notice::Stats(stats) = notice { stats.counts.age_p50 } else { None };
         says.iter().rev().find_map(age)
     };
     let took = Duration::from_millis(16);
@@ -194,8 +195,7 @@ fn the_age_of_a_picture_counts_from_its_capture_or_its_coming() {
             bed.caster.handle_timeout(bed.now);
             bed.viewer.handle_timeout(bed.now);
             bed.carry();
-            let unit =
-                Unit { kind: Kind::Video, timestamp: second, payload: vec![0x17, 1, 0, 0, 0].into() };
+            let unit = Unit { kind: Kind::Video, timestamp: second, payload: vec![0x17, 1, 0, 0, 0].into() };
             let captured = captured_before.map(|before| bed.now - before);
             bed.caster.handle_message(bed.now, SourceEvent::Unit(unit, captured).into());
             bed.carry();

@@ -13,7 +13,7 @@
 #![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
 
 use super::timeline::Timeline;
-use punchcast::media::{Unit, flv};
+use punchcast::media::{Unit, flv, metadata};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ impl LivePipe {
         }
         let mut units = Vec::new();
         // The headers are kept whether or not anybody reads.
-        self.timeline.accept(unit, |unit| units.push(unit));
+        self.timeline.accept(&metadata::for_players(unit), |unit| units.push(unit));
         if self.shared.unread.load(Ordering::Acquire) {
             return;
         }
