@@ -53,7 +53,7 @@ fn a_pattern_is_paced_and_its_stamps_tell_when_each_frame_was_captured() {
     let (sender, receiver) = channel();
     let begun = media::now();
     let thread = spawn_pattern(SMALL, Control::new(), move |event| {
-        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        let SourceEvent::Unit(unit, _) = event else { panic!("{event:?}") };
         let last = frame_number(&unit).is_some_and(|number| number >= 30);
         sender.send(unit).unwrap();
         !last
@@ -75,7 +75,7 @@ fn a_keyframe_comes_when_it_is_asked_for() {
     let asker = control.clone();
     let (sender, receiver) = channel();
     let thread = spawn_pattern(SMALL, control, move |event| {
-        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        let SourceEvent::Unit(unit, _) = event else { panic!("{event:?}") };
         let Some(number) = frame_number(&unit) else { return true };
         if number == 10 {
             asker.request_keyframe();
@@ -96,7 +96,7 @@ fn a_held_pattern_makes_nothing_and_goes_on_with_the_newest_frame() {
     let holder = control.clone();
     let (sender, receiver) = channel();
     let thread = spawn_pattern(SMALL, control.clone(), move |event| {
-        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        let SourceEvent::Unit(unit, _) = event else { panic!("{event:?}") };
         if frame_number(&unit) == Some(10) {
             holder.set_hold(true);
         }
@@ -156,7 +156,7 @@ fn a_bitrate_that_the_link_asks_for_is_followed_with_a_keyframe() {
     let (sender, receiver) = channel();
     let config = PatternConfig { bitrate: 4_000_000, noise: true, ..SMALL };
     let thread = spawn_pattern(config, control, move |event| {
-        let SourceEvent::Unit(unit) = event else { panic!("{event:?}") };
+        let SourceEvent::Unit(unit, _) = event else { panic!("{event:?}") };
         let Some(number) = frame_number(&unit) else { return true };
         if number == 29 {
             asker.set_bitrate(1_000_000);
@@ -182,7 +182,7 @@ fn a_stopped_pattern_emits_nothing_more() {
     let stopper = control.clone();
     let (sender, receiver) = channel();
     let thread = spawn_pattern(SMALL, control, move |event| {
-        if matches!(&event, SourceEvent::Unit(unit) if frame_number(unit) == Some(5)) {
+        if matches!(&event, SourceEvent::Unit(unit, _) if frame_number(unit) == Some(5)) {
             stopper.stop();
         }
         sender.send(event).is_ok()
@@ -221,7 +221,7 @@ fn an_flv_file_is_played_whole_in_its_own_time() {
     let took = media::now() - begun;
     assert_eq!(thread.join().unwrap(), 31, "the tag that was cut is left out");
     assert_eq!(events.pop(), Some(SourceEvent::Ended));
-    let expected: Vec<_> = units[..31].iter().cloned().map(SourceEvent::Unit).collect();
+    let expected: Vec<_> = units[..31].iter().cloned().map(|unit| SourceEvent::Unit(unit, None)).collect();
     assert!(events == expected, "the units are those of the file");
     assert!(took >= Duration::from_millis(28 * 1000 / 60), "played in {took:?}");
 }

@@ -25,6 +25,9 @@ use x11rb::wrapper::ConnectionExt as _;
 /// How long anything may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Pictures from a keyframe on that was asked for.
+const OPENING: usize = 45;
+
 /// Longer than the source goes on after the last change.
 const QUIET: Duration = Duration::from_millis(900);
 
@@ -175,7 +178,7 @@ impl Cast {
     fn frame(&mut self) -> Unit {
         loop {
             match self.events.recv_timeout(DEADLINE).unwrap() {
-                SourceEvent::Unit(unit) => {
+                SourceEvent::Unit(unit, _) => {
                     self.snapshot.write(&unit);
                     self.units.push(unit.clone());
                     if unit.kind == Kind::Video && !unit.is_sequence_header() {
@@ -193,7 +196,7 @@ impl Cast {
     fn settle(&mut self) {
         loop {
             match self.events.recv_timeout(QUIET) {
-                Ok(SourceEvent::Unit(unit)) => {
+                Ok(SourceEvent::Unit(unit, _)) => {
                     self.snapshot.write(&unit);
                     self.units.push(unit);
                 }
@@ -209,7 +212,7 @@ impl Cast {
     fn failure(&mut self) -> String {
         loop {
             match self.events.recv_timeout(DEADLINE).unwrap() {
-                SourceEvent::Unit(_) => {}
+                SourceEvent::Unit(..) => {}
                 SourceEvent::Failed(why) => return why,
                 SourceEvent::Ended | SourceEvent::Cut(_) => panic!("ended without a reason"),
             }
@@ -310,7 +313,11 @@ fn an_idle_display_makes_no_frame_and_still_gives_a_keyframe_when_asked() {
     cast.control.request_keyframe();
     assert!(cast.frame().is_keyframe());
     cast.settle();
-    assert_eq!(cast.units.len(), count + 1, "the picture alone, its header being known");
+    let opening = &cast.units[count..];
+    assert_eq!(opening.len(), OPENING, "pictures alone, their header being known");
+    assert!(opening[1..].iter().all(|unit| unit.is_picture() && !unit.is_keyframe()));
+    assert!(opening[1..].iter().all(|unit| unit.payload.len() < 200), "nothing has changed");
+    assert_eq!(cast.events.recv_timeout(2 * QUIET), Err(RecvTimeoutError::Timeout));
     cast.shown().assert(10, 10, RED);
 
     display.fill(display.root, BLUE, 0, 0, 64, 64);

@@ -328,7 +328,7 @@ impl Caster {
             rtmp_port::Event::ListenFailed { addr, error } => {
                 self.cannot_listen(now, "--serve", addr, &error.to_string());
             }
-            rtmp_port::Event::PlayerJoined { remote } => {
+            rtmp_port::Event::PlayerJoined { remote, .. } => {
                 self.begin_source(now);
                 self.notice(Notice::Player { remote, joined: true });
                 self.notice(Notice::KeyframeWanted);
@@ -345,15 +345,15 @@ impl Caster {
         }
     }
 
-    /// Takes a unit of the source.
-    fn offer(&mut self, now: Instant, unit: Unit) {
+    /// Takes a unit of the source, which was made at that moment.
+    fn offer(&mut self, now: Instant, unit: Unit, made: Instant) {
         let unit = &metadata::of_stream(unit);
         self.cache.push(unit);
         if unit.is_picture() {
             self.cadence.picture(now);
         }
         for outlet in self.outlets.values_mut() {
-            outlet.offer(now, unit, &self.cache);
+            outlet.offer(now, unit, made, &self.cache);
         }
         if let Some(serve) = &mut self.serve {
             serve.port.publish(now, 0, unit);
@@ -402,7 +402,7 @@ impl Caster {
             }
             rtmp_port::Event::Media(unit) => {
                 let unit = self.clock.place(unit);
-                self.offer(now, unit);
+                self.offer(now, unit, now);
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
@@ -425,9 +425,9 @@ impl Caster {
                 self.notice(Notice::Sharing { on: true });
             }
             ShareEvent::Stopped => self.notice(Notice::Sharing { on: false }),
-            ShareEvent::Media(unit) => {
+            ShareEvent::Media(unit, made) => {
                 let unit = self.clock.place(unit);
-                self.offer(now, unit);
+                self.offer(now, unit, made);
             }
         }
     }
@@ -497,7 +497,7 @@ impl App for Caster {
 
     fn handle_message(&mut self, now: Instant, message: Message) {
         match message {
-            Message::Source(SourceEvent::Unit(unit)) => self.offer(now, unit),
+            Message::Source(SourceEvent::Unit(unit, made)) => self.offer(now, unit, made.unwrap_or(now)),
             Message::Source(SourceEvent::Ended) => self.end(now, true, "the source has ended".into()),
             Message::Source(SourceEvent::Cut(how)) => {
                 self.end(now, true, format!("the source has ended: {how}"));

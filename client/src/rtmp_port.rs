@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use player::Player;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
 use punchcast::link::Door;
-use punchcast::media::{Cache, Unit};
+use punchcast::media::{Cache, Unit, told};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
 use refused::Refused;
 use std::collections::{BTreeMap, VecDeque};
@@ -235,7 +235,7 @@ impl RtmpPort {
     /// Sends a unit of the stream at `place` to its players, and keeps what later ones will need of it.
     pub fn publish(&mut self, now: Instant, place: usize, unit: &Unit) {
         let Some(stream) = self.streams.get_mut(place) else { return };
-        let unit = &stream.clock.place(unit.clone());
+        let unit = &stream.clock.place(told::for_players(unit).into_owned());
         stream.cache.push(unit);
         for conn in self.conns.values_mut() {
             if let Role::Player(at, player) = &mut conn.role
@@ -401,7 +401,7 @@ impl RtmpPort {
         conn.session.accept(stream);
         conn.role = Role::Player(place, Player::new(now, &cast.cache));
         let remote = conn.remote;
-        self.event(Event::PlayerJoined { remote });
+        self.event(Event::PlayerJoined { remote, place });
         self.pump(now, id);
     }
 

@@ -185,7 +185,7 @@ impl Viewer {
             } else if let Some(output) = self.port.as_mut().and_then(RtmpPort::poll_output) {
                 match output {
                     RtmpPortOutput::Net(op) => self.net(op),
-                    RtmpPortOutput::Event(event) => self.port_event(event),
+                    RtmpPortOutput::Event(event) => self.port_event(now, event),
                 }
             } else {
                 return spoke;
@@ -348,15 +348,20 @@ impl Viewer {
                 self.cannot_listen("--page, or port 0 for any free one", addr, &error.to_string());
             }
             PageEvent::KeyframeWanted { cast } => {
-                let conn = self.show_at(cast).and_then(|show| show.cast().map(|cast| cast.link.conn));
-                if let Some(conn) = conn {
-                    self.meeting.want_keyframe(now, conn);
-                }
+                self.want_keyframe(now, cast);
             }
         }
     }
 
-    fn port_event(&mut self, event: rtmp_port::Event) {
+    /// Asks a place's caster for a keyframe, which one that makes its pictures itself answers with what players need.
+    fn want_keyframe(&mut self, now: Instant, place: usize) {
+        let conn = self.show_at(place).and_then(|show| show.cast().map(|cast| cast.link.conn));
+        if let Some(conn) = conn {
+            self.meeting.want_keyframe(now, conn);
+        }
+    }
+
+    fn port_event(&mut self, now: Instant, event: rtmp_port::Event) {
         match event {
             rtmp_port::Event::Listening(local) => {
                 self.doors.rtmp = Some(local);
@@ -365,7 +370,10 @@ impl Viewer {
             rtmp_port::Event::ListenFailed { addr, error } => {
                 self.cannot_listen("--rtmp, or port 0 for any free one", addr, &error.to_string());
             }
-            rtmp_port::Event::PlayerJoined { remote } => self.notice(Notice::Player { remote, joined: true }),
+            rtmp_port::Event::PlayerJoined { remote, place } => {
+                self.want_keyframe(now, place);
+                self.notice(Notice::Player { remote, joined: true });
+            }
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false })
             }

@@ -6,6 +6,7 @@ mod coding;
 pub mod flv;
 pub mod metadata;
 pub mod pace;
+pub mod told;
 mod unit;
 
 pub use cache::{Cache, MAX_GROUP_BYTES, MAX_GROUP_MS, MAX_GROUP_UNITS};

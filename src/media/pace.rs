@@ -73,6 +73,7 @@ pub struct Queue {
 struct Waiting {
     place: u64,
     since: Instant,
+    made: Option<Instant>,
     unit: Unit,
 }
 
@@ -111,6 +112,16 @@ impl Queue {
 
     /// Appends `unit`, and leaves out what has waited too long.
     pub fn push(&mut self, now: Instant, unit: Unit) {
+        self.append(now, unit, None);
+    }
+
+    /// The same for a unit that is known to have been made at that moment. What may wait counts from `now`, as what it took
+    /// before is not this queue's doing.
+    pub fn push_dated(&mut self, now: Instant, unit: Unit, made: Instant) {
+        self.append(now, unit, Some(made));
+    }
+
+    fn append(&mut self, now: Instant, unit: Unit, made: Option<Instant>) {
         let lane = match unit.kind {
             Kind::Video if unit.is_sequence_header() => {
                 self.coding = Coding::of(&unit);
@@ -138,7 +149,7 @@ impl Queue {
             Kind::Data => &mut self.rest,
         };
         self.bytes += unit.payload.len();
-        lane.push_back(Waiting { place: self.next_place, since: now, unit });
+        lane.push_back(Waiting { place: self.next_place, since: now, made, unit });
         self.next_place += 1;
         self.shed(now);
     }
@@ -148,13 +159,13 @@ impl Queue {
         self.pop_dated().map(|(unit, _)| unit)
     }
 
-    /// The next unit to send, and when it came.
-    pub fn pop_dated(&mut self) -> Option<(Unit, Instant)> {
+    /// The next unit to send, and when it was made, if that was told.
+    pub fn pop_dated(&mut self) -> Option<(Unit, Option<Instant>)> {
         let lanes = [&mut self.pictures, &mut self.disposable, &mut self.sound, &mut self.rest];
         let first = |lane: &&mut VecDeque<Waiting>| lane.front().map_or(u64::MAX, |waiting| waiting.place);
-        let Waiting { unit, since, .. } = lanes.into_iter().min_by_key(first)?.pop_front()?;
+        let Waiting { unit, made, .. } = lanes.into_iter().min_by_key(first)?.pop_front()?;
         self.bytes -= unit.payload.len();
-        Some((unit, since))
+        Some((unit, made))
     }
 
     /// Leaves out the video that waits, and what follows up to the next keyframe.

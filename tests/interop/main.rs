@@ -12,6 +12,7 @@ mod cut;
 mod file;
 mod home;
 mod obs;
+mod opening;
 mod play;
 mod publish;
 mod roles;

@@ -138,7 +138,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
 fn unit(number: u32) -> SourceEvent {
     let mut payload = vec![0x17, 1, 0, 0, 0];
     payload.extend(number.to_be_bytes());
-    SourceEvent::Unit(Unit { kind: Kind::Video, timestamp: number * 33, payload: payload.into() })
+    SourceEvent::Unit(Unit { kind: Kind::Video, timestamp: number * 33, payload: payload.into() }, None)
 }
 
 /// The numbers of the units that the viewer showed.

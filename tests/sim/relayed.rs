@@ -45,7 +45,7 @@ fn cast_pictures(world: &mut World, cast: Cast, first: u32, count: u32) {
         let mut payload = vec![frame, 1, 0, 0, 0];
         payload.extend(number.to_be_bytes());
         let unit = Unit { kind: Kind::Video, timestamp: number * 33, payload: payload.into() };
-        world.tell::<Caster>(cast.caster, SourceEvent::Unit(unit).into());
+        world.tell::<Caster>(cast.caster, SourceEvent::Unit(unit, None).into());
         world.run_for(Duration::from_millis(33));
     }
 }

@@ -350,14 +350,14 @@ impl Outlet {
         }
     }
 
-    /// Takes a unit of the source, which `cache` has already.
-    pub(super) fn offer(&mut self, now: Instant, unit: &Unit, cache: &Cache) {
+    /// Takes a unit of the source, which `cache` has already, and which was made at that moment.
+    pub(super) fn offer(&mut self, now: Instant, unit: &Unit, made: Instant, cache: &Cache) {
         if unit.is_keyframe() {
             self.take_turns(now, cache);
         }
         let Some(route) = self.routes.iter_mut().find(|route| route.stage == Stage::Live) else { return };
         let conn = route.link.conn;
-        route.queue.push(now, unit.clone());
+        route.queue.push_dated(now, unit.clone(), made);
         self.pump(now, conn);
         self.settle(now, cache);
     }
@@ -394,10 +394,11 @@ impl Outlet {
             if !self.meeting.has_room(conn) {
                 break;
             }
-            let Some((unit, since)) = route.queue.pop_dated() else { break };
+            let Some((unit, made)) = route.queue.pop_dated() else { break };
             budget = budget.saturating_sub(unit.payload.len().max(1));
-            if unit.is_picture() {
-                self.meeting.stamp(conn, unit.timestamp, since);
+            let made = made.filter(|_| unit.is_picture());
+            if let Some(made) = made {
+                self.meeting.stamp(conn, unit.timestamp, made);
             }
             if let Err(error) = route.session.send_media(&unit) {
                 log::warn!("a unit of {} bytes cannot be sent: {error}", unit.payload.len());
@@ -405,8 +406,8 @@ impl Outlet {
             }
             self.meter.count(&unit);
             self.budget.sent(unit.payload.len());
-            if unit.is_picture() {
-                self.meter.age(now.saturating_duration_since(since));
+            if let Some(made) = made {
+                self.meter.age(now.saturating_duration_since(made));
             }
             if unit.is_keyframe() && !self.sent_first {
                 self.sent_first = true;

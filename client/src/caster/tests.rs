@@ -143,7 +143,7 @@ impl Bed {
     fn cast(&mut self, timestamp: u32) {
         let payload = vec![0x17, 1, 0, 0, 0].into();
         let unit = Unit { kind: Kind::Video, timestamp, payload };
-        self.caster.handle_message(self.now, SourceEvent::Unit(unit).into());
+        self.caster.handle_message(self.now, SourceEvent::Unit(unit, None).into());
     }
 
     fn end(&mut self) {
@@ -177,6 +177,31 @@ fn listening(own: &str) -> Input<'static> {
 fn no_ipv6() -> Input<'static> {
     let listener = ListenerId { room: meeting::HOLE, serial: 6 };
     Input::ListenFailed { listener, addr: addr("[::]:1"), error: NetError::Other(97) }
+}
+
+#[test]
+fn the_age_of_a_picture_counts_from_its_capture_or_its_coming() {
+    let ages = |says: &[Notice]| {
+        let age =
+            |notice: &Notice| if let Notice::Stats(stats) = notice { stats.counts.age_p50 } else { None };
+        says.iter().rev().find_map(age)
+    };
+    let took = Duration::from_millis(16);
+    for (captured_before, age) in [(Some(took), took), (None, Duration::ZERO)] {
+        let mut bed = Bed::new();
+        // The first ping tells the clocks' offset, the second that follows the ages.
+        for second in 1..=3 {
+            bed.now += Duration::from_secs(1);
+            bed.caster.handle_timeout(bed.now);
+            bed.viewer.handle_timeout(bed.now);
+            bed.carry();
+            let unit = Unit { kind: Kind::Video, timestamp: second, payload: vec![0x17, 1, 0, 0, 0].into() };
+            let captured = captured_before.map(|before| bed.now - before);
+            bed.caster.handle_message(bed.now, SourceEvent::Unit(unit, captured).into());
+            bed.carry();
+        }
+        assert_eq!((ages(&bed.caster_says), ages(&bed.viewer_says)), (Some(age), Some(age)));
+    }
 }
 
 #[test]

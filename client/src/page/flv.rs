@@ -6,7 +6,7 @@
 
 use crate::sink::Timeline;
 use punchcast::media::pace::Queue;
-use punchcast::media::{Cache, Unit, flv};
+use punchcast::media::{Cache, Unit, flv, told};
 use std::time::{Duration, Instant};
 
 /// How long a player may take nothing. It costs a descriptor and a queue; a paused player comes back by asking anew.
@@ -65,7 +65,7 @@ impl Response {
 
     fn write(&mut self, unit: &Unit, bytes: &mut Vec<u8>) {
         let mut units = Vec::new();
-        self.timeline.accept(unit, |unit| units.push(unit));
+        self.timeline.accept(&told::for_players(unit), |unit| units.push(unit));
         for unit in units {
             let writer = *self.header.get_or_insert_with(|| {
                 let (audio, video) = self.timeline.contents();

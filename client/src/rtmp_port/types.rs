@@ -83,6 +83,8 @@ pub enum Event {
     PlayerJoined {
         /// Its address.
         remote: SocketAddr,
+        /// The place of the stream that it plays.
+        place: usize,
     },
     /// A player has left.
     PlayerLeft {

@@ -140,8 +140,8 @@ pub enum ShareEvent {
     },
     /// A page shares from here on: what follows is another stream, on a clock of its own.
     Started,
-    /// The sharer's next unit.
-    Media(Unit),
+    /// The sharer's next unit, and when the page's browser gave it the picture.
+    Media(Unit, Instant),
     /// Nobody shares any more.
     Stopped,
 }
@@ -310,7 +310,7 @@ impl Share {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Some(socket) = conn.socket() {
             socket.receive(now, bytes);
-            return self.listen_to(id);
+            return self.listen_to(now, id);
         }
         match conn.receive_head(now, bytes, &self.token) {
             Turn::Wait => {}
@@ -322,13 +322,13 @@ impl Share {
                 conn.owed = Owed { status: true, encoding: true, ..Owed::default() };
                 self.send(id, switch);
                 self.flush(id);
-                self.listen_to(id);
+                self.listen_to(now, id);
             }
         }
     }
 
     /// Takes every message that a page's bytes complete.
-    fn listen_to(&mut self, id: ConnId) {
+    fn listen_to(&mut self, now: Instant, id: ConnId) {
         while let Some(socket) = self.conns.get_mut(&id).and_then(Conn::socket) {
             let said = socket.next();
             let reply = socket.take_outbound();
@@ -337,7 +337,7 @@ impl Share {
                 Ok(None) => return,
                 Ok(Some(Said::Word(Word::Start))) => self.start(id),
                 Ok(Some(Said::Word(Word::Stop))) => self.stop(id),
-                Ok(Some(Said::Media(message))) => self.media(id, &message),
+                Ok(Some(Said::Media(message))) => self.media(now, id, &message),
                 Err(Over) => return self.close(id, Some(Closing::Flush)),
             }
         }
@@ -362,11 +362,14 @@ impl Share {
         }
     }
 
-    fn media(&mut self, id: ConnId, message: &[u8]) {
+    fn media(&mut self, now: Instant, id: ConnId, message: &[u8]) {
         // What another page took the place of may have sent some more by then.
         let Some((_, stream)) = self.sharer.as_mut().filter(|(sharer, _)| *sharer == id) else { return };
         match stream.take(message, self.encoding) {
-            Ok(units) => units.into_iter().for_each(|unit| self.event(ShareEvent::Media(unit))),
+            Ok(units) => {
+                let made = now.checked_sub(stream::age(message)).unwrap_or(now);
+                units.into_iter().for_each(|unit| self.event(ShareEvent::Media(unit, made)));
+            }
             Err(error) => {
                 log::warn!("share: conn={id} is closed: {error}");
                 self.close(id, Some(Closing::Flush));

@@ -5,7 +5,7 @@
 //! ```text
 //!  0        1        2                 4                          8                          12
 //!  +--------+--------+-----------------+--------------------------+--------------------------+---
-//!  |  kind  | flags  |   reserved (0)  |  time, ms modulo 2^32    |  frame number            |
+//!  |  kind  | flags  |       age       |  time, ms modulo 2^32    |  frame number            |
 //!  |   u8   |   u8   |       u16       |  u32                     |  u32                     |
 //!  +--------+--------+-----------------+--------------------------+--------------------------+---
 //!  12                                                      20
@@ -20,7 +20,9 @@
 //!  4     one Opus packet (RFC 6716)
 //! ```
 //!
-//! Frame number and capture time mean something for pictures only. What is malformed is refused; what comes too
+//! Frame number, capture time and age mean something for pictures only. The age, in tenths of a millisecond, is what
+//! passed between the browser's giving the page the frame and the page's sending it; unlike the capture time it needs no
+//! clock in common, and more than 6.5 s is told as that. What is malformed is refused; what comes too
 //! early to be decoded (before its configuration, or before the first key frame) is left out.
 
 use crate::source::metadata::VideoMetadata;
@@ -28,6 +30,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use punchcast::media::avc::{self, AvcError, NalKind, Stamp};
 use punchcast::media::{Kind, Unit};
 use std::fmt;
+use std::time::Duration;
 
 /// The length of the header before the payload.
 pub(super) const HEADER: usize = 20;
@@ -192,8 +195,8 @@ impl Stream {
 
 fn split(message: &[u8]) -> Result<(u8, Head, &[u8]), Malformed> {
     let (header, payload) = message.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
-    let [kind, flags, r0, r1, t0, t1, t2, t3, f0, f1, f2, f3, captured @ ..] = *header;
-    if flags & !1 != 0 || r0 != 0 || r1 != 0 {
+    let [kind, flags, _, _, t0, t1, t2, t3, f0, f1, f2, f3, captured @ ..] = *header;
+    if flags & !1 != 0 {
         return Err(Malformed::Reserved);
     }
     if payload.is_empty() {
@@ -202,6 +205,12 @@ fn split(message: &[u8]) -> Result<(u8, Head, &[u8]), Malformed> {
     let stamp =
         Stamp { frame: u32::from_be_bytes([f0, f1, f2, f3]).into(), wall_us: u64::from_be_bytes(captured) };
     Ok((kind, Head { key: flags & 1 != 0, timestamp: u32::from_be_bytes([t0, t1, t2, t3]), stamp }, payload))
+}
+
+/// How old the picture of a message was when the page sent it.
+pub(super) fn age(message: &[u8]) -> Duration {
+    let tenths = message.get(2..4).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    Duration::from_micros(u64::from(tenths) * 100)
 }
 
 fn limit(payload: &[u8], most: usize) -> Result<(), Malformed> {

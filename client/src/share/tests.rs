@@ -126,7 +126,7 @@ impl Bed {
         let units = self
             .events
             .iter()
-            .filter_map(|event| if let ShareEvent::Media(unit) = event { Some(unit) } else { None });
+            .filter_map(|event| if let ShareEvent::Media(unit, _) = event { Some(unit) } else { None });
         units.filter(|unit| unit.is_picture()).map(|unit| unit.timestamp).collect()
     }
 
@@ -199,6 +199,21 @@ fn a_page_shares_from_start_to_stop() {
     assert_eq!(bed.timestamps(), [1, 2], "nor after the stop");
     bed.share(conn);
     assert_eq!((bed.count(&ShareEvent::Started), bed.timestamps().len()), (2, 4));
+}
+
+#[test]
+fn a_picture_is_as_old_as_the_page_says() {
+    let mut bed = Bed::new();
+    let page = bed.join();
+    bed.share(page);
+    let mut late = media::picture(false, 3);
+    late[2..4].copy_from_slice(&125_u16.to_be_bytes());
+    bed.receive(page, &frame(2, &late));
+    let made = bed.events.iter().filter_map(|event| {
+        let ShareEvent::Media(unit, made) = event else { return None };
+        unit.is_picture().then(|| bed.now - *made)
+    });
+    assert_eq!(made.collect::<Vec<_>>(), [0, 0, 12_500].map(Duration::from_micros));
 }
 
 #[test]

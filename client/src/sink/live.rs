@@ -15,7 +15,8 @@
 use super::file::FlvFile;
 use super::record::{Existing, is_no_file, of_file};
 use super::timeline::Timeline;
-use punchcast::media::{Unit, flv};
+use punchcast::media::{Unit, flv, told};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -130,7 +131,9 @@ impl LivePipe {
         }
         let mut units = Vec::new();
         // The headers are kept whether or not anybody reads.
-        self.timeline.accept(unit, |unit| units.push(unit));
+        // A file is no player's alone, and is to tell the true rate.
+        let unit = if self.is_file { Cow::Borrowed(unit) } else { told::for_players(unit) };
+        self.timeline.accept(&unit, |unit| units.push(unit));
         if self.shared.unread.load(Ordering::Acquire) {
             return;
         }

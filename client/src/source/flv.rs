@@ -209,7 +209,7 @@ impl Feed {
                 return Ok(false);
             }
             self.coded |= unit.packet().is_some_and(|packet| packet.content == Content::Frames);
-            if !emit(SourceEvent::Unit(unit)) {
+            if !emit(SourceEvent::Unit(unit, None)) {
                 return Ok(false);
             }
             self.units += 1;
@@ -344,7 +344,7 @@ mod tests {
             true
         });
         assert!(matches!(outcome, Ok(Outcome::Ended)));
-        assert_eq!(seen, units.map(SourceEvent::Unit));
+        assert_eq!(seen, units.map(|unit| SourceEvent::Unit(unit, None)));
         assert!(now() >= began + Duration::from_millis(60), "all of it was there at once");
     }
 

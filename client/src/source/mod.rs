@@ -19,12 +19,14 @@ pub use flv::{FlvInput, spawn_flv};
 pub use pattern::{PatternCast, PatternConfig, PatternReport, spawn_pattern};
 use punchcast::media::{Unit, avc};
 pub use screen::{Screen, ScreenConfig};
+use std::time::Instant;
 
 /// What a source tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceEvent {
-    /// The next unit, due now.
-    Unit(Unit),
+    /// The next unit, due now, and when its picture was captured; `None` where the picture was not made here, and counts
+    /// from its coming.
+    Unit(Unit, Option<Instant>),
     /// There is nothing more to come.
     Ended,
     /// The same, before its time: where, for the user. What came before was whole.

@@ -130,7 +130,7 @@ fn run(
 ) -> Result<(), String> {
     let mut cast = PatternCast::new(config)?;
     let fps = config.fps;
-    if !emit(SourceEvent::Unit(cast.metadata())) {
+    if !emit(SourceEvent::Unit(cast.metadata(), None)) {
         return Ok(());
     }
     let start = now();
@@ -159,7 +159,8 @@ fn run(
         if let Some(bitrate) = control.bitrate() {
             cast.follow(bitrate, now())?;
         }
-        match cast.encode(frame, wall_clock(), |unit| emit(SourceEvent::Unit(unit)))? {
+        let captured = now();
+        match cast.encode(frame, wall_clock(), |unit| emit(SourceEvent::Unit(unit, Some(captured))))? {
             Encoded::Emitted => report.frames += 1,
             Encoded::Skipped => report.skipped += 1,
             Encoded::Unwanted => break,

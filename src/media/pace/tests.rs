@@ -47,6 +47,16 @@ fn what_is_in_time_comes_out_as_it_went_in() {
 }
 
 #[test]
+fn what_a_picture_took_before_it_came_is_told_and_is_no_waiting() {
+    let (made, mut queue) = (start(), Queue::new());
+    let now = made + 2 * MAX_WAIT;
+    queue.push_dated(now, video(KEY, 1, 9), made);
+    queue.push(now + MAX_WAIT, video(INTER, 2, 9));
+    let dated = std::iter::from_fn(|| queue.pop_dated()).map(|(unit, made)| (unit.timestamp, made));
+    assert_eq!(dated.collect::<Vec<_>>(), [(1, Some(made)), (2, None)]);
+}
+
+#[test]
 fn late_video_goes_up_to_the_next_keyframe_and_nothing_else() {
     let (now, mut queue) = (start(), Queue::new());
     let later = now + MAX_WAIT + Duration::from_millis(1);
@@ -133,13 +143,13 @@ fn a_line_that_carries_what_is_needed_misses_nothing_else() {
         if !is_needed {
             unit = Unit { payload: [&[0x37, 1], &unit.payload[2..]].concat().into(), ..unit };
         }
-        queue.push(now, unit);
+        queue.push_dated(now, unit, now);
         credit = (credit + 1_000_000 / 60).min(37_500);
         while credit > 0 {
-            let Some((unit, since)) = queue.pop_dated() else { break };
+            let Some((unit, made)) = queue.pop_dated() else { break };
             credit -= unit.payload.len() as i64;
             needed += u32::from(!unit.is_disposable() && !unit.is_sequence_header());
-            assert!(since + MAX_WAIT >= now);
+            assert!(made.is_none_or(|made| made + MAX_WAIT >= now));
         }
     }
     assert!(needed >= 1195, "{needed} of 1200");

@@ -63,7 +63,7 @@ impl App for Caster {
                 ShareOutput::Event(ShareEvent::Listening { local }) => {
                     return Some(Output::Notice(Notice::Link(self.share.link(local))));
                 }
-                ShareOutput::Event(ShareEvent::Media(unit)) => {
+                ShareOutput::Event(ShareEvent::Media(unit, _)) => {
                     return Some(Output::Notice(Notice::Unit(unit)));
                 }
                 ShareOutput::Event(ShareEvent::Started | ShareEvent::Stopped) => {}

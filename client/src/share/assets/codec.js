@@ -48,11 +48,12 @@ export async function videoConfig({ width, height }, { fps, bitrate }, hardware)
 }
 
 // A message with room for the payload.
-export function packet(kind, { key = false, time, frame = 0, captured = 0 }, length) {
+export function packet(kind, { key = false, age = 0, time, frame = 0, captured = 0 }, length) {
   const message = new ArrayBuffer(HEADER + length);
   const view = new DataView(message);
   view.setUint8(0, kind);
   view.setUint8(1, key ? 1 : 0);
+  view.setUint16(2, Math.min(Math.max(Math.round(age * 10), 0), 0xffff));
   view.setUint32(4, time % 2 ** 32);
   view.setUint32(8, frame % 2 ** 32);
   view.setBigUint64(12, BigInt(captured));

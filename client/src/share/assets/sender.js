@@ -6,6 +6,7 @@ import { PICTURE, SOUND, SOUND_CONFIG, VIDEO_CONFIG, fit, opusHead, packet, vide
 const KEYFRAME_EVERY = 2000; // Milliseconds, while the picture changes; a still one has been seen.
 const MOST_ENCODING = 1; // Frames within the encoder. More would wait there, and be old when they come out.
 const MOST_BUFFERED_SECONDS = 0.05; // Of the bitrate, between this script and the program.
+const OPENING = 45; // Pictures from a keyframe on that was asked for, changed or not: players show nothing before the 41st.
 const EARLY = 0.3; // Of the time between two pictures.
 const LOOK_AGAIN = 5; // Milliseconds until a full buffer is looked at again: nothing tells of its draining.
 const SOUND_BITRATE = 96_000;
@@ -49,6 +50,7 @@ function heard(message) {
       break;
     case "keyframe":
       wantKey = true;
+      opening = OPENING;
       turn();
       break;
     case "taken":
@@ -81,6 +83,7 @@ function begin() {
   closeVideo();
   closeSound();
   wantKey = true;
+  opening = OPENING;
   turn();
 }
 
@@ -136,6 +139,7 @@ let encoder = null;
 let config = null; // Of the encoder.
 let choosing = false;
 let wantKey = false;
+let opening = 0; // How many of OPENING are still to come.
 let lastKey = -Infinity;
 let nextDue = -Infinity; // When the next picture is due, at the frame rate.
 let again = 0;
@@ -156,7 +160,7 @@ function takeFrame(frame) {
 // Encodes the newest frame if there is something to show and somebody takes it. Everything that could have changed that
 // calls it: a frame, the program's word, the encoder's and the socket's draining.
 function turn() {
-  if (!share || !latest || encoding.hold || !(wantKey || !latest.encoded)) return;
+  if (!share || !latest || encoding.hold || !(wantKey || opening > 0 || !latest.encoded)) return;
   if (socket?.readyState !== WebSocket.OPEN) return;
   const { displayWidth, displayHeight } = latest.frame;
   const size = fit(displayWidth, displayHeight, encoding);
@@ -192,6 +196,7 @@ function encode(now) {
     frame.close();
   }
   latest.encoded = true;
+  opening = Math.max(0, opening - 1);
   if (key) {
     lastKey = now;
     wantKey = false;
@@ -245,10 +250,11 @@ function sendPicture(chunk, metadata) {
   }
   const captured = Math.round((performance.timeOrigin + taken) * 1000);
   const key = chunk.type === "key";
-  const { message, payload } = packet(PICTURE, { key, time, frame: number, captured }, chunk.byteLength);
+  const age = performance.now() - taken;
+  const { message, payload } = packet(PICTURE, { key, age, time, frame: number, captured }, chunk.byteLength);
   chunk.copyTo(payload);
   if (send(message)) counts.sent += 1;
-  counts.latencies.push(performance.now() - taken);
+  counts.latencies.push(age);
   if (counts.latencies.length > MOST_LATENCIES) counts.latencies.shift();
   turn();
 }

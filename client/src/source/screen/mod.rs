@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is read or encoded while nothing changes and nobody asks for a keyframe, nor while the source is held; what
-//! changes after a pause is captured within 10 ms. A picture is read when it is about to be encoded, so it
+//! changes after a pause is captured within 10 ms. After a keyframe that was asked for, the picture is shown again some
+//! times, changed or not: players wait for that before they show anything. A picture is read when it is about to be encoded, so it
 //! is never older than the encoder takes. What the pace decides by is the time that frames really took.
 //!
 //! Sound is no part of this source.
@@ -45,6 +46,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// The time between keyframes while pictures change: less than the longest group that is replayed to a player that
 /// joins late ([`MAX_GROUP_MS`](punchcast::media::cache::MAX_GROUP_MS)).
 const KEYFRAME_INTERVAL: Duration = Duration::from_secs(8);
+
+/// How many pictures there are at the full rate from a keyframe on that was asked for, as it is for somebody who comes. Players
+/// of libavformat wait for 41 before they show one ([`metadata`](punchcast::media::metadata)), some of which a slow line
+/// may cost; that is one and a half seconds. A picture that stands still takes some 50 bytes.
+const OPENING: u32 = 45;
 
 /// What to capture and how to encode it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,20 +177,26 @@ fn run(
         if let Some(bitrate) = control.bitrate() {
             cast.follow(bitrate, at)?;
         }
-        cast.keyframe |= control.take_keyframe_request();
+        if control.take_keyframe_request() {
+            cast.open();
+        }
         let seen = capture.look()?;
         cast.take(&capture, seen)?;
         if !cast.wants() || capture.frame().size().0 == 0 {
             wake = at + LOOK_INTERVAL;
             continue;
         }
-        let encoded = cast.encode(at, wall, |unit| emit(SourceEvent::Unit(unit)))?;
+        let fresh = cast.changed || cast.keyframe;
+        let encoded = cast.encode(at, wall, |unit| emit(SourceEvent::Unit(unit, Some(at))))?;
         match encoded {
             Encoded::Emitted => report.frames += 1,
             Encoded::Skipped => report.skipped += 1,
             Encoded::Unwanted => return Ok(()),
         }
-        cast.adapt(at, now(), encoded == Encoded::Emitted, &capture)?;
+        // A picture that is shown again tells nothing of what one takes.
+        if fresh {
+            cast.adapt(at, now(), encoded == Encoded::Emitted, &capture)?;
+        }
         // On a grid while busy, so that a late frame does not delay the next; a new one after a pause.
         let interval = Duration::from_secs(1) / cast.pace.step().fps;
         due = if at > due + interval { at } else { due } + interval;
@@ -206,6 +218,8 @@ struct Cast {
     changed: bool,
     /// The next frame is to be a keyframe.
     keyframe: bool,
+    /// How many of [`OPENING`] are still to come.
+    opening: u32,
     last_keyframe: Option<Instant>,
     /// Metadata that was not emitted yet.
     metadata: Option<VideoMetadata>,
@@ -225,9 +239,15 @@ impl Cast {
             frame: 0,
             changed: false,
             keyframe: true,
+            opening: OPENING,
             last_keyframe: None,
             metadata: None,
         })
+    }
+
+    /// Somebody comes, who begins with a keyframe.
+    const fn open(&mut self) {
+        (self.keyframe, self.opening) = (true, OPENING);
     }
 
     fn follow(&mut self, bitrate: u32, now: Instant) -> Result<(), String> {
@@ -267,9 +287,10 @@ impl Cast {
 
     /// Whether there is something to encode.
     ///
-    /// A picture that stands still is not encoded again: in screen content mode that would not make it better.
+    /// A picture that stands still is not encoded again but for the opening: in screen content mode that would not make it
+    /// better.
     const fn wants(&self) -> bool {
-        self.changed || self.keyframe
+        self.changed || self.keyframe || self.opening > 0
     }
 
     /// Encodes the picture that was captured at `now`, which was `wall` since the Unix epoch.
@@ -291,6 +312,7 @@ impl Cast {
         let encoded = self.encoder.encode(self.canvas.picture(), timestamp, stamp, keyframe, emit)?;
         if encoded == Encoded::Emitted {
             self.frame += 1;
+            self.opening = self.opening.saturating_sub(1);
             self.changed = false;
             self.keyframe = false;
             if keyframe {

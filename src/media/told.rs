@@ -1,0 +1,86 @@
+//! What players are told of a stream that has no sound.
+//!
+//! libavformat (ffplay, ffmpeg, mpv, VLC) waits before it shows a stream of FLV or RTMP: until it has seen 41 pictures, and
+//! where no sound has come, until it has seen so many that they would last 5 seconds *by the frame rate that
+//! `onMetaData` announces*. It means to find streams that begin late. At 30 a second that is 150 pictures: 5 s of a moving
+//! picture, and for ever of a screen on which little moves. Players are told a lower rate, by which the 41 last as long.
+//! They show pictures by their timestamps, and find the true rate by them.
+
+use super::Unit;
+use crate::rtmp::amf0::{Decoder, Value};
+use std::borrow::Cow;
+
+/// The highest frame rate by which 41 pictures last 5 seconds.
+pub const MAX_TOLD_RATE: f64 = 8.0;
+
+/// What players are given in the place of `unit`: metadata that tell of no sound tell [`MAX_TOLD_RATE`] at most. All else
+/// is as it was.
+#[must_use]
+pub fn for_players(unit: &Unit) -> Cow<'_, Unit> {
+    lowered(unit).map_or(Cow::Borrowed(unit), Cow::Owned)
+}
+
+fn lowered(unit: &Unit) -> Option<Unit> {
+    if !unit.is_metadata() {
+        return None;
+    }
+    let mut decoder = Decoder::new(&unit.payload);
+    let name = decoder.value().ok()??;
+    let mut facts = decoder.value().ok()??;
+    let (Value::Object(properties) | Value::EcmaArray(properties)) = &mut facts else { return None };
+    if properties.iter().any(|(key, _)| key == "audiocodecid") {
+        return None;
+    }
+    let (_, Value::Number(rate)) = properties.iter_mut().find(|(key, _)| key == "framerate")? else {
+        return None;
+    };
+    if *rate <= MAX_TOLD_RATE {
+        return None;
+    }
+    *rate = MAX_TOLD_RATE;
+    let mut payload = Vec::with_capacity(unit.payload.len());
+    name.encode(&mut payload);
+    facts.encode(&mut payload);
+    payload.extend_from_slice(decoder.rest());
+    Some(Unit { payload: payload.into(), ..unit.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Kind;
+
+    fn metadata(properties: &[(&str, Value)], rest: &[u8]) -> Unit {
+        let mut payload = Vec::new();
+        Value::string("onMetaData").encode(&mut payload);
+        let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        Value::EcmaArray(properties.collect()).encode(&mut payload);
+        payload.extend_from_slice(rest);
+        Unit { kind: Kind::Data, timestamp: 7, payload: payload.into() }
+    }
+
+    #[test]
+    fn a_rate_without_sound_is_told_lower() {
+        let facts =
+            |rate: f64| [("width", 1280.0.into()), ("framerate", rate.into()), ("encoder", "x".into())];
+        let (told, as_it_was) = (metadata(&facts(8.0), b"rest"), metadata(&facts(30.0), b"rest"));
+        assert_eq!(*for_players(&as_it_was), told);
+        assert!(matches!(for_players(&told), Cow::Borrowed(_)));
+        let slow = metadata(&facts(5.0), b"");
+        assert_eq!(*for_players(&slow), slow);
+    }
+
+    #[test]
+    fn all_else_is_told_as_it_is() {
+        let rate = ("framerate", Value::from(30.0));
+        for unit in [
+            metadata(&[rate.clone(), ("audiocodecid", 10.0.into())], b""),
+            metadata(&[("width", 1280.0.into())], b""),
+            metadata(&[("framerate", "30".into())], b""),
+            Unit { payload: b"\x02\x00\x0aonMetaData\x08\x00".as_slice().into(), ..metadata(&[], b"") },
+            Unit { kind: Kind::Video, ..metadata(&[rate], b"") },
+        ] {
+            assert_eq!(*for_players(&unit), unit);
+        }
+    }
+}
