@@ -5,6 +5,7 @@ use crate::lab::binary;
 use crate::program::Program;
 use crate::scene::{END, START};
 use crate::tool::Scratch;
+use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -22,14 +23,31 @@ const USAGE: i32 = 2;
 
 /// Runs a program to its end, without a display. Its exit code and what it said; standard output must be empty.
 pub(crate) fn say(program: &str, args: &[&str]) -> (Option<i32>, String) {
+    let (code, said, events) = run(program, args);
+    assert!(events.is_empty(), "{args:?}: {events}\n{said}");
+    (code, said)
+}
+
+/// The same with standard output.
+fn run(program: &str, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new("timeout");
     let command =
         command.args([PATIENCE.as_ref(), binary(program).as_os_str()]).args(args).stdin(Stdio::null());
     let output =
         command.env_remove("DISPLAY").env_remove("RUST_LOG").output().expect("coreutils are everywhere");
     let said = String::from_utf8(output.stderr).expect("it speaks in text");
-    assert!(output.stdout.is_empty(), "{args:?}: {}\n{said}", String::from_utf8_lossy(&output.stdout));
-    (output.status.code(), said)
+    let events = String::from_utf8(output.stdout).expect("it speaks in text");
+    (output.status.code(), said, events)
+}
+
+/// Holds the same command with `--json` to say the same, and one event: the end, for this reason.
+fn assert_told_as_end(args: &[&str], its_code: i32, its_words: &str) {
+    let (code, said, events) = run("punchcast", &[args, &["--json"]].concat());
+    assert_eq!((code, &said[..]), (Some(its_code), its_words), "{args:?}");
+    let event: Value = serde_json::from_str(events.trim_end()).expect("one event");
+    let reason = its_words.trim_end().strip_prefix("punchcast: ");
+    assert_eq!((&event["event"], &event["ok"]), (&"end".into(), &false.into()), "{args:?}: {event}");
+    assert_eq!(event["reason"].as_str(), reason, "{args:?}");
 }
 
 #[test]
@@ -92,6 +110,7 @@ fn what_cannot_be_had_is_told_at_the_start_in_one_line() {
         let (code, said) = say("punchcast", &args);
         assert_eq!((code, said.lines().count()), (Some(FAILED), 1), "{args:?}: {said}");
         assert!(words.iter().all(|word| said.contains(word)), "{args:?}: {said}");
+        assert_told_as_end(&args, FAILED, &said);
     }
     let (code, said) = say("punchcastd", &["--main", &busy, "--assist", "127.0.0.1:0"]);
     assert!(code == Some(FAILED) && said.contains(&busy) && said.contains("--main"), "{said}");
@@ -116,6 +135,7 @@ fn a_screen_without_x11_names_every_other_way() {
     for way in ["--source browser", "OBS", "ffmpeg", "--source rtmp", "DISPLAY"] {
         assert!(said.contains(way), "{way}: {said}");
     }
+    assert_told_as_end(&["cast", "--serve", "127.0.0.1:0", "--source", "screen"], FAILED, &said);
 }
 
 #[test]

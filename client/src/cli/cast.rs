@@ -189,6 +189,11 @@ fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
     let mut printer = Printer::new(options.json, options.quiet);
+    let result = cast(&options, &mut printer);
+    printer.ended(result)
+}
+
+fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     if let Source::Flv(input) = &options.source {
         input.check().map_err(Failure::Failed)?;
     }
@@ -199,7 +204,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     if let (Some(screen), false) = (&screen, printer.is_json()) {
         talk(&format!("casting {} (without sound)", screen.describe()));
     }
-    let config = config(&options)?;
+    let config = config(options)?;
     // Without a daemon nobody would hear of a mapping.
     let has_daemon: Vec<bool> = config.viewers.iter().map(has_daemon).collect();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
@@ -215,7 +220,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { page, rtmp, rtmp_url, .. } if !printer.is_json() => {
-                show_doors(&printer, page.as_deref(), rtmp, rtmp_url.as_deref());
+                show_doors(printer, page.as_deref(), rtmp, rtmp_url.as_deref());
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);

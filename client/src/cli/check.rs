@@ -52,7 +52,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
-    let printer = Printer::new(options.json, false);
+    let mut printer = Printer::new(options.json, false);
+    let result = check(&options, &printer);
+    printer.ended(result)
+}
+
+fn check(options: &Options, printer: &Printer) -> Result<i32, Failure> {
     let servers = server::resolve(&options.server).map_err(Failure::Failed)?;
     if servers.is_empty() {
         return Err(Failure::Failed(format!("the daemon's name {} has no address", options.server.host)));
@@ -87,11 +92,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
                 }
             }
             Outcome::Unreachable { server, why } => {
-                let reason = unreachable_words(server, options.server.assist, &why);
-                if printer.is_json() {
-                    printer.show_json(serde_json::json!({"event": "end", "ok": false, "reason": reason}));
-                }
-                eprintln!("punchcast: {reason}");
+                return Err(Failure::Failed(unreachable_words(server, options.server.assist, &why)));
             }
         }
     }

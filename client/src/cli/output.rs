@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // The program's edge: `t_ms` counts from its start.
 
+use super::Failure;
 use super::calm::{Calm, Worth};
 use super::terminal::{Abilities, Progress, Tone};
 use crate::notice::Notice;
@@ -108,6 +109,16 @@ impl Printer {
             None if line_changed => clear_line(),
             Some(_) | None => {}
         }
+    }
+
+    /// Tells scripts of a failure before there was an end: the last event is always one.
+    pub(super) fn ended<T>(&mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if self.json
+            && let Err(failure) = &result
+        {
+            self.show(&Notice::End { ok: false, reason: failure.to_string() });
+        }
+        result
     }
 
     /// Prints an event with its time.

@@ -102,6 +102,18 @@ impl Options {
         }
     }
 
+    /// Whether every player is there: sooner told than with the first cast.
+    fn find_players(&self) -> Result<(), Failure> {
+        let programs = self.live.iter().filter_map(|target| match target {
+            LiveTarget::Player(words) => words.first(),
+            LiveTarget::Stdout | LiveTarget::Path(_) => None,
+        });
+        let missing = programs.into_iter().find(|program| !words::is_program(program));
+        missing.map_or(Ok(()), |program| {
+            Err(Failure::Failed(format!("--player: there is no program {program:?} to start")))
+        })
+    }
+
     /// Whether the options fit each other.
     fn check(&self) -> Result<(), Failure> {
         let usage = |why: &str| Err(Failure::Usage(why.into()));
@@ -182,30 +194,30 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
 fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
     let text = args::text("player", value)?;
     match words::split(&text) {
-        Some(words) => match words.first() {
-            // Sooner told than with the first cast.
-            Some(program) if !words::is_program(program) => {
-                Err(Failure::Failed(format!("--player: there is no program {program:?} to start")))
-            }
-            Some(_) => Ok(LiveTarget::Player(words)),
-            None => Err(Failure::Usage("--player names no program".into())),
-        },
+        Some(words) if words.is_empty() => Err(Failure::Usage("--player names no program".into())),
+        Some(words) => Ok(LiveTarget::Player(words)),
         None => Err(Failure::Usage(format!("--player: a quote in {text:?} is not closed"))),
     }
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
     let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let mut printer = Printer::new(options.json, options.quiet);
+    let result = view(&options, &mut printer);
+    printer.ended(result)
+}
+
+fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
+    options.find_players()?;
     if let Some(port) = options.port.filter(|port| *port != 0 && driver::is_taken(*port)) {
         let what = "is taken by another program; choose another with --port, or none for any free one";
         return Err(Failure::Failed(format!("port {port} {what}")));
     }
-    let mut printer = Printer::new(options.json, options.quiet);
     let mut random = [0; ViewerIdentity::RANDOM_LEN];
     fill(&mut random)?;
     let identity = ViewerIdentity::from_random(&random);
     let page_token = PageToken::new(random_bytes()?);
-    let config = config(&options, identity, page_token)?;
+    let config = config(options, identity, page_token)?;
     let mut sinks = Sinks::open(&options.wanted())?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
@@ -226,11 +238,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { ticket, page, rtmp, rtmp_url } if !printer.is_json() => {
-                show_ticket(&printer, ticket.as_deref(), options.stdout_is_taken());
-                show_doors(&printer, page.as_deref(), rtmp, rtmp_url.as_deref());
+                show_ticket(printer, ticket.as_deref(), options.stdout_is_taken());
+                show_doors(printer, page.as_deref(), rtmp, rtmp_url.as_deref());
             }
             Notice::Code { code: Some(code), .. } if !printer.is_json() => {
-                show_code(&printer, &code, options.stdout_is_taken());
+                show_code(printer, &code, options.stdout_is_taken());
             }
             Notice::HoleOpen { port } if has_daemon => {
                 port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
