@@ -296,7 +296,7 @@ fn a_caster_whose_viewer_died_says_that_it_is_not_there() {
         };
         let notices = &world.app::<Caster>(cast.caster).notices;
         let reason = notices.iter().find_map(|(_, notice)| end(notice)).expect("it says why it ends");
-        assert!(reason.contains("the viewer is not there"), "{reason}");
+        assert!(reason.contains("the viewer has not come back"), "{reason}");
         // Long before, once the link was missed.
         let lost =
             notices.iter().find(|(_, notice)| matches!(notice, Notice::Lost { .. })).expect("it lost it").0;

@@ -500,12 +500,20 @@ impl Outlet {
     }
 
     fn no_link(&mut self, now: Instant, findings: Findings, obstacle: Option<Obstacle>) {
+        let trouble = self.server_trouble.as_ref().or(self.assist_trouble.as_ref());
         let reason = if let Some(obstacle) = obstacle {
             format!(
                 "no direct link could be made: {obstacle} ({findings}). A viewer on another network, a port forwarded \
                  to it, or a daemon that relays (`punchcastd --relay on`) would help"
             )
-        } else if let Some(trouble) = self.server_trouble.as_ref().or(self.assist_trouble.as_ref()) {
+        } else if self.linked_once {
+            // The ticket is right, and has led there.
+            let besides = trouble.map_or_else(String::new, |trouble| format!("; besides, {trouble}"));
+            format!(
+                "the link was lost, and the viewer has not come back: is `punchcast view` still running there, and is \
+                 its network up? ({findings}){besides}"
+            )
+        } else if let Some(trouble) = trouble {
             format!("no link: {trouble}, and the viewer's own addresses do not answer from here ({findings})")
         } else if self.has_daemon {
             format!(

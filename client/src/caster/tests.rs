@@ -237,6 +237,23 @@ fn on_a_full_link_the_goodbye_goes_alone() {
 }
 
 #[test]
+fn a_viewer_that_was_linked_and_is_gone_is_said_not_to_have_come_back() {
+    let mut bed = Bed::new();
+    bed.cast(1);
+    bed.carry();
+    bed.caster.handle_input(bed.now, Input::Closed { conn: bed.names.0, error: Some(NetError::Reset) });
+    bed.drain();
+    // Nothing that is dialled answers.
+    while bed.exits == 0 {
+        bed.now = bed.caster.poll_timeout().expect("it does not wait for ever").0;
+        bed.caster.handle_timeout(bed.now);
+        bed.drain();
+    }
+    let Some(Notice::End { ok: false, reason }) = bed.caster_says.last() else { panic!("it failed") };
+    assert!(reason.contains("has not come back") && !reason.contains("ticket"), "{reason}");
+}
+
+#[test]
 fn the_sharing_page_is_held_while_the_link_is_full() {
     let mut bed = Bed::new();
     let conn = ConnId { room: SHARE, serial: ConnId::ACCEPTED };
