@@ -141,3 +141,20 @@ fn a_terminal_shows_the_code_once_and_scripts_have_it_on_a_line_of_its_own() {
         assert_eq!(seen, times, "{program}: {}", viewer.report());
     }
 }
+
+#[test]
+fn a_terminal_shows_the_tickets_qr_code_black_on_white_where_it_is_wide_enough() {
+    let viewer = binary("punchcast").display().to_string();
+    for (columns, fits) in [(120, true), (40, false)] {
+        let view = format!("stty cols {columns}; exec '{viewer}' view --page none --no-port-mapping");
+        let mut command = Command::new("script");
+        command.args(["-qefc", &view, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
+        let mut viewer = Program::fed("script", &mut command, Stdio::piped());
+        viewer.line(START, |line| line.contains("punchcast cast '"));
+        let said = viewer.said();
+        let drawn: Vec<_> = said.iter().filter(|line| line.contains(['▀', '▄'])).collect();
+        let left_out = said.iter().any(|line| line.contains("QR code needs") && line.contains("has 40"));
+        assert_eq!((drawn.is_empty(), left_out), (!fits, !fits), "{}", viewer.report());
+        assert!(drawn.iter().all(|line| line.contains("\x1b[30;107m")), "{drawn:?}");
+    }
+}

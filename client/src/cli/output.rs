@@ -4,7 +4,7 @@
 
 use super::Failure;
 use super::calm::{Calm, Worth};
-use super::terminal::{Abilities, Progress, Tone};
+use super::terminal::{Abilities, Progress, Tone, columns};
 use crate::notice::Notice;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +104,7 @@ impl Printer {
         if let Some(line) = line.filter(|_| !told) {
             talk(&if self.abilities.colour { Tone::of(notice).paint(&line) } else { line });
         }
-        match self.progress.line() {
+        match self.progress.line(columns()) {
             Some(line) if line_changed => set_line(&line),
             None if line_changed => clear_line(),
             Some(_) | None => {}

@@ -10,8 +10,8 @@ use std::env;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 
-/// Columns that a status line may take: what every terminal has. A longer one would wrap, and not be written over.
-const COLUMNS: usize = 79;
+/// Columns of a terminal that does not tell how many it has: what every one has.
+const COLUMNS: usize = 80;
 
 /// Rungs named while a link is made.
 const MOST_RUNGS: usize = 4;
@@ -81,6 +81,12 @@ impl Abilities {
     }
 }
 
+/// How wide the terminal is on which standard error is shown, now.
+pub(super) fn columns() -> usize {
+    let told = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if told == 0 { COLUMNS } else { told }
+}
+
 /// What the status line tells.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -129,14 +135,15 @@ impl Progress {
         true
     }
 
-    /// The line; `None` when there is nothing to tell.
-    pub(super) fn line(&self) -> Option<String> {
+    /// The line on a terminal of so many columns; `None` when there is nothing to tell. A longer one would wrap, and not
+    /// be written over, and some terminals wrap in the last column.
+    pub(super) fn line(&self, columns: usize) -> Option<String> {
         let line = match self.live.len() {
             0 => self.way()?,
             1 => one(self.live.values().next()?),
             _ => several(&self.live),
         };
-        Some(line.chars().take(COLUMNS).collect())
+        Some(line.chars().take(columns.saturating_sub(1)).collect())
     }
 
     /// How far the way to a link is made.
@@ -204,10 +211,10 @@ mod tests {
     fn one_cast_has_one_line_with_what_matters() {
         let mut progress = Progress::default();
         assert!(progress.take(&Notice::Stats(stats(Rung::Punched, 3))));
-        let line = progress.line().expect("a line");
+        let line = progress.line(COLUMNS).expect("a line");
         assert_eq!(line, "punched · 30 fps · 4.00 Mbit/s · age 34 ms (p99 61) · rtt 20.1 ms · 3 dropped");
         assert!(progress.take(&Notice::Lost { why: "cut".into() }));
-        assert_eq!(progress.line(), None);
+        assert_eq!(progress.line(COLUMNS), None);
     }
 
     #[test]
@@ -217,9 +224,11 @@ mod tests {
             let notice = Box::new(Notice::Stats(stats(Rung::Lan, 0)));
             progress.take(&Notice::OfViewer { viewer, notice });
         }
-        let line = progress.line().expect("a line");
-        assert!(line.starts_with("36.0 Mbit/s · 1: lan 30 fps, 0 dropped · 2: "), "{line}");
-        assert_eq!(line.chars().count(), COLUMNS);
+        for columns in [60, 80, 132] {
+            let line = progress.line(columns).expect("a line");
+            assert!(line.starts_with("36.0 Mbit/s · 1: lan 30 fps, 0 dropped · 2: "), "{line}");
+            assert_eq!(line.chars().count(), columns - 1);
+        }
     }
 
     #[test]
@@ -229,7 +238,7 @@ mod tests {
         for rung in [Rung::Lan, Rung::Punched, Rung::Lan] {
             assert!(progress.take(&Notice::Attempt { rung, local: addr, remote: addr }));
         }
-        let line = progress.line().expect("a line");
+        let line = progress.line(COLUMNS).expect("a line");
         assert_eq!(line, "making the link: trying lan, punched at 192.0.2.7:4001");
     }
 

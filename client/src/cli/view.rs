@@ -3,7 +3,7 @@
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
 use super::sinks::{Sinks, Wanted, flv_path};
-use super::{DONE, Failure, NO_LINK, args, plain, server, words};
+use super::{DONE, Failure, NO_LINK, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -278,7 +278,13 @@ fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
         print_line(ticket);
     }
     if std::io::stderr().is_terminal() {
-        printer.say(&format!("\n{}", page::terminal_qr(ticket)));
+        let columns = terminal::columns();
+        match page::terminal_qr(ticket, columns, terminal::Abilities::detect().colour) {
+            Ok(drawing) => printer.say(&format!("\n{drawing}")),
+            Err(needed) => printer.say(&format!(
+                "(the ticket's QR code needs {needed} columns, and this terminal has {columns}: it is left out)"
+            )),
+        }
     }
     printer.say(&format!("To cast to this machine, run there:\n  punchcast cast '{ticket}'"));
 }
