@@ -341,6 +341,7 @@ impl Caster {
             }
             rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
+            | rtmp_port::Event::Rtt(_)
             | rtmp_port::Event::Media(_) => {}
         }
     }
@@ -406,6 +407,7 @@ impl Caster {
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
+            | rtmp_port::Event::Rtt(_)
             | rtmp_port::Event::PlayerJoined { .. }
             | rtmp_port::Event::PlayerLeft { .. } => {}
         }

@@ -48,12 +48,14 @@ pub mod amf0;
 pub mod chunk;
 mod error;
 pub mod handshake;
+mod lateness;
 pub mod message;
 mod ping;
 mod session;
 mod url;
 
 pub use error::Error;
+pub use lateness::Lateness;
 pub use message::Message;
 pub use ping::{PingClock, PingEvent};
 pub use session::{

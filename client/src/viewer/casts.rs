@@ -11,7 +11,7 @@ use punchcast::app::ConnId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::pace::MAX_UNITS;
 use punchcast::media::{Unit, metadata};
-use punchcast::rtmp::{self, ServerEvent, ServerSession};
+use punchcast::rtmp::{self, Lateness, ServerEvent, ServerSession};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -70,6 +70,7 @@ impl Viewer {
             began,
             unread: Unread::default(),
             stamps: Stamps::default(),
+            late: Lateness::new(),
         };
         self.report.link = Some((link.rung, now - began));
         self.seat(now, place, cast, moves);

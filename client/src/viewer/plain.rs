@@ -15,7 +15,7 @@ use punchcast::link::Bye;
 use punchcast::policy::Rung;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The dial's connections.
 pub(super) const DIAL: Room = Room(5);
@@ -209,6 +209,7 @@ impl Viewer {
                     self.plain_unit(now, conn, unit);
                 }
             }
+            rtmp_port::Event::Rtt(rtt) => self.plain_rtt(self.plain.publishes, rtt),
             rtmp_port::Event::Listening(_)
             | rtmp_port::Event::ListenFailed { .. }
             | rtmp_port::Event::PlayerJoined { .. }
@@ -242,9 +243,7 @@ impl Viewer {
             }
             DialEvent::Rtt(rtt) => {
                 let conn = self.plain.dialled.as_ref().and_then(|dialled| dialled.conn);
-                if let Some(cast) = conn.and_then(|conn| self.cast_on(conn)) {
-                    cast.link.rtt = Some(rtt);
-                }
+                self.plain_rtt(conn, rtt);
             }
             DialEvent::Media(unit) => {
                 if let Some(conn) = self.plain.dialled.as_ref().and_then(|dialled| dialled.conn) {
@@ -269,8 +268,19 @@ impl Viewer {
         let Some(place) = self.place_of(conn) else { return };
         if let Some(cast) = self.cast_on(conn) {
             cast.heard = now;
+            if unit.is_picture() {
+                let age = cast.late.picture(now, unit.timestamp);
+                cast.stamps.note(unit.timestamp, now.checked_sub(age).unwrap_or(now));
+            }
         }
         self.unit(now, place, unit);
+    }
+
+    fn plain_rtt(&mut self, conn: Option<ConnId>, rtt: Duration) {
+        if let Some(cast) = conn.and_then(|conn| self.cast_on(conn)) {
+            cast.link.rtt = Some(rtt);
+            cast.late.round_trip(rtt);
+        }
     }
 }
 

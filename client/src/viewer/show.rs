@@ -14,7 +14,7 @@ use punchcast::app::ConnId;
 use punchcast::cadence::Cadence;
 use punchcast::media::Unit;
 use punchcast::policy::Rung;
-use punchcast::rtmp::{ServerSession, StreamId};
+use punchcast::rtmp::{Lateness, ServerSession, StreamId};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -50,6 +50,8 @@ pub(super) struct Cast {
     pub(super) began: Instant,
     pub(super) unread: Unread,
     pub(super) stamps: Stamps,
+    /// Of plain RTMP, whose pictures bear no stamp.
+    pub(super) late: Lateness,
 }
 
 /// The link that a cast moves to: its units wait until all of the old link have come.

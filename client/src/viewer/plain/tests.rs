@@ -150,6 +150,30 @@ fn a_publisher_with_the_key_is_a_cast_that_is_told_as_not_secure() {
 }
 
 #[test]
+fn a_publishers_picture_is_as_old_as_it_came_later_than_the_quickest_and_half_a_round_trip() {
+    let mut scene = Scene::new(Some(KEY), KEY);
+    let ms = Duration::from_millis;
+    scene.publish(1);
+    scene.viewer.handle_timeout(scene.now);
+    scene.settle();
+    // The publisher has the ping; its answer goes before the first picture.
+    for (passes, timestamp) in [(20, 40), (70, 80), (40, 120)] {
+        scene.now += ms(passes);
+        scene.send(&Unit { timestamp, ..keyframe() });
+    }
+    scene.now += ms(1000);
+    scene.viewer.handle_timeout(scene.now);
+    scene.settle();
+    let stats = |notice: &Notice| if let Notice::Stats(stats) = notice { Some(*stats) } else { None };
+    let stats = scene.told.iter().find_map(stats).expect("a second has passed");
+    assert_eq!((stats.rtt, stats.counts.frames), (Some(ms(20)), 3));
+    let rounded = |age: Option<Duration>| age.map(|age| (age.as_secs_f64() * 1000.0).round());
+    // 10, 40 and 40: half a round trip, and what the last two came later than their timestamps say.
+    assert_eq!(rounded(stats.counts.age_p50), Some(40.0));
+    assert!(scene.told.iter().all(|notice| !matches!(notice, Notice::Lost { .. })));
+}
+
+#[test]
 fn a_publisher_that_is_cut_off_is_lost_and_comes_back_to_its_place() {
     let mut scene = Scene::new(Some(KEY), KEY);
     scene.publish(1);
