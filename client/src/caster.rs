@@ -341,7 +341,6 @@ impl Caster {
             }
             rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
-            | rtmp_port::Event::Rtt(_)
             | rtmp_port::Event::Media(_) => {}
         }
     }
@@ -407,7 +406,6 @@ impl Caster {
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
-            | rtmp_port::Event::Rtt(_)
             | rtmp_port::Event::PlayerJoined { .. }
             | rtmp_port::Event::PlayerLeft { .. } => {}
         }

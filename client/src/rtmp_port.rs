@@ -37,10 +37,10 @@ pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
 use player::Player;
-use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room, soonest};
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
 use punchcast::link::Door;
 use punchcast::media::{Cache, Unit, told};
-use punchcast::rtmp::{self, PingClock, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
+use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
 use refused::Refused;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -55,9 +55,6 @@ pub const JOIN_TIME: Duration = Duration::from_secs(10);
 /// How long a publisher may send nothing. One that was suspended, or whose host went away, would keep the next one out;
 /// a live encoder sends many times a second, and fifteen seconds cover one that is changing scenes or swapping.
 pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
-
-/// How often a publisher from elsewhere is pinged, for the round trip where it answers.
-const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Connections at once, beside the strangers before the door of a port with a key: far more than a user's players, far
 /// fewer than a process's descriptors.
@@ -114,8 +111,8 @@ struct Conn {
 enum Role {
     /// Neither publishes nor plays, since this moment.
     Joining(Instant),
-    /// Publishes, and was last heard at this moment. One from elsewhere is pinged.
-    Publisher(Instant, Option<PingClock>),
+    /// Publishes, and was last heard at this moment.
+    Publisher(Instant),
     /// Of the stream at that place.
     Player(usize, Player),
 }
@@ -215,7 +212,6 @@ impl RtmpPort {
             log::debug!("conn={id} neither published nor played in time, or was silent");
             self.close(id, Closing::Abort);
         }
-        self.ping_publisher(now);
         if self.resume.is_some_and(|at| at <= now) {
             self.resume = None;
             self.pump_all(now);
@@ -233,8 +229,7 @@ impl RtmpPort {
         let join = self.conns.values().filter_map(Conn::deadline).min();
         let join = join.map(|at| (at, "an rtmp connection must publish, or play, or speak"));
         let resume = self.resume.map(|at| (at, "more waits for an rtmp player"));
-        let ping = self.conns.values().find_map(Conn::pings).map(PingClock::poll_timeout);
-        soonest(ping, soonest(resume, join))
+        punchcast::app::soonest(resume, join)
     }
 
     /// Sends a unit of the stream at `place` to its players, and keeps what later ones will need of it.
@@ -292,7 +287,7 @@ impl RtmpPort {
 
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Role::Publisher(heard, _) = &mut conn.role {
+        if let Role::Publisher(heard) = &mut conn.role {
             *heard = now;
         }
         if let Some(sent) = &mut conn.stranger {
@@ -308,7 +303,6 @@ impl RtmpPort {
                 rtmp::Output::Event(event) => self.session_event(now, id, event),
             }
         }
-        self.hear_pings(now, id);
         // An answer lets the session read on, which may fail as well.
         if let Some(conn) = self.conns.get_mut(&id)
             && let Err(error) = result.and_then(|()| conn.session.handle_input(&[]))
@@ -384,8 +378,7 @@ impl RtmpPort {
     fn let_publisher_in(&mut self, now: Instant, id: ConnId, stream: StreamId, app: String, key: StreamKey) {
         self.leave_door(id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        // Programs of this machine have no way worth a measure.
-        conn.role = Role::Publisher(now, self.key.is_some().then(|| PingClock::new(now, PING_EVERY)));
+        conn.role = Role::Publisher(now);
         let remote = conn.remote;
         conn.session.accept(stream);
         self.event(Event::PublisherJoined { remote, app, key });
@@ -410,30 +403,6 @@ impl RtmpPort {
         let remote = conn.remote;
         self.event(Event::PlayerJoined { remote, place });
         self.pump(now, id);
-    }
-
-    fn ping_publisher(&mut self, now: Instant) {
-        let Some(id) = self.publisher() else { return };
-        if let Some(Conn { session, role: Role::Publisher(_, Some(pings)), backlogged, .. }) = self.conns.get_mut(&id)
-            && let Some(time) = pings.handle_timeout(now)
-            // Who reads nothing answers nothing.
-            && !*backlogged
-        {
-            session.ping(time);
-            if let Some(bytes) = session.poll_transmit() {
-                self.send(id, bytes);
-            }
-        }
-    }
-
-    fn hear_pings(&mut self, now: Instant, id: ConnId) {
-        while let Some(Conn { session, role: Role::Publisher(_, Some(pings)), .. }) = self.conns.get_mut(&id)
-            && let Some(event) = session.poll_ping()
-        {
-            if let Some(rtt) = pings.handle(now, event) {
-                self.event(Event::Rtt(rtt));
-            }
-        }
     }
 
     fn refuse(&mut self, id: ConnId, stream: StreamId, why: Refusal) {
@@ -519,7 +488,7 @@ impl RtmpPort {
     fn left(&mut self, role: Role, remote: SocketAddr, finished: bool) {
         match role {
             Role::Joining(_) => {}
-            Role::Publisher(..) => self.event(Event::PublisherLeft { remote, finished }),
+            Role::Publisher(_) => self.event(Event::PublisherLeft { remote, finished }),
             Role::Player(_, player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
         }
     }
@@ -538,7 +507,7 @@ impl Conn {
         match self.role {
             Role::Joining(since) if self.session.is_established() => Some(since + JOIN_TIME),
             Role::Joining(since) => Some(since + HANDSHAKE_TIME),
-            Role::Publisher(heard, _) => Some(heard + PUBLISHER_SILENCE),
+            Role::Publisher(heard) => Some(heard + PUBLISHER_SILENCE),
             Role::Player(..) => None,
         }
     }
@@ -551,19 +520,12 @@ impl Conn {
     const fn plays(&self) -> Option<usize> {
         match self.role {
             Role::Player(place, _) => Some(place),
-            Role::Joining(_) | Role::Publisher(..) => None,
-        }
-    }
-
-    const fn pings(&self) -> Option<&PingClock> {
-        match &self.role {
-            Role::Publisher(_, pings) => pings.as_ref(),
-            Role::Joining(_) | Role::Player(..) => None,
+            Role::Joining(_) | Role::Publisher(_) => None,
         }
     }
 
     const fn is_publisher(&self) -> bool {
-        matches!(self.role, Role::Publisher(..))
+        matches!(self.role, Role::Publisher(_))
     }
 }
 

@@ -5,7 +5,6 @@ use punchcast::app::{NetError, NetOp};
 use punchcast::media::Unit;
 use punchcast::rtmp::StreamKey;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// What a port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +72,6 @@ pub enum Event {
     },
     /// The publisher's next unit.
     Media(Unit),
-    /// A new measure of the round trip to the publisher, at a port with a key.
-    Rtt(Duration),
     /// The publisher has left.
     PublisherLeft {
         /// Its address.

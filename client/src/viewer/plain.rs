@@ -15,7 +15,7 @@ use punchcast::link::Bye;
 use punchcast::policy::Rung;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The dial's connections.
 pub(super) const DIAL: Room = Room(5);
@@ -209,7 +209,6 @@ impl Viewer {
                     self.plain_unit(now, conn, unit);
                 }
             }
-            rtmp_port::Event::Rtt(rtt) => self.plain_rtt(self.plain.publishes, rtt),
             rtmp_port::Event::Listening(_)
             | rtmp_port::Event::ListenFailed { .. }
             | rtmp_port::Event::PlayerJoined { .. }
@@ -243,7 +242,10 @@ impl Viewer {
             }
             DialEvent::Rtt(rtt) => {
                 let conn = self.plain.dialled.as_ref().and_then(|dialled| dialled.conn);
-                self.plain_rtt(conn, rtt);
+                if let Some(cast) = conn.and_then(|conn| self.cast_on(conn)) {
+                    cast.link.rtt = Some(rtt);
+                    cast.late.round_trip(rtt);
+                }
             }
             DialEvent::Media(unit) => {
                 if let Some(conn) = self.plain.dialled.as_ref().and_then(|dialled| dialled.conn) {
@@ -274,13 +276,6 @@ impl Viewer {
             }
         }
         self.unit(now, place, unit);
-    }
-
-    fn plain_rtt(&mut self, conn: Option<ConnId>, rtt: Duration) {
-        if let Some(cast) = conn.and_then(|conn| self.cast_on(conn)) {
-            cast.link.rtt = Some(rtt);
-            cast.late.round_trip(rtt);
-        }
     }
 }
 
