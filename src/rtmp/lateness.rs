@@ -24,7 +24,7 @@ const DRIFT_TIME: i64 = 1_000_000 / MAX_DRIFT_PPM;
 /// How far a timestamp may stand behind the one before it, milliseconds. Further back is another stream.
 const MAX_STEP_BACK: i32 = 2_000;
 
-/// See the [module](self).
+/// The lower bound of one stream's ages: what came later than the quickest, and half of the least round trip.
 #[derive(Clone, Debug, Default)]
 pub struct Lateness {
     line: Option<Line>,
