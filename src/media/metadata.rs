@@ -43,21 +43,28 @@ pub fn of_stream(unit: Unit) -> Unit {
 #[must_use]
 pub fn with_duration(unit: &Unit) -> Option<(Unit, usize)> {
     let metadata = Metadata::of(unit)?;
-    let mut duration = (DURATION.len() as u16).to_be_bytes().to_vec();
-    duration.extend_from_slice(DURATION.as_bytes());
-    Value::Number(0.0).encode(&mut duration);
+    let duration = number_property(DURATION, 0.0);
     let at = metadata.head.len() + metadata.count_length() + duration.len() - size_of::<f64>();
     let payload = metadata.encode(&duration);
     (payload.len() <= flv::MAX_BODY).then(|| (Unit { payload: payload.into(), ..unit.clone() }, at))
 }
 
+/// A property that is a number, encoded.
+pub(super) fn number_property(key: &str, number: f64) -> Vec<u8> {
+    let mut property = (key.len() as u16).to_be_bytes().to_vec();
+    property.extend_from_slice(key.as_bytes());
+    Value::Number(number).encode(&mut property);
+    property
+}
+
 /// Metadata, as the bytes that it is made of: what is kept of it is kept to the bit.
-struct Metadata<'a> {
+pub(super) struct Metadata<'a> {
     /// The name, and the marker of what follows.
     head: &'a [u8],
     /// An ECMA array, which has a count, and not an object.
     in_array: bool,
-    kept: Vec<&'a [u8]>,
+    /// Each property with its key.
+    pub(super) kept: Vec<&'a [u8]>,
     /// Whether there was something of a file.
     forgot: bool,
     /// The end of the properties, and what follows.
@@ -65,7 +72,7 @@ struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    fn of(unit: &'a Unit) -> Option<Self> {
+    pub(super) fn of(unit: &'a Unit) -> Option<Self> {
         if !unit.is_metadata() {
             return None;
         }
@@ -94,12 +101,20 @@ impl<'a> Metadata<'a> {
         Some(metadata)
     }
 
+    /// Which of the kept properties has this key, and its encoded value.
+    pub(super) fn find(&self, key: &str) -> Option<(usize, &'a [u8])> {
+        self.kept.iter().enumerate().find_map(|(at, property)| {
+            let (found, length) = amf0::key(property)?;
+            (found == key.as_bytes()).then(|| (at, &property[length..]))
+        })
+    }
+
     const fn count_length(&self) -> usize {
         if self.in_array { size_of::<u32>() } else { 0 }
     }
 
     /// The payload, with `more` (a property, or nothing) before what was kept.
-    fn encode(&self, more: &[u8]) -> Vec<u8> {
+    pub(super) fn encode(&self, more: &[u8]) -> Vec<u8> {
         let mut payload = self.head.to_vec();
         if self.in_array {
             let count = self.kept.len() + usize::from(!more.is_empty());

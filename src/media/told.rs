@@ -7,7 +7,8 @@
 //! They show pictures by their timestamps, and find the true rate by them.
 
 use super::Unit;
-use crate::rtmp::amf0::{Decoder, Value};
+use super::metadata::{Metadata, number_property};
+use crate::rtmp::amf0::Decoder;
 use std::borrow::Cow;
 
 /// The highest frame rate by which 41 pictures last 5 seconds.
@@ -21,34 +22,22 @@ pub fn for_players(unit: &Unit) -> Cow<'_, Unit> {
 }
 
 fn lowered(unit: &Unit) -> Option<Unit> {
-    if !unit.is_metadata() {
+    let told = number_property("framerate", MAX_TOLD_RATE);
+    let mut metadata = Metadata::of(unit)?;
+    if metadata.find("audiocodecid").is_some() {
         return None;
     }
-    let mut decoder = Decoder::new(&unit.payload);
-    let name = decoder.value().ok()??;
-    let mut facts = decoder.value().ok()??;
-    let (Value::Object(properties) | Value::EcmaArray(properties)) = &mut facts else { return None };
-    if properties.iter().any(|(key, _)| key == "audiocodecid") {
-        return None;
-    }
-    let (_, Value::Number(rate)) = properties.iter_mut().find(|(key, _)| key == "framerate")? else {
-        return None;
-    };
-    if *rate <= MAX_TOLD_RATE {
-        return None;
-    }
-    *rate = MAX_TOLD_RATE;
-    let mut payload = Vec::with_capacity(unit.payload.len());
-    name.encode(&mut payload);
-    facts.encode(&mut payload);
-    payload.extend_from_slice(decoder.rest());
-    Some(Unit { payload: payload.into(), ..unit.clone() })
+    let (at, rate) = metadata.find("framerate")?;
+    Decoder::new(rate).value().ok()??.as_number().filter(|rate| *rate > MAX_TOLD_RATE)?;
+    metadata.kept[at] = &told;
+    Some(Unit { payload: metadata.encode(&[]).into(), ..unit.clone() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::media::Kind;
+    use crate::rtmp::amf0::Value;
 
     fn metadata(properties: &[(&str, Value)], rest: &[u8]) -> Unit {
         let mut payload = Vec::new();

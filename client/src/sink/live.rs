@@ -99,8 +99,9 @@ impl LivePipe {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let (tell_done, done) = channel();
         let shared = Arc::new(Shared::default());
-        shared.unread.store(target.path().is_some_and(is_no_file), Ordering::Release);
-        let is_file = target.path().is_some_and(|path| !is_no_file(path));
+        let no_file = target.path().map(is_no_file);
+        shared.unread.store(no_file == Some(true), Ordering::Release);
+        let is_file = no_file == Some(false);
         let writer = Writer::new(pieces, Arc::clone(&shared), existing);
         thread::Builder::new().name("live pipe".into()).spawn(move || {
             let result = writer.run(&target, &say);
@@ -129,10 +130,10 @@ impl LivePipe {
             (self.generation, self.header, self.begun) = (wanted, None, false);
             self.timeline.restart();
         }
-        let mut units = Vec::new();
-        // The headers are kept whether or not anybody reads.
         // A file is no player's alone, and is to tell the true rate.
         let unit = if self.is_file { Cow::Borrowed(unit) } else { told::for_players(unit) };
+        let mut units = Vec::new();
+        // The headers are kept whether or not anybody reads.
         self.timeline.accept(&unit, |unit| units.push(unit));
         if self.shared.unread.load(Ordering::Acquire) {
             return;
