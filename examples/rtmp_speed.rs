@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use punchcast::media::{Kind, Unit};
-use punchcast::rtmp::chunk::{Reader, Writer};
+use punchcast::rtmp::chunk::{Pieces, Reader, Writer};
 use punchcast::rtmp::message::{Message, VIDEO};
 use punchcast::rtmp::{
     ClientEvent, ClientSession, Output, PlayConfig, PublishConfig, ServerEvent, ServerSession,
@@ -147,7 +147,7 @@ fn measure(store: &Store, chunk_size: u32, limit: usize) -> [f64; 4] {
     let mut writer = Writer::new();
     writer.set_chunk_size(chunk_size, &mut Vec::new());
     let wires: Vec<Vec<u8>> = store.slices.iter().map(|messages| wire(messages, chunk_size)).collect();
-    let (mut reader, mut held) = (Reader::new(), Held::new(limit));
+    let (mut reader, mut held, mut written) = (Reader::new(), Held::new(limit), Held::new(limit));
     let mut rates: [Vec<f64>; 4] = Default::default();
     for _ in 0..ROUNDS {
         for (operation, rates) in rates.iter_mut().enumerate() {
@@ -155,7 +155,7 @@ fn measure(store: &Store, chunk_size: u32, limit: usize) -> [f64; 4] {
             let messages = &store.slices[slice];
             rates.push(rate(messages, || match operation {
                 0 | 1 => copy(messages, &mut held),
-                2 => write(&mut writer, messages, &mut held),
+                2 => write(&mut writer, messages, &mut written),
                 _ => read(&mut reader, &wires[slice], messages.len(), &mut held),
             }));
         }
@@ -169,11 +169,11 @@ fn copy(messages: &[Message], held: &mut Held<Bytes>) {
     }
 }
 
-fn write(writer: &mut Writer, messages: &[Message], held: &mut Held<Bytes>) {
+fn write(writer: &mut Writer, messages: &[Message], held: &mut Held<Pieces>) {
     for message in messages {
-        let mut out = Vec::new();
+        let mut out = Pieces::default();
         writer.write(VIDEO_CHANNEL, message, &mut out).expect("short enough");
-        held.keep(out.len(), Bytes::from(out));
+        held.keep(out.len(), out);
     }
 }
 

@@ -33,6 +33,7 @@
 //! [`ConnId`] and [`ListenerId`] carries its room, so an input finds its core without a table.
 
 use crate::cadence::Window;
+use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -320,7 +321,7 @@ pub enum NetOp {
         /// Which connection.
         conn: ConnId,
         /// What to send.
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// End a connection or a connect under way. No further input names it.
     Close {

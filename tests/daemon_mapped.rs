@@ -87,8 +87,8 @@ fn it_may_follow_the_login_without_waiting_for_the_welcome() {
     let mut world = World::new();
     let main = world.connect(punchcast::rendezvous::broker::MAIN, "203.0.113.9:5555");
     let token = world.token();
-    let mut bytes = wire::encode(&login(Role::Viewer, 1, token, &[]));
-    bytes.extend(wire::encode(&mapped(&["203.0.113.9:17000"])));
+    let login = wire::encode(&login(Role::Viewer, 1, token, &[]));
+    let bytes = [login, wire::encode(&mapped(&["203.0.113.9:17000"]))].concat();
     world.send_bytes(main, &bytes);
     let messages = world.read::<FromMain>(main);
     assert!(matches!(messages[..], [FromMain::Welcome { .. }]), "{messages:?}");

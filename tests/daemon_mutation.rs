@@ -4,6 +4,7 @@
 
 mod daemon_support;
 
+use bytes::Bytes;
 use daemon_support::*;
 use punchcast::app::{ConnId, Input};
 use punchcast::code::{Element, Proof};
@@ -22,7 +23,7 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 /// A frame that is right, for one of a few tokens, rooms and sessions, so that mutants meet real state.
-fn right_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
+fn right_frame(rng: &mut fastrand::Rng) -> Bytes {
     let token = PunchToken([rng.u8(0..6); 16]);
     let room = rng.u8(0..3);
     let rendezvous = OwnerToken([room; 16]).rendezvous();
@@ -156,7 +157,7 @@ fn bombard(seed: u64, cases: usize) {
             call(&mut world, &mut rng, &mut lines);
         }
         let conn = lines[rng.usize(..lines.len())];
-        let mut frame = right_frame(&mut rng);
+        let mut frame = right_frame(&mut rng).to_vec();
         mutate(&mut rng, &mut frame);
         // In up to three reads.
         let (a, b) = (rng.usize(..=frame.len()), rng.usize(..=frame.len()));

@@ -126,7 +126,7 @@ fn two_halves_are_joined_whichever_comes_first_and_bytes_pass_as_they_are() {
         let bytes = encode(&ToMain::Logout);
         world.send_bytes(first, &bytes);
         world.send_bytes(second, b"\0\0\0");
-        assert_eq!((raw(&mut world, second), raw(&mut world, first)), (bytes, b"\0\0\0".to_vec()));
+        assert_eq!((raw(&mut world, second), raw(&mut world, first)), (bytes.to_vec(), b"\0\0\0".to_vec()));
     }
 }
 
@@ -221,9 +221,8 @@ fn nothing_may_be_sent_before_the_other_half_is_there() {
     assert!(is_refused(&mut world, half, Refusal::BadRequest));
 
     let hasty = world.connect(MAIN, &addr(CASTER_IP, 40_000));
-    let mut bytes = encode(&ToMain::Relay { token: pair.caster.token, session: pair.session });
-    bytes.push(0);
-    world.send_bytes(hasty, &bytes);
+    let ask = encode(&ToMain::Relay { token: pair.caster.token, session: pair.session });
+    world.send_bytes(hasty, &[&ask[..], &[0]].concat());
     assert!(is_refused(&mut world, hasty, Refusal::BadRequest));
 
     // A login is no half, and asks on another connection.

@@ -139,7 +139,7 @@ fn a_replayed_exchange_never_establishes() {
     first.handle_input(now, &greeting).unwrap();
     caster.handle_input(now, &drain(&mut first).0).unwrap();
     caster.nominate().unwrap();
-    caster.send_stream(now, b"picture").unwrap();
+    caster.send_stream(now, (&b"picture"[..]).into()).unwrap();
     let (records, _) = drain(&mut caster);
 
     // The eavesdropper has every byte that the caster sent.
@@ -198,11 +198,14 @@ fn records_of_a_cast(now: Instant) -> (Channel, Vec<u8>) {
     viewer.handle_input(now, &drain(&mut caster).0).unwrap();
     caster.handle_input(now, &drain(&mut viewer).0).unwrap();
     caster.nominate().unwrap();
+    let mut records = Vec::new();
     for n in 0..8 {
-        caster.send_stream(now, &[n; 33]).unwrap();
+        caster.send_stream(now, vec![n; 33].into()).unwrap();
+        records.extend(drain(&mut caster).0);
     }
     caster.end(Bye::Finished);
-    (viewer, drain(&mut caster).0)
+    records.extend(drain(&mut caster).0);
+    (viewer, records)
 }
 
 /// Changes `bytes` somewhere: flips, cuts, doubles, swaps or inserts.

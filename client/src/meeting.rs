@@ -29,6 +29,7 @@ mod types;
 
 pub use types::{Config, Event, Link, Loss, Output, Rooms, Secrets};
 
+use bytes::Bytes;
 use introductions::{knows, targets_of};
 use lines::Line;
 pub(crate) use naming::is_lan;
@@ -182,12 +183,16 @@ impl Meeting {
         self.sessions.iter().any(|(_, peer)| peer.mapped.contains(&endpoint))
     }
 
-    /// Sends on the link's stream.
-    pub fn send(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+    /// Queues bytes of the link's stream; [`Self::flush`] sends them, together.
+    pub fn send(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
         if let Some(line) = self.lines.get_mut(&conn) {
             // A channel that has ended in the meantime tells so by its own event.
             let _ = line.channel.send_stream(now, bytes);
         }
+    }
+
+    /// Sends what is queued on the link.
+    pub fn flush(&mut self, now: Instant, conn: ConnId) {
         self.drain_channel(now, conn);
         self.settle(now);
     }

@@ -36,6 +36,7 @@ pub use refused::WrongKey;
 pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
+use bytes::Bytes;
 use player::Player;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
 use punchcast::link::Door;
@@ -438,13 +439,13 @@ impl RtmpPort {
             if let Err(error) = session.send_media(&unit) {
                 log::debug!("conn={id} unit left out: {error}");
             }
-            if let Some(bytes) = session.poll_transmit() {
+            while let Some(bytes) = self.conns.get_mut(&id).and_then(|conn| conn.session.poll_transmit()) {
                 self.send(id, bytes);
             }
         }
     }
 
-    fn send(&mut self, id: ConnId, bytes: Vec<u8>) {
+    fn send(&mut self, id: ConnId, bytes: Bytes) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.backlogged {
             conn.unread += bytes.len();

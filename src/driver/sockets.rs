@@ -8,6 +8,7 @@ use super::alarm::Alarm;
 use super::handshakes::Handshakes;
 use super::socket;
 use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp};
+use bytes::Bytes;
 use conn::{Conn, State};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Waker};
@@ -150,7 +151,7 @@ impl Sockets {
         self.poll.registry().register(stream, conn_token(conn), Interest::READABLE | Interest::WRITABLE)
     }
 
-    fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+    fn send(&mut self, conn: ConnId, bytes: Bytes) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         if !matches!(entry.state, State::Open) || bytes.is_empty() {
             return;

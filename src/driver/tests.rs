@@ -4,6 +4,7 @@ use super::sockets::MAX_FLUSHING;
 use super::*;
 use crate::app::{Closing, ConnId, ConnIds, FLUSH_TIME, ListenerId, NetError, NetOp, Room};
 use crate::cadence::Window;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -123,7 +124,7 @@ fn an_accepted_connection_carries_bytes_both_ways_and_ends_in_order() {
     assert_eq!(conn.room, ROOM);
     peer.write_all(b"hello").unwrap();
     assert_eq!(next(&mut driver), Seen::Received(conn, b"hello".to_vec()));
-    driver.app_mut().ask(NetOp::Send { conn, bytes: b"there".to_vec() });
+    driver.app_mut().ask(NetOp::Send { conn, bytes: Bytes::from_static(b"there") });
     driver.app_mut().ask(NetOp::Close { conn, how: Closing::Flush });
     driver.app_mut().outputs.push_back(Output::Exit);
     let reader = std::thread::spawn(move || {
@@ -167,7 +168,7 @@ fn a_full_socket_is_backlogged_until_its_peer_reads() {
     let mut peer = TcpStream::connect(addr).unwrap();
     let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
     let total = 16 << 20;
-    driver.app_mut().ask(NetOp::Send { conn, bytes: vec![7; total] });
+    driver.app_mut().ask(NetOp::Send { conn, bytes: vec![7; total].into() });
     assert_eq!(next(&mut driver), Seen::Backlogged);
     let reader = std::thread::spawn(move || {
         let mut all = vec![0; total];
@@ -274,7 +275,7 @@ fn a_connect_that_heard_nothing_is_given_up_and_an_open_one_is_not() {
     driver.app_mut().ask(NetOp::GiveUp { conn: first });
     driver.app_mut().ask(NetOp::GiveUp { conn: second });
     assert_eq!(next(&mut driver), Seen::ConnectFailed(NetError::GivenUp));
-    driver.app_mut().ask(NetOp::Send { conn: first, bytes: b"still open".to_vec() });
+    driver.app_mut().ask(NetOp::Send { conn: first, bytes: Bytes::from_static(b"still open") });
     let mut got = [0; 10];
     let (mut stream, _) = TcpListener::from(socket).accept().unwrap();
     driver.app_mut().deadline = Some(now());
@@ -338,7 +339,7 @@ fn a_peer_that_does_not_end_its_side_is_let_go_in_time() {
 fn the_oldest_flush_gives_way_to_one_too_many_and_its_bytes_still_arrive() {
     let (mut sockets, conns, mut peers) = accepted(MAX_FLUSHING + 1);
     for conn in conns {
-        sockets.carry_out(NetOp::Send { conn, bytes: b"last words".to_vec() }, now());
+        sockets.carry_out(NetOp::Send { conn, bytes: Bytes::from_static(b"last words") }, now());
         sockets.carry_out(NetOp::Close { conn, how: Closing::Flush }, now());
     }
     assert_eq!(sockets.flushing(), MAX_FLUSHING);

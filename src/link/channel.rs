@@ -6,11 +6,9 @@ pub use open::{KEYFRAMES_PER_SECOND, PING_EVERY, PONGS_PER_SECOND, SILENCE, SILE
 
 use super::keys::{CasterSecrets, ViewerSecrets};
 use super::noise::{self, MESSAGE_LEN, Pending, Transport};
-use super::record::{
-    Bye, CONTROL, Control, LENGTH_LEN, MAX_RECORD, MIN_RECORD, PING_RECORD, STREAM, STREAM_CHUNK,
-};
+use super::record::{Bye, CONTROL, Control, LENGTH_LEN, MAX_RECORD, MIN_RECORD, PING_RECORD, STREAM};
 use super::{EndReason, Event, Facts, LinkError, Output};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use open::{Open, Stage};
 use std::collections::VecDeque;
 use std::fmt;
@@ -169,6 +167,11 @@ impl Channel {
 
     /// The next thing for the application, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if let State::Open(open) = &mut self.state
+            && let Err(error) = open.seal_stream(&mut self.outbox)
+        {
+            self.finish(EndReason::Failed(error));
+        }
         if !self.outbox.is_empty() {
             return Some(Output::Transmit(std::mem::take(&mut self.outbox)));
         }
@@ -192,12 +195,13 @@ impl Channel {
         }
     }
 
-    /// Sends stream bytes: one [`Output::Transmit`] with as many records as it takes.
+    /// Sends stream bytes: the next [`Output::Transmit`] has all that were handed over until then, in as few records as it
+    /// takes.
     ///
     /// # Errors
     ///
     /// [`LinkError::NotOpen`] unless the link is nominated.
-    pub fn send_stream(&mut self, now: Instant, bytes: &[u8]) -> Result<(), LinkError> {
+    pub fn send_stream(&mut self, now: Instant, bytes: Bytes) -> Result<(), LinkError> {
         let State::Open(open) = &mut self.state else { return Err(LinkError::NotOpen) };
         if open.stage != Stage::Nominated {
             return Err(LinkError::NotOpen);
@@ -205,10 +209,8 @@ impl Channel {
         if open.casts {
             open.flow.sent(now, bytes.len());
         }
-        let overhead = LENGTH_LEN + MIN_RECORD;
-        self.outbox.reserve(bytes.len() + bytes.len().div_ceil(STREAM_CHUNK) * overhead);
-        for chunk in bytes.chunks(STREAM_CHUNK) {
-            open.transport.seal(&[STREAM], chunk, &mut self.outbox)?;
+        if !bytes.is_empty() {
+            open.unsealed.push_back(bytes);
         }
         Ok(())
     }

@@ -96,11 +96,14 @@ impl Transport {
         Self { state, sealed: 0, opened: 0, plain: Vec::new() }
     }
 
-    /// Appends one record of `head ‖ body` to `out`, its length before it. At most [`record::MAX_PLAIN`] bytes.
-    pub(super) fn seal(&mut self, head: &[u8], body: &[u8], out: &mut Vec<u8>) -> Result<(), LinkError> {
+    /// Appends one record of what `fill` appends, its length before it. At most [`record::MAX_PLAIN`] bytes.
+    pub(super) fn seal(
+        &mut self,
+        out: &mut Vec<u8>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), LinkError> {
         self.plain.clear();
-        self.plain.extend_from_slice(head);
-        self.plain.extend_from_slice(body);
+        fill(&mut self.plain);
         let len = self.plain.len() + TAG_LEN;
         let prefix = u16::try_from(len).map_err(|_| LinkError::Malformed)?;
         let start = out.len();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::ticket::ViewerIdentity;
+use bytes::Bytes;
 use std::time::Instant;
 
 struct Pair {
@@ -104,6 +105,21 @@ fn stream(events: &[Event]) -> Vec<u8> {
 }
 
 #[test]
+fn pieces_of_the_stream_share_records() {
+    let mut pair = Pair::nominated();
+    let stream: Bytes = (0..2 * STREAM_CHUNK).map(|n| (n * 7) as u8).collect();
+    for piece in [0..12, 12..STREAM_CHUNK + 5, 5..5, STREAM_CHUNK + 5..stream.len()] {
+        pair.caster.send_stream(pair.now, stream.slice(piece)).unwrap();
+    }
+    // What is said after them comes after them.
+    pair.caster.end(Bye::Finished);
+    pair.settle(usize::MAX);
+    let halves = [stream.slice(..STREAM_CHUNK), stream.slice(STREAM_CHUNK..)].map(Event::Stream);
+    assert_eq!(pair.viewer_events[..2], halves);
+    assert_eq!(pair.viewer_events[2..], [Event::Ended(EndReason::Bye(Bye::Finished))]);
+}
+
+#[test]
 fn a_link_is_made_and_carries_both_streams_in_any_split() {
     for piece in [1, 2, 3, 7, 58, 59, 60, 1000, usize::MAX] {
         let mut pair = Pair::new();
@@ -120,12 +136,12 @@ fn a_link_is_made_and_carries_both_streams_in_any_split() {
         pair.viewer_events.clear();
         pair.caster_events.clear();
         pair.caster.nominate().unwrap();
-        let picture: Vec<u8> = (0..100_000_u32).map(|n| (n * 7) as u8).collect();
-        pair.caster.send_stream(pair.now, &picture).unwrap();
+        let picture: Bytes = (0..100_000_u32).map(|n| (n * 7) as u8).collect();
+        pair.caster.send_stream(pair.now, picture.clone()).unwrap();
         pair.settle(piece);
         assert_eq!(pair.viewer_events[0], Event::Nominated);
         assert!(stream(&pair.viewer_events) == picture, "split into {piece}");
-        pair.viewer.send_stream(pair.now, b"answer").unwrap();
+        pair.viewer.send_stream(pair.now, Bytes::from_static(b"answer")).unwrap();
         pair.settle(piece);
         assert_eq!(stream(&pair.caster_events), b"answer");
         pair.caster.end(Bye::Finished);
@@ -151,8 +167,8 @@ fn only_the_caster_nominates_and_only_then_the_stream_flows() {
     assert_eq!(pair.caster.nominate(), Err(LinkError::NotOpen));
     pair.settle(usize::MAX);
     assert_eq!(pair.viewer.nominate(), Err(LinkError::NotOpen));
-    assert_eq!(pair.viewer.send_stream(pair.now, b"x"), Err(LinkError::NotOpen));
-    assert_eq!(pair.caster.send_stream(pair.now, b"x"), Err(LinkError::NotOpen));
+    assert_eq!(pair.viewer.send_stream(pair.now, Bytes::from_static(b"x")), Err(LinkError::NotOpen));
+    assert_eq!(pair.caster.send_stream(pair.now, Bytes::from_static(b"x")), Err(LinkError::NotOpen));
     pair.caster.nominate().unwrap();
     pair.caster.nominate().unwrap();
     pair.settle(usize::MAX);
@@ -165,8 +181,10 @@ fn rekeying_is_crossed_in_both_directions() {
     let mut pair = Pair::nominated();
     for round in 0..REKEY_EVERY / 256 + 2 {
         for n in 0..256_u64 {
-            pair.caster.send_stream(pair.now, &(round * 256 + n).to_be_bytes()).unwrap();
-            pair.viewer.send_stream(pair.now, &[n as u8]).unwrap();
+            pair.caster
+                .send_stream(pair.now, Bytes::copy_from_slice(&(round * 256 + n).to_be_bytes()))
+                .unwrap();
+            pair.viewer.send_stream(pair.now, vec![n as u8].into()).unwrap();
         }
         pair.settle(usize::MAX);
         let expected: Vec<u8> = (0..256).flat_map(|n| (round * 256 + n).to_be_bytes()).collect();
@@ -275,7 +293,7 @@ fn a_stamp_arrives_in_the_viewers_time_and_a_wish_for_a_keyframe_at_the_caster()
     let made = pair.now;
     pair.now += Duration::from_millis(70);
     pair.caster.stamp(33, made).unwrap();
-    pair.caster.send_stream(pair.now, b"picture").unwrap();
+    pair.caster.send_stream(pair.now, Bytes::from_static(b"picture")).unwrap();
     for _ in 0..10 {
         pair.viewer.want_keyframe().unwrap();
     }
@@ -302,7 +320,7 @@ fn only_a_caster_stamps_and_only_a_viewer_wants_keyframes() {
 fn a_caster_gives_a_viewer_up_that_tells_nothing_of_the_stream() {
     let mut pair = Pair::nominated();
     let begin = pair.now;
-    pair.caster.send_stream(begin, &[7; 1000]).unwrap();
+    pair.caster.send_stream(begin, vec![7; 1000].into()).unwrap();
     // Nothing reaches the viewer, and its own pings are heard.
     let mut pings = 0;
     while let Some((at, _)) = pair.caster.poll_timeout() {

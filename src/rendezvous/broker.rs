@@ -38,6 +38,7 @@ use crate::wire::codec::Message;
 use crate::wire::frame::{MAX_FRAME_BEFORE_LOGIN, Reader};
 use crate::wire::message::{FromAssist, FromMain, Refusal, Role, ToAssist, ToMain};
 use crate::wire::{WireError, encode};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -573,7 +574,7 @@ impl Broker {
 }
 
 /// The frame that refuses on `port`.
-fn refusal(port: Port, reason: Refusal) -> Vec<u8> {
+fn refusal(port: Port, reason: Refusal) -> Bytes {
     match port {
         Port::Main => encode(&FromMain::Refused { reason }),
         Port::Assist | Port::Alternate => encode(&FromAssist::Refused { reason }),

@@ -27,6 +27,7 @@ use crate::app::{ConnId, NetOp};
 use crate::endpoint::Prefix;
 use crate::id::{ClientId, PunchToken, SessionId};
 use crate::wire::message::{FromMain, Refusal, Role};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -259,7 +260,8 @@ impl Broker {
         from.rests = from.pace.charge(now, passed, self.limits.relay_pace);
         let id = from.conn;
         if count > 0 {
-            self.outbox.push_back(NetOp::Send { conn: to.conn, bytes: bytes[..count].to_vec() });
+            self.outbox
+                .push_back(NetOp::Send { conn: to.conn, bytes: Bytes::copy_from_slice(&bytes[..count]) });
         }
         if passed == allowed {
             log::info!("session={} its relay has used up its bytes", pairing.session);

@@ -13,6 +13,7 @@
 
 use crate::wire::codec::{self, CodecError, Message};
 use crate::wire::message::VERSION;
+use bytes::Bytes;
 use std::fmt;
 
 /// The longest frame in all, header included. The longest message, an introduction with three full lists over
@@ -76,13 +77,13 @@ impl std::error::Error for WireError {
 /// ([`MAX_ENDPOINTS`](crate::wire::message::MAX_ENDPOINTS),
 /// [`MAX_OBSERVATIONS`](crate::wire::message::MAX_OBSERVATIONS)) are left out.
 #[must_use]
-pub fn encode<T: Message>(message: &T) -> Vec<u8> {
+pub fn encode<T: Message>(message: &T) -> Bytes {
     let mut frame = vec![0, 0, VERSION];
     codec::encode_body(message, &mut frame);
     debug_assert!(frame.len() <= MAX_FRAME);
     let length = u16::try_from(frame.len() - LENGTH_FIELD).expect("the codec's limit is far below 64 KiB");
     frame[..LENGTH_FIELD].copy_from_slice(&length.to_be_bytes());
-    frame
+    frame.into()
 }
 
 /// Cuts a stream into frames, whatever its split into reads.
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_list_that_claims_more_than_the_limit_is_refused() {
-        let mut frame = encode(&login(0));
+        let mut frame = encode(&login(0)).to_vec();
         // Before the four bytes of the round trip and the two of the port.
         let count = frame.len() - 6 - 8..frame.len() - 6;
         for claimed in [MAX_ENDPOINTS as u64 + 1, u64::from(u32::MAX), u64::MAX] {

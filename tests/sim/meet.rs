@@ -35,7 +35,7 @@ impl ToyDaemon {
         let one_address = at_a.ip() == at_b.ip();
         for (to, observed, own) in [(b, at_a, own_a), (a, at_b, own_b)] {
             let line = if one_address { format!("{observed} {own}") } else { format!("{observed}\n") };
-            self.outputs.push_back(NetOp::Send { conn: *to, bytes: line.into_bytes() });
+            self.outputs.push_back(NetOp::Send { conn: *to, bytes: line.into() });
         }
     }
 }
@@ -137,7 +137,7 @@ impl ToyClient {
             self.open.insert(conn, remote);
             b"hello".to_vec()
         };
-        self.net(NetOp::Send { conn, bytes });
+        self.net(NetOp::Send { conn, bytes: bytes.into() });
     }
 
     fn received(&mut self, conn: ConnId, bytes: &[u8]) {

@@ -89,7 +89,7 @@ impl App for Echo {
 
     fn handle_input(&mut self, _now: Instant, input: Input<'_>) {
         if let Input::Received { conn, bytes } = input {
-            self.outputs.push_back(NetOp::Send { conn, bytes: bytes.to_vec() });
+            self.outputs.push_back(NetOp::Send { conn, bytes: bytes.to_vec().into() });
         }
     }
 
@@ -128,7 +128,7 @@ pub(crate) const fn connect(serial: u32, from: Option<SocketAddr>, to: SocketAdd
 
 /// Send on a connection.
 pub(crate) fn send(conn: ConnId, bytes: &[u8]) -> NetOp {
-    NetOp::Send { conn, bytes: bytes.to_vec() }
+    NetOp::Send { conn, bytes: bytes.to_vec().into() }
 }
 
 /// Close a connection.

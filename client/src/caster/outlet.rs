@@ -317,7 +317,7 @@ impl Outlet {
             match route.session.poll_output() {
                 // Media comes here only while the link takes it, but for what is left when the cast ends.
                 Some(rtmp::Output::Transmit(bytes)) if over || route.unread.count(bytes.len()) => {
-                    self.meeting.send(now, conn, &bytes);
+                    self.meeting.send(now, conn, bytes);
                 }
                 Some(rtmp::Output::Transmit(_)) => {
                     self.drop_route(now, conn, Bye::Leaving);
@@ -328,9 +328,10 @@ impl Outlet {
                     self.give_up(now, true, "the viewer ended the cast".into());
                 }
                 Some(rtmp::Output::Event(ClientEvent::Playing | ClientEvent::Media(_))) => {}
-                None => return,
+                None => break,
             }
         }
+        self.meeting.flush(now, conn);
     }
 
     /// The session of a link may carry the stream: at once if no other does, else from the next keyframe on.

@@ -1,6 +1,7 @@
 //! What is dialled to see whether it can be (ourselves through the own NAT, the daemon over IPv6), and what arrives of it.
 
 use super::Check;
+use bytes::Bytes;
 use punchcast::app::{Closing, ConnId, Input, NetOp};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ impl Check {
         match *input {
             Input::Connected { conn, .. } if self.is_hairpin(conn) => {
                 // That somebody answers there is not enough: it may be the router itself.
-                let bytes = self.nonce.to_vec();
+                let bytes = Bytes::copy_from_slice(&self.nonce);
                 self.net(NetOp::Send { conn, bytes });
             }
             Input::Connected { conn, .. } => {

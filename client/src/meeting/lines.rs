@@ -151,7 +151,7 @@ impl Meeting {
             match output {
                 link::Output::Transmit(bytes) => {
                     line.count(bytes.len());
-                    self.net(NetOp::Send { conn, bytes });
+                    self.net(NetOp::Send { conn, bytes: bytes.into() });
                 }
                 link::Output::Event(event) => self.channel_event(now, conn, event),
             }
@@ -256,7 +256,7 @@ impl Meeting {
         while let Some(output) = line.channel.poll_output() {
             if let link::Output::Transmit(bytes) = output {
                 line.count(bytes.len());
-                self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes }));
+                self.outputs.push_back(Output::Net(NetOp::Send { conn, bytes: bytes.into() }));
             }
         }
     }

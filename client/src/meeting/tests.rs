@@ -53,7 +53,7 @@ impl Side {
         while let Some(output) = self.meeting.poll_output() {
             match output {
                 Output::Event(event) => self.events.push(event),
-                Output::Net(NetOp::Send { conn, bytes }) => self.sent.push((conn, bytes)),
+                Output::Net(NetOp::Send { conn, bytes }) => self.sent.push((conn, bytes.to_vec())),
                 Output::Net(NetOp::Connect { conn, to, .. }) => self.dialled.push((conn, to)),
                 Output::Net(NetOp::Close { conn, how }) => self.closed.push((conn, how)),
                 Output::Net(
@@ -135,7 +135,8 @@ impl Pair {
                     && self.caster.stream().is_empty()
                     && self.viewer.link().is_none()
                 {
-                    self.caster.meeting.send(self.now, link.conn, b"first bytes");
+                    self.caster.meeting.send(self.now, link.conn, (&b"first bytes"[..]).into());
+                    self.caster.meeting.flush(self.now, link.conn);
                     self.caster.drain();
                 }
             }
@@ -176,7 +177,7 @@ fn the_viewer_has_the_link_by_the_time_that_the_caster_tells_of_it() {
         pair.caster.meeting.handle_input(pair.now, Input::Received { conn: ours, bytes: &to_caster });
         while let Some(output) = pair.caster.meeting.poll_output() {
             if let Output::Net(NetOp::Send { conn, bytes }) = output {
-                pair.caster.sent.push((conn, bytes));
+                pair.caster.sent.push((conn, bytes.to_vec()));
             } else if let Output::Event(Event::Linked(_)) = output {
                 // A program may take its time before it asks for more.
                 let to_viewer = take(&mut pair.caster.sent, ours);
@@ -274,7 +275,8 @@ fn an_introduction_that_comes_after_its_link_is_over_once_that_is_heard_of_and_n
     // A second caster on the same host.
     viewer.introduced(now, SessionId(2), peer(2, &["192.168.1.2:701"]), approach);
     assert!(viewer.hole.is_trying(Attempt(1)) && viewer.hole.is_trying(Attempt(2)), "the link may be dead");
-    pair.caster.meeting.send(now, ours, b"a picture");
+    pair.caster.meeting.send(now, ours, (&b"a picture"[..]).into());
+    pair.caster.meeting.flush(now, ours);
     pair.caster.drain();
     pair.carry(ours, theirs);
     let hole = &pair.viewer.meeting.hole;

@@ -337,7 +337,7 @@ impl Page {
         let mut response = flv::Response::new(now, place, cast.map(|cast| &cast.cache));
         head.extend(response.take());
         conn.stage = Stage::Flv(Box::new(response));
-        self.net(NetOp::Send { conn: id, bytes: head });
+        self.net(NetOp::Send { conn: id, bytes: head.into() });
         self.want_keyframe(now, place);
     }
 
@@ -363,7 +363,7 @@ impl Page {
         }
         switch.extend(socket.take_outbound());
         conn.stage = Stage::Socket(Box::new(socket));
-        self.net(NetOp::Send { conn: id, bytes: switch });
+        self.net(NetOp::Send { conn: id, bytes: switch.into() });
         for place in hungry {
             self.want_keyframe(now, place);
         }
@@ -380,7 +380,7 @@ impl Page {
             queue.push(now, unit.clone());
             starved |= queue.dropped() > dropped;
             if let Some(bytes) = conn.flush(&self.site) {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
             }
         }
         let Some(cast) = self.casts.get_mut(&place) else { return };
@@ -410,7 +410,7 @@ impl Page {
                 Stage::Flv(_) => continue,
             }
             if let Some(bytes) = conn.flush(&self.site) {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
             }
         }
         self.pace(now);
@@ -437,7 +437,7 @@ impl Page {
         // Who does not read is not listened to either, or its requests would pile up answers in the driver.
         self.net(NetOp::Read { conn: id, on: !backlogged });
         if let Some(bytes) = bytes {
-            self.net(NetOp::Send { conn: id, bytes });
+            self.net(NetOp::Send { conn: id, bytes: bytes.into() });
         }
         self.pace(now);
     }
@@ -451,7 +451,7 @@ impl Page {
 
     fn carry_out(&mut self, now: Instant, id: ConnId, turn: Turn) {
         if !turn.send.is_empty() {
-            self.net(NetOp::Send { conn: id, bytes: turn.send });
+            self.net(NetOp::Send { conn: id, bytes: turn.send.into() });
         }
         if let Some(how) = turn.close {
             self.conns.remove(&id);
@@ -485,7 +485,7 @@ impl Page {
             let Stage::Socket(socket) = &mut conn.stage else { continue };
             socket.owes_status = true;
             if let Some(bytes) = conn.flush(&self.site) {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes }));
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
             }
         }
     }

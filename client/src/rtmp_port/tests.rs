@@ -143,7 +143,7 @@ impl Scene {
 }
 
 impl Client {
-    fn speak(&mut self) -> Option<Vec<u8>> {
+    fn speak(&mut self) -> Option<Bytes> {
         while let Some(output) = self.session.poll_output() {
             match output {
                 rtmp::Output::Transmit(bytes) if self.closed.is_none() => return Some(bytes),

@@ -448,7 +448,7 @@ impl Share {
 
     fn send(&mut self, id: ConnId, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.net(NetOp::Send { conn: id, bytes });
+            self.net(NetOp::Send { conn: id, bytes: bytes.into() });
         }
     }
 

@@ -5,6 +5,7 @@ use crate::meeting::{self, HOLE, Rooms, Secrets};
 use crate::notice::Notice;
 use crate::rtmp_port::MAX_UNREAD_REPLIES;
 use crate::viewer::{self, Viewer};
+use bytes::Bytes;
 use punchcast::app::{App, ConnId, Input, ListenerId, NetError, NetOp, Output};
 use punchcast::endpoint::Endpoint;
 use punchcast::link::{self, Channel, Facts};
@@ -115,7 +116,7 @@ impl<A: App<Notice = Notice>> Scene<A> {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        self.channel.send_stream(self.now, bytes).unwrap();
+        self.channel.send_stream(self.now, Bytes::copy_from_slice(bytes)).unwrap();
         while let Some(output) = self.channel.poll_output() {
             let link::Output::Transmit(bytes) = output else { continue };
             let conn = self.conn();
@@ -178,7 +179,7 @@ fn a_caster_that_asks_and_does_not_read_is_ended() {
     let mut session = ClientSession::publisher(PublishConfig::new(url).unwrap());
     loop {
         match session.poll_output() {
-            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(scene.now, &bytes).unwrap(),
+            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(scene.now, bytes).unwrap(),
             Some(rtmp::Output::Event(ClientEvent::Publishing)) => break,
             Some(rtmp::Output::Event(_)) => {}
             None => {
@@ -215,7 +216,7 @@ fn a_viewer_that_asks_and_does_not_read_is_left() {
     let mut session = ServerSession::new(2);
     loop {
         match session.poll_output() {
-            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(scene.now, &bytes).unwrap(),
+            Some(rtmp::Output::Transmit(bytes)) => scene.channel.send_stream(scene.now, bytes).unwrap(),
             Some(rtmp::Output::Event(ServerEvent::Publish { stream, .. })) => {
                 session.accept(stream);
                 break;

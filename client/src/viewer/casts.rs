@@ -165,12 +165,13 @@ impl Viewer {
                         self.broken(now, conn, "the caster asks and does not read");
                         return;
                     }
-                    self.meeting.send(now, conn, &bytes);
+                    self.meeting.send(now, conn, bytes);
                 }
                 Some(rtmp::Output::Event(event)) => self.session_event(now, conn, event),
                 None => break,
             }
         }
+        self.meeting.flush(now, conn);
         if let Err(error) = result {
             self.broken(now, conn, &format!("the caster's RTMP is broken: {error}"));
         }

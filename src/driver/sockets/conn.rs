@@ -1,5 +1,6 @@
 //! One connection's socket, and what waits to be sent on it.
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -28,7 +29,7 @@ pub(super) struct Conn {
     /// `None` when the socket could not be made or has failed.
     pub(super) stream: Option<TcpStream>,
     pub(super) state: State,
-    pub(super) outgoing: VecDeque<Vec<u8>>,
+    pub(super) outgoing: VecDeque<Bytes>,
     /// How much of the first outgoing piece is sent.
     pub(super) sent: usize,
     /// The socket took no more: it is written to again once it tells that it does.

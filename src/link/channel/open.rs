@@ -3,8 +3,9 @@
 use crate::link::clock::PeerClock;
 use crate::link::flow::{Flow, Receipts};
 use crate::link::noise::Transport;
-use crate::link::record::Control;
+use crate::link::record::{Control, LENGTH_LEN, MIN_RECORD, STREAM, STREAM_CHUNK};
 use crate::link::{Event, LinkError};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ const PINGS_KEPT: usize = (SILENCE_MAX.as_secs() / PING_EVERY.as_secs()) as usiz
 /// A channel whose ends are proven.
 pub(super) struct Open {
     pub(super) transport: Transport,
+    /// Stream bytes to be sealed: in one go, so that no record is shorter than it need be.
+    pub(super) unsealed: VecDeque<Bytes>,
     /// Ours is the caster's end.
     pub(super) casts: bool,
     pub(super) stage: Stage,
@@ -93,6 +96,7 @@ impl Open {
     pub(super) fn new(now: Instant, transport: Transport, stage: Stage) -> Self {
         Self {
             transport,
+            unsealed: VecDeque::new(),
             casts: stage == Stage::Deciding,
             stage,
             heard: now,
@@ -109,9 +113,35 @@ impl Open {
         }
     }
 
+    /// Seals a control message, after what waits of the stream.
     pub(super) fn send(&mut self, control: Control, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
-        let (plain, len) = control.encode();
-        self.transport.seal(&plain[..len], &[], outbox)
+        self.seal_stream(outbox)?;
+        let (control, len) = control.encode();
+        self.transport.seal(outbox, |plain| plain.extend_from_slice(&control[..len]))
+    }
+
+    /// Seals what waits of the stream, in as few records as it takes.
+    pub(super) fn seal_stream(&mut self, outbox: &mut Vec<u8>) -> Result<(), LinkError> {
+        let len: usize = self.unsealed.iter().map(Bytes::len).sum();
+        outbox.reserve(len + len.div_ceil(STREAM_CHUNK) * (LENGTH_LEN + MIN_RECORD));
+        while !self.unsealed.is_empty() {
+            let unsealed = &mut self.unsealed;
+            self.transport.seal(outbox, |plain| {
+                plain.push(STREAM);
+                let mut room = STREAM_CHUNK;
+                while room > 0
+                    && let Some(piece) = unsealed.front_mut()
+                {
+                    let part = piece.split_to(piece.len().min(room));
+                    plain.extend_from_slice(&part);
+                    room -= part.len();
+                    if piece.is_empty() {
+                        unsealed.pop_front();
+                    }
+                }
+            })?;
+        }
+        Ok(())
     }
 
     pub(super) fn ping(&mut self, now: Instant, outbox: &mut Vec<u8>) -> Result<(), LinkError> {

@@ -138,7 +138,7 @@ fn both_connections_open_at_once_and_share_a_token() {
     assert_eq!(token, same);
 }
 
-fn make_hole(session: SessionId, start_in_us: u32, rtt_us: u32) -> Vec<u8> {
+fn make_hole(session: SessionId, start_in_us: u32, rtt_us: u32) -> bytes::Bytes {
     wire::encode(&FromMain::SrvReqMakeHole { session, peer: Bench::peer(), start_in_us, rtt_us })
 }
 

@@ -98,8 +98,7 @@ fn it_asks_when_connected_and_is_through_when_the_other_half_is_there() {
 
 #[test]
 fn what_follows_the_answer_is_the_other_sides_whatever_the_split() {
-    let mut stream = wire::encode(&RELAYING);
-    stream.extend(wire::encode(&FromMain::Shutdown));
+    let stream = [wire::encode(&RELAYING), wire::encode(&FromMain::Shutdown)].concat();
     let answer = wire::encode(&RELAYING).len();
     for split in 0..answer {
         let mut bench = Bench::new();

@@ -10,9 +10,11 @@
 //!   payload             at most the chunk size, or what is left of the message
 //! ```
 
+mod pieces;
 mod reader;
 mod writer;
 
+pub use pieces::{Output, Pieces};
 pub use reader::Reader;
 pub use writer::Writer;
 

@@ -1,10 +1,11 @@
 //! Messages to chunks.
 
-use super::{DEFAULT_CHUNK_SIZE, EXTENDED, MAX_MESSAGE};
+use super::{DEFAULT_CHUNK_SIZE, EXTENDED, MAX_MESSAGE, Output};
 use crate::rtmp::Error;
 use crate::rtmp::message::{Message, SET_CHUNK_SIZE};
 
-/// Cuts messages into chunks, with the shortest header that says what must be said. Payload is copied once.
+/// Cuts messages into chunks, with the shortest header that says what must be said. What becomes of the
+/// payload is for the [`Output`] to say.
 #[derive(Debug)]
 pub struct Writer {
     chunk_size: usize,
@@ -37,7 +38,7 @@ impl Writer {
     }
 
     /// Announces `size` and cuts what follows by it. A `size` outside 1..=0x7fffffff is brought into it.
-    pub fn set_chunk_size(&mut self, size: u32, out: &mut Vec<u8>) {
+    pub fn set_chunk_size(&mut self, size: u32, out: &mut impl Output) {
         let size = size.clamp(1, i32::MAX as u32);
         let message = Message::control(SET_CHUNK_SIZE, &size.to_be_bytes());
         self.cut(super::CONTROL, &message, out);
@@ -48,7 +49,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the payload is longer than [`MAX_MESSAGE`]; nothing is written then.
-    pub fn write(&mut self, id: u32, message: &Message, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub fn write(&mut self, id: u32, message: &Message, out: &mut impl Output) -> Result<(), Error> {
         if message.payload.len() > MAX_MESSAGE {
             return Err(Error::TooLarge(message.payload.len()));
         }
@@ -56,8 +57,8 @@ impl Writer {
         Ok(())
     }
 
-    fn cut(&mut self, id: u32, message: &Message, out: &mut Vec<u8>) {
-        let payload = &message.payload[..];
+    fn cut(&mut self, id: u32, message: &Message, out: &mut impl Output) {
+        let length = message.payload.len();
         let mut first = Head::default();
         let extended = self.header(id, message, &mut first);
         let mut next = Head::default();
@@ -66,23 +67,16 @@ impl Writer {
             // The standard has it, and so do ffmpeg, librtmp and FMS, on every continuation too (§5.3.1.3).
             next.push(&time.to_be_bytes());
         }
-        let continuations = payload.len().saturating_sub(1) / self.chunk_size;
-        out.reserve(first.len + payload.len() + continuations * next.len);
-        out.extend_from_slice(first.bytes());
-        let mut pieces = payload.chunks(self.chunk_size);
-        if let Some(piece) = pieces.next() {
-            out.extend_from_slice(piece);
-        }
-        if let &[basic] = next.bytes() {
-            for piece in pieces {
-                out.push(basic);
-                out.extend_from_slice(piece);
-            }
-        } else {
-            for piece in pieces {
-                out.extend_from_slice(next.bytes());
-                out.extend_from_slice(piece);
-            }
+        let continuations = length.saturating_sub(1) / self.chunk_size;
+        out.reserve(first.len + continuations * next.len, length, self.chunk_size.min(length));
+        out.header(first.bytes());
+        let mut end = length.min(self.chunk_size);
+        out.payload(&message.payload, 0..end);
+        while end < length {
+            let begin = end;
+            end = length.min(begin + self.chunk_size);
+            out.header(next.bytes());
+            out.payload(&message.payload, begin..end);
         }
     }
 

@@ -1,10 +1,11 @@
 //! What both sides do alike below commands and media: handshake, chunks, acknowledgements, pings.
 
 use super::{CHUNK_SIZE, WINDOW, channel};
-use crate::rtmp::chunk::{self, Reader, Writer};
+use crate::rtmp::chunk::{self, Output, Pieces, Reader, Writer};
 use crate::rtmp::handshake::Handshake;
 use crate::rtmp::message::{self, Control, Message, UserControl};
 use crate::rtmp::{Error, PingEvent};
+use bytes::Bytes;
 
 /// Bytes to messages and back.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(super) struct Carrier {
     phase: Phase,
     reader: Reader,
     writer: Writer,
-    out: Vec<u8>,
+    out: Pieces,
     /// Bytes of chunks received, modulo 2^32 as acknowledgements count them.
     received: u32,
     /// What the last acknowledgement said.
@@ -44,20 +45,22 @@ enum Phase {
 
 impl Carrier {
     pub(super) fn server(seed: u64) -> Self {
-        Self::new(Handshake::server(seed), Vec::new())
+        Self::new(Handshake::server(seed))
     }
 
     pub(super) fn client(seed: u64) -> Self {
-        let mut out = Vec::new();
-        Self::new(Handshake::client(seed, &mut out), out)
+        let mut hello = Vec::new();
+        let mut carrier = Self::new(Handshake::client(seed, &mut hello));
+        carrier.out.header(&hello);
+        carrier
     }
 
-    const fn new(handshake: Handshake, out: Vec<u8>) -> Self {
+    fn new(handshake: Handshake) -> Self {
         Self {
             phase: Phase::Handshake(handshake),
             reader: Reader::new(),
             writer: Writer::new(),
-            out,
+            out: Pieces::default(),
             received: 0,
             acknowledged: 0,
             ack_every: WINDOW,
@@ -82,7 +85,10 @@ impl Carrier {
     pub(super) fn handshake(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
         match &mut self.phase {
             Phase::Handshake(handshake) => {
-                if handshake.read(input, &mut self.out)? {
+                let mut answer = Vec::new();
+                let done = handshake.read(input, &mut answer);
+                self.out.header(&answer);
+                if done? {
                     if handshake.peer_offers_digest() {
                         log::debug!("peer offers the digest handshake and is given the simple one");
                     }
@@ -185,9 +191,9 @@ impl Carrier {
         self.writer.write(id, message, &mut self.out)
     }
 
-    /// What is queued, if anything.
-    pub(super) fn take_output(&mut self) -> Option<Vec<u8>> {
-        (!self.out.is_empty()).then(|| std::mem::take(&mut self.out))
+    /// The first piece of what is queued, if anything.
+    pub(super) fn take_output(&mut self) -> Option<Bytes> {
+        self.out.pop()
     }
 
     /// How many bytes it holds, both ways.

@@ -10,14 +10,15 @@ pub use client::{ClientEvent, ClientSession, PlayConfig, PublishConfig};
 pub use server::{Refusal, ServerEvent, ServerSession};
 
 use crate::rtmp::chunk::MAX_IN_PROGRESS;
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// What a session has for its owner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output<E> {
-    /// Bytes for the peer, in order.
-    Transmit(Vec<u8>),
+    /// Bytes for the peer, in order; never none.
+    Transmit(Bytes),
     /// Something happened.
     Event(E),
 }

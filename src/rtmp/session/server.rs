@@ -6,6 +6,7 @@ use crate::media::Unit;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{Command, Message, UserControl};
 use crate::rtmp::{Error, PingEvent};
+use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A server's session with one client.
@@ -128,7 +129,7 @@ impl ServerSession {
 
     /// The bytes that are to be carried to the client, if any: [`Self::poll_output`] without the events, for an owner
     /// that is in the midst of one.
-    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
         self.carrier.take_output()
     }
 
