@@ -208,12 +208,6 @@ impl<'a> Decoder<'a> {
         Self { input, values_left: MAX_VALUES }
     }
 
-    /// What has not been decoded.
-    #[must_use]
-    pub const fn rest(&self) -> &'a [u8] {
-        self.input
-    }
-
     /// The next value, or `None` at the end.
     ///
     /// # Errors
