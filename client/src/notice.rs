@@ -64,8 +64,8 @@ pub enum Notice {
     Attempt {
         /// What the link would be.
         rung: Rung,
-        /// Where from.
-        local: SocketAddr,
+        /// Where from; `None` where the system chooses a port once the connection stands.
+        local: Option<SocketAddr>,
         /// Where to.
         remote: SocketAddr,
     },

@@ -204,7 +204,7 @@ impl Viewer {
             meeting::Event::Trying { rung, local, remote } => {
                 self.story.trying(rung, remote.addr());
                 self.show_status(now);
-                self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
+                self.notice(Notice::Attempt { rung, local: Some(local), remote: remote.addr() });
             }
             meeting::Event::Linked(link) => self.linked(now, link),
             meeting::Event::Plain { conn, local, remote, bytes } => {

@@ -156,10 +156,14 @@ fn a_viewer_dials_the_caster_when_nobody_comes_and_gets_the_file_whole() {
 
     let attempt = viewer.event("attempt", LINK);
     assert_eq!(attempt["rung"], "reverse");
+    // Not known, and not made up.
+    assert_eq!(attempt.get("local"), None, "{attempt}");
     let waited = attempt["t_ms"].as_f64().expect("a time") - ready["t_ms"].as_f64().expect("a time");
     assert!((1400.0..10_000.0).contains(&waited), "dialled after {waited} ms");
     let link = viewer.event("link", LINK);
     assert_eq!((&link["rung"], &link["secure"]), (&"reverse".into(), &false.into()), "{link}");
+    let local: SocketAddr = text(&link, "local").parse().expect("an address and a port");
+    assert!(local.ip().is_loopback() && local.port() != 0, "{link}");
     viewer.event("first-frame", LINK);
     caster.succeeds(PATIENCE);
     viewer.succeeds(END);

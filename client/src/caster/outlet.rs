@@ -211,7 +211,7 @@ impl Outlet {
             }
             meeting::Event::Rendezvous(event) => self.rendezvous_event(now, event),
             meeting::Event::Trying { rung, local, remote } => {
-                self.notice(Notice::Attempt { rung, local, remote: remote.addr() });
+                self.notice(Notice::Attempt { rung, local: Some(local), remote: remote.addr() });
             }
             meeting::Event::Linked(link) => self.linked(now, link, cache),
             meeting::Event::SeekingRelay(obstacle) => self.notice(Notice::SeekingRelay(obstacle)),

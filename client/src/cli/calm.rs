@@ -132,7 +132,7 @@ mod tests {
         [
             Notice::Rendezvous(Event::LoggedIn { client }),
             Notice::Rendezvous(Event::PeerJoined { client, role: Role::Caster }),
-            Notice::Attempt { rung: Rung::Lan, local, remote },
+            Notice::Attempt { rung: Rung::Lan, local: Some(local), remote },
         ]
     }
 

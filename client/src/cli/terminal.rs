@@ -236,7 +236,7 @@ mod tests {
         let mut progress = Progress::default();
         let addr: SocketAddr = "192.0.2.7:4001".parse().expect("an address");
         for rung in [Rung::Lan, Rung::Punched, Rung::Lan] {
-            assert!(progress.take(&Notice::Attempt { rung, local: addr, remote: addr }));
+            assert!(progress.take(&Notice::Attempt { rung, local: Some(addr), remote: addr }));
         }
         let line = progress.line(COLUMNS).expect("a line");
         assert_eq!(line, "making the link: trying lan, punched at 192.0.2.7:4001");

@@ -22,10 +22,14 @@ impl Notice {
                 })).collect::<Vec<_>>(),
             }),
             Self::Peer { id } => json!({"event": "peer", "id": id.to_string()}),
-            Self::Attempt { rung, local, remote } => json!({
-                "event": "attempt", "rung": rung.to_string(),
-                "local": local.to_string(), "remote": remote.to_string(),
-            }),
+            Self::Attempt { rung, local, remote } => {
+                let remote = remote.to_string();
+                let mut value = json!({"event": "attempt", "rung": rung.to_string(), "remote": remote});
+                if let Some(local) = local {
+                    value["local"] = json!(local.to_string());
+                }
+                value
+            }
             Self::Link { link, elapsed, moves } => json!({
                 "event": "link", "rung": link.rung.to_string(),
                 "local": link.local.to_string(), "remote": link.remote.to_string(),

@@ -20,11 +20,10 @@ impl Notice {
                 }
                 None => "the router forwards no port any more".into(),
             },
-            // Of a port that the system chooses nothing is known before the connection stands.
-            Self::Attempt { rung, local, remote } if local.ip().is_unspecified() => {
-                format!("trying {rung}: {remote}")
+            Self::Attempt { rung, local: None, remote } => format!("trying {rung}: {remote}"),
+            Self::Attempt { rung, local: Some(local), remote } => {
+                format!("trying {rung}: {local} → {remote}")
             }
-            Self::Attempt { rung, local, remote } => format!("trying {rung}: {local} → {remote}"),
             Self::Link { link, elapsed, moves } => {
                 let rtt =
                     link.rtt.map_or_else(String::new, |rtt| format!(", round trip {:.1} ms", millis(rtt)));

@@ -108,7 +108,7 @@ mod tests {
         let mut viewer = Viewer::default();
         assert_eq!(viewer.phase, Phase::Waiting);
         let (local, remote) = ("10.0.0.1:5".parse().unwrap(), "10.0.0.2:6".parse().unwrap());
-        assert!(viewer.take(&Notice::Attempt { rung: Rung::Punched, local, remote }));
+        assert!(viewer.take(&Notice::Attempt { rung: Rung::Punched, local: Some(local), remote }));
         assert_eq!(
             (viewer.phase, viewer.words.as_str()),
             (Phase::Connecting, "Trying punched: 10.0.0.1:5 → 10.0.0.2:6.")

@@ -14,7 +14,7 @@ use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::link::Bye;
 use punchcast::policy::Rung;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The dial's connections.
@@ -222,8 +222,7 @@ impl Viewer {
                 self.plain.dialled = Some(Dialled { since: now, conn: None });
                 self.story.trying(Rung::Reverse, remote);
                 self.show_status(now);
-                let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-                self.notice(Notice::Attempt { rung: Rung::Reverse, local, remote });
+                self.notice(Notice::Attempt { rung: Rung::Reverse, local: None, remote });
             }
             DialEvent::Failed { remote, why, again_in } => {
                 self.plain.dialled = None;
