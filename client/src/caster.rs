@@ -18,6 +18,7 @@ mod serve;
 use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
+use crate::reachable::reachable;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
@@ -305,7 +306,10 @@ impl Caster {
         {
             let rtmp_url = self.serve.as_ref().and_then(serve::Serving::url);
             let page = self.share.as_ref().zip(self.share_at).map(|(share, local)| share.link(local));
-            self.notice(Notice::Ready { ticket: None, page, rtmp: self.publish_at, rtmp_url });
+            // Who publishes is on this host.
+            let publish_at = self.publish_at.map(|local| reachable(local, &[]));
+            let rtmp = publish_at.map(|addr| format!("rtmp://{addr}/punchcast/cast"));
+            self.notice(Notice::Ready { ticket: None, page, rtmp, rtmp_url });
         }
     }
 

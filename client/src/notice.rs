@@ -31,8 +31,8 @@ pub enum Notice {
         ticket: Option<String>,
         /// Where the page is.
         page: Option<String>,
-        /// Where the RTMP port is.
-        rtmp: Option<SocketAddr>,
+        /// Where players find the viewer's first cast by RTMP, or programs publish to the caster.
+        rtmp: Option<String>,
         /// Where plain RTMP with a stream key is spoken with other machines: publishers dial a viewer there, players a
         /// caster. A secret, for its key.
         rtmp_url: Option<String>,

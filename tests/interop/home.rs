@@ -18,7 +18,7 @@ pub(crate) struct Home {
     /// Where players find the viewer's picture.
     pub(crate) player_url: String,
     /// Where the caster takes a stream from, if it takes one.
-    pub(crate) publisher: Option<SocketAddr>,
+    publisher_url: Option<String>,
 }
 
 impl Home {
@@ -35,10 +35,10 @@ impl Home {
         );
         let ready = viewer.event("ready", START);
         let ticket = text(&ready, "ticket");
-        let (caster, publisher) = caster(&ticket, source, input);
+        let (caster, publisher_url) = caster(&ticket, source, input);
         viewer.event("link", LINK);
-        let player_url = format!("rtmp://{}/punchcast/live", text(&ready, "rtmp"));
-        Self { _daemon: daemon, viewer, caster, ticket, lost: 0, player_url, publisher }
+        let player_url = text(&ready, "rtmp");
+        Self { _daemon: daemon, viewer, caster, ticket, lost: 0, player_url, publisher_url }
     }
 
     /// A cast of what a program will publish.
@@ -51,18 +51,13 @@ impl Home {
         self.caster.kill();
         self.viewer.event("lost", LINK);
         self.lost += 1;
-        (self.caster, self.publisher) = caster(&self.ticket, "rtmp", Stdio::null());
+        (self.caster, self.publisher_url) = caster(&self.ticket, "rtmp", Stdio::null());
         self.viewer.event("link", LINK);
     }
 
     /// Where a program publishes to.
-    pub(crate) fn publisher(&self) -> SocketAddr {
-        self.publisher.expect("its source is the RTMP port")
-    }
-
-    /// The same for ffmpeg.
-    pub(crate) fn publisher_url(&self) -> String {
-        format!("rtmp://{}/punchcast/cast", self.publisher())
+    pub(crate) fn publisher_url(&self) -> &str {
+        self.publisher_url.as_deref().expect("its source is the RTMP port")
     }
 
     /// Waits until the publisher has left and all that it sent is in, and ends the cast in order.
@@ -85,14 +80,14 @@ impl Home {
 }
 
 /// Starts a caster, and waits for its link. Where it takes a stream from comes with it.
-fn caster(ticket: &str, source: &str, input: Stdio) -> (Program, Option<SocketAddr>) {
+fn caster(ticket: &str, source: &str, input: Stdio) -> (Program, Option<String>) {
     let mut command = Command::new(binary("punchcast"));
     command.args(["cast", ticket, "--json", "--source", source, "--rtmp", "127.0.0.1:0"]);
     let mut caster = Program::fed("caster", &mut command, input);
     let ready = caster.event("ready", START);
-    let publisher = ready["rtmp"].as_str().map(|addr| addr.parse().expect("an address and a port"));
+    let publisher_url = ready["rtmp"].as_str().map(str::to_owned);
     caster.event("link", LINK);
-    (caster, publisher)
+    (caster, publisher_url)
 }
 
 /// Runs a command to its end, which must be success.

@@ -38,7 +38,7 @@ fn a_publisher_that_speaks_like_obs_is_received_whole() {
     let (source, recording) = (scratch.file("source.flv"), scratch.file("recording.flv"));
     tool::make_source(&source, SECONDS);
     let home = Home::for_publisher(&recording);
-    let mut obs = Obs::connect(home.publisher());
+    let mut obs = Obs::connect(tool::addr_of(home.publisher_url()));
     obs.publish();
 
     obs.send_file(&source);

@@ -32,7 +32,7 @@ impl Cast {
         let mut caster = Program::start("caster", &mut command);
         let served = text(&caster.event("ready", START), "rtmp_url");
         viewer.event("first-frame", LINK);
-        let played = format!("rtmp://{}/punchcast/live", text(&ready, "rtmp"));
+        let played = text(&ready, "rtmp");
         let page = text(&ready, "page");
         let flv = format!("{}/live.flv", page.trim_end_matches('/'));
         Self { viewer, caster, urls: [played, flv, served] }

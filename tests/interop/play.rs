@@ -8,7 +8,7 @@ use punchcast::media::{Kind, Unit};
 use punchcast::rtmp::{ClientEvent, ClientSession, Output, PlayConfig};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn publish(home: &Home, group: &str) -> Program {
         .args(["-re", "-f", "lavfi", "-i", &format!("testsrc2=s={SIZE}:r={RATE}")])
         .args(["-re", "-f", "lavfi", "-i", TONE])
         .args(CODECS)
-        .args(["-g", group, "-f", "flv", &home.publisher_url()]);
+        .args(["-g", group, "-f", "flv", home.publisher_url()]);
     Program::start("publisher", &mut command)
 }
 
@@ -194,8 +194,7 @@ struct Idler {
 
 impl Idler {
     fn play(url: &str) -> Self {
-        let addr = url.trim_start_matches("rtmp://").split('/').next().expect("an address");
-        let addr: SocketAddr = addr.parse().expect("an address and a port");
+        let addr = tool::addr_of(url);
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
         // What the kernel holds for it is not felt by the sender; so it may hold little.
         socket.set_recv_buffer_size(4096).expect("before it is connected");

@@ -40,7 +40,7 @@ fn every_packet_that_ffmpeg_publishes_is_in_the_recording() {
 /// Starts an ffmpeg that publishes a file in real time.
 fn publish(home: &Home, source: &Path) -> Program {
     let mut command = ffmpeg();
-    command.arg("-re").arg("-i").arg(source).args(["-c", "copy", "-f", "flv", &home.publisher_url()]);
+    command.arg("-re").arg("-i").arg(source).args(["-c", "copy", "-f", "flv", home.publisher_url()]);
     Program::start("ffmpeg", &mut command)
 }
 

@@ -119,10 +119,8 @@ fn a_publisher_that_speaks_like_obs_and_a_caster_with_the_ticket_share_the_viewe
     tool::make_source(&source, SECONDS);
     let (mut viewer, ready) = viewer(&["--page", "none", "--rtmp-in", "--rtmp-key", Obs::KEY], &recording);
     let url = text(&ready, "rtmp_url");
-    let addr = url.trim_start_matches("rtmp://").split('/').next().expect("an address");
-    let addr: SocketAddr = addr.parse().expect("an address and a port");
 
-    let mut obs = Obs::connect(addr);
+    let mut obs = Obs::connect(tool::addr_of(&url));
     obs.publish();
     assert_eq!(viewer.event("link", LINK)["secure"], false);
     // A caster who has the ticket comes to the same port.
@@ -177,7 +175,7 @@ fn a_viewer_dials_again_until_the_caster_is_there_and_after_it_was_killed() {
     let scratch = Scratch::new();
     let (mut first, ready) = caster(&["--serve", "127.0.0.1:0", "--source", "pattern", "--size", "320x180"]);
     let url = text(&ready, "rtmp_url");
-    let addr = url.trim_start_matches("rtmp://").split('/').next().expect("an address").to_owned();
+    let addr = tool::addr_of(&url).to_string();
     let key = url.rsplit_once('/').expect("a key").1.to_owned();
     first.kill();
     let (mut viewer, _) = viewer(&["--page", "none", "--dial", &url], &scratch.file("recording.flv"));
@@ -207,8 +205,8 @@ fn ffmpeg_and_ffprobe_play_from_the_caster_with_the_key_and_not_without() {
     let source = scratch.file("source.flv");
     tool::make_source(&source, 12);
     let (mut caster, ready) = caster(&["--serve", "127.0.0.1:0"]);
-    let (url, addr) = (text(&ready, "rtmp_url"), text(&ready, "rtmp"));
-    let mut publisher = publish(&source, &format!("rtmp://{addr}/punchcast/cast"));
+    let (url, publish_at) = (text(&ready, "rtmp_url"), text(&ready, "rtmp"));
+    let mut publisher = publish(&source, &publish_at);
     caster.event("publisher", START);
 
     assert_played(prober(&url, 100), 100);

@@ -83,7 +83,7 @@ fn no_late_player_and_no_file_of_several_casts_has_a_stream_that_is_none() {
     let ports = ["--rtmp", "127.0.0.1:0", "--casts", "1"].map(OsStr::new);
     let (mut viewer, ready) = viewer(&[&files[..], &ports].concat());
     let ticket = text(&ready, "ticket");
-    let rtmp = format!("rtmp://{}/punchcast/live", text(&ready, "rtmp"));
+    let rtmp = text(&ready, "rtmp");
     let page = text(&ready, "page");
     let http = format!("{}/live.flv", page.trim_end_matches('/'));
 

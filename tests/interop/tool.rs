@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,6 +41,12 @@ pub(crate) fn have(programs: &[&str]) -> bool {
 /// A figure that no test judges; `--nocapture` shows it.
 pub(crate) fn tell(what: &str) {
     println!("figure: {}: {what}", thread::current().name().unwrap_or_default());
+}
+
+/// The address in an `rtmp://` URL.
+pub(crate) fn addr_of(url: &str) -> SocketAddr {
+    let addr = url.strip_prefix("rtmp://").and_then(|rest| rest.split('/').next());
+    addr.and_then(|addr| addr.parse().ok()).expect("an rtmp URL with an address and a port")
 }
 
 /// A directory of one test alone, gone with it.

@@ -118,22 +118,20 @@ impl Cast {
         let recording = recording.to_str().expect("cargo's paths are text");
         let (mut viewer, ticket) =
             viewer(&lab, Some(&server), &["--rtmp", "127.0.0.1:0", "--record", recording]);
-        let player = text(&viewer.events("ready")[0], "rtmp");
+        let player_url = text(&viewer.events("ready")[0], "rtmp");
         let mut caster = lab.spawn(
             "caster",
             "punchcast",
             ["cast", &ticket, "--source", "rtmp", "--rtmp", "127.0.0.1:0", "--json"],
         );
-        let port = text(&caster.event("ready", START), "rtmp");
+        let publisher_url = text(&caster.event("ready", START), "rtmp");
         let link = caster.event("link", LINK);
         assert_eq!(text(&link, "rung"), "punched", "{}", caster.report());
 
         let published = scratch.file("published.flv");
         // One encoder, two outputs: what was published can be held against what arrives.
-        let outputs = format!(
-            "[f=flv]{}|[f=flv:flvflags=no_duration_filesize]rtmp://{port}/punchcast/cast",
-            published.display()
-        );
+        let outputs =
+            format!("[f=flv]{}|[f=flv:flvflags=no_duration_filesize]{publisher_url}", published.display());
         let mut command = lab.command("caster", "ffmpeg");
         tool::quiet(&mut command)
             .args(screen.input())
@@ -154,7 +152,6 @@ impl Cast {
             ]);
         let publisher = Program::start("publisher", &mut command);
         viewer.event("first-frame", LINK);
-        let player_url = format!("rtmp://{player}/punchcast/live");
         Self { daemon, viewer, caster, publisher, screen, lab, scratch, player_url }
     }
 

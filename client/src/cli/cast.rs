@@ -220,7 +220,7 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { page, rtmp, rtmp_url, .. } if !printer.is_json() => {
-                show_doors(printer, page.as_deref(), rtmp, rtmp_url.as_deref());
+                show_doors(printer, page.as_deref(), rtmp.as_deref(), rtmp_url.as_deref());
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
@@ -262,14 +262,13 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
 }
 
 /// Where this machine can be reached: by the program that makes the picture, and by players.
-fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<SocketAddr>, rtmp_url: Option<&str>) {
+fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<&str>, rtmp_url: Option<&str>) {
     if let Some(page) = page {
         // Quiet or not: without it there is no picture.
         talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
     }
     if let Some(rtmp) = rtmp {
-        printer
-            .say(&format!("publish to rtmp://{rtmp}/punchcast/cast (ffmpeg -f flv, or OBS: Custom server)"));
+        printer.say(&format!("publish to {rtmp} (ffmpeg -f flv, or OBS: Custom server)"));
     }
     if let Some(url) = rtmp_url {
         printer.say("This machine can be dialled, by plain RTMP, which is not encrypted:");

@@ -239,7 +239,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         match notice {
             Notice::Ready { ticket, page, rtmp, rtmp_url } if !printer.is_json() => {
                 show_ticket(printer, ticket.as_deref(), options.stdout_is_taken());
-                show_doors(printer, page.as_deref(), rtmp, rtmp_url.as_deref());
+                show_doors(printer, page.as_deref(), rtmp.as_deref(), rtmp_url.as_deref());
             }
             Notice::Code { code: Some(code), .. } if !printer.is_json() => {
                 show_code(printer, &code, options.stdout_is_taken());
@@ -302,12 +302,12 @@ fn show_code(printer: &Printer, code: &str, stdout_is_taken: bool) {
     }
 }
 
-fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<SocketAddr>, rtmp_url: Option<&str>) {
+fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<&str>, rtmp_url: Option<&str>) {
     if let Some(page) = page {
         printer.say(&format!("The picture will be at {page}"));
     }
     if let Some(rtmp) = rtmp {
-        printer.say(&format!("Players find it at rtmp://{rtmp}/punchcast/live"));
+        printer.say(&format!("Players find it at {rtmp}"));
     }
     if let Some(url) = rtmp_url {
         printer.say(&format!(

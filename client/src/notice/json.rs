@@ -11,7 +11,7 @@ impl Notice {
         Some(match self {
             Self::Ready { ticket, page, rtmp, rtmp_url } => json!({
                 "event": "ready", "ticket": ticket, "page": page,
-                "rtmp": rtmp.map(|addr| addr.to_string()), "rtmp_url": rtmp_url,
+                "rtmp": rtmp, "rtmp_url": rtmp_url,
             }),
             Self::Code { code, why } => json!({"event": "code", "code": code, "why": why}),
             Self::Rendezvous(event) => rendezvous_json(event)?,

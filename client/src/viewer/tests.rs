@@ -150,6 +150,27 @@ fn the_link_of_a_page_everywhere_names_an_address_of_this_host() {
 }
 
 #[test]
+fn the_address_for_players_is_one_to_paste() {
+    for (at, expected) in [
+        ("0.0.0.0:1936", "rtmp://192.168.1.3:1936/punchcast/live"),
+        ("127.0.0.1:1936", "rtmp://127.0.0.1:1936/punchcast/live"),
+    ] {
+        let (now, mut viewer) = viewer(None);
+        viewer.wants_rtmp = true;
+        for (serial, local) in [(4, "0.0.0.0:800"), (6, "[::]:800")] {
+            let listener = ListenerId { room: meeting::HOLE, serial };
+            viewer.handle_input(now, Input::Listening { listener, local: addr(local) });
+        }
+        viewer.port_event(now, rtmp_port::Event::Listening(addr(at)));
+        let ready = told(&mut viewer).into_iter().map(|(_, notice)| notice);
+        let ready = ready.filter(|notice| matches!(notice, Notice::Ready { .. }));
+        let ready: Vec<_> = ready.filter_map(|notice| notice.to_json()).collect();
+        assert_eq!(ready.len(), 1);
+        assert_eq!(ready[0]["rtmp"], expected);
+    }
+}
+
+#[test]
 fn each_caster_has_its_place_until_none_is_left() {
     let (now, mut viewer) = viewer(None);
     for caster in 0..4 {

@@ -55,7 +55,7 @@ fn two_casters_with_one_ticket_are_seen_played_and_recorded() {
         "[...document.querySelectorAll('[data-is=age]')].every((age) => / ms, /.test(age.textContent))",
     );
 
-    let url = format!("rtmp://{}/punchcast/cast-2", text(&ready, "rtmp"));
+    let url = text(&ready, "rtmp").replace("/live", "/cast-2");
     let codec = probe(
         ["-select_streams", "v", "-show_entries", "stream=codec_name,width", "-read_intervals", "%+1", &url]
             .map(OsStr::new),
