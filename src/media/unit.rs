@@ -111,10 +111,10 @@ impl Unit {
         self.frame_type() == Some(DISPOSABLE) && self.holds(Content::Frames)
     }
 
-    /// Whether this is video other than a sequence header.
+    /// Whether this is a coded picture: no sequence header, no end-of-sequence mark, nothing that only tells of pictures.
     #[must_use]
     pub fn is_picture(&self) -> bool {
-        self.kind == Kind::Video && !self.is_sequence_header()
+        self.kind == Kind::Video && self.holds(Content::Frames)
     }
 
     /// Whether this unit configures a decoder: AVC or AAC sequence header, Enhanced RTMP `SequenceStart`.
@@ -334,6 +334,17 @@ mod tests {
         assert!(!unit(Kind::Video, b"\x17\x00").is_keyframe());
         assert!(!unit(Kind::Video, b"\x17\x02").is_keyframe());
         assert!(!unit(Kind::Audio, b"\x1f\x01").is_keyframe());
+        for (payload, is_picture) in [
+            (b"\x17\x01", true),
+            (b"\x27\x01", true),
+            (b"\x17\x00", false),
+            (b"\x17\x02", false),
+            (b"\x57\x00", false),
+        ] {
+            assert_eq!(unit(Kind::Video, payload).is_picture(), is_picture, "{payload:?}");
+        }
+        assert!(!unit(Kind::Video, b"\x92hvc1").is_picture());
+        assert!(!unit(Kind::Audio, b"\xaf\x01").is_picture());
         assert!(unit(Kind::Video, b"\x37\x01").is_disposable());
         assert!(unit(Kind::Video, b"\xb3av01").is_disposable());
         assert!(!unit(Kind::Video, b"\x27\x01").is_disposable());

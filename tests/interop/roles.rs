@@ -103,6 +103,9 @@ fn ffmpeg_publishes_straight_to_the_viewer_with_the_key_and_not_without() {
     viewer.event("cast-end", END);
     viewer.terminate();
     viewer.succeeds(END);
+    // ffmpeg's last word is no picture.
+    let pictures = tool::packets(&source, "v").len();
+    assert_eq!(viewer.events("stats").last().expect("statistics")["total_frames"], pictures);
     assert!(viewer.talk().iter().all(|line| !line.contains(url.rsplit_once('/').expect("a key").1)));
 
     assert_whole(&source, &recording);
