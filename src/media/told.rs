@@ -5,6 +5,9 @@
 //! `onMetaData` announces*. It means to find streams that begin late. At 30 a second that is 150 pictures: 5 s of a moving
 //! picture, and for ever of a screen on which little moves. Players are told a lower rate, by which the 41 last as long.
 //! They show pictures by their timestamps, and find the true rate by them.
+//!
+//! A viewer that dials is told the same, as who serves does not know it from a player, and hands it on to recordings. So the
+//! true rate stands beside the lower one, under a name that players do not look for, and [`as_it_was`] puts it back.
 
 use super::Unit;
 use super::metadata::{Metadata, number_property};
@@ -14,6 +17,9 @@ use std::borrow::Cow;
 /// The highest frame rate by which 41 pictures last 5 seconds.
 pub const MAX_TOLD_RATE: f64 = 8.0;
 
+/// The property that has the true rate where a lower one is told.
+const TRUE_RATE: &str = "punchcastFramerate";
+
 /// What players are given in the place of `unit`: metadata that tell of no sound tell [`MAX_TOLD_RATE`] at most. All else
 /// is as it was.
 #[must_use]
@@ -21,16 +27,37 @@ pub fn for_players(unit: &Unit) -> Cow<'_, Unit> {
     lowered(unit).map_or(Cow::Borrowed(unit), Cow::Owned)
 }
 
+/// What was given to players, as it was before.
+#[must_use]
+pub fn as_it_was(unit: Unit) -> Unit {
+    restored(&unit).unwrap_or(unit)
+}
+
 fn lowered(unit: &Unit) -> Option<Unit> {
-    let told = number_property("framerate", MAX_TOLD_RATE);
     let mut metadata = Metadata::of(unit)?;
     if metadata.find("audiocodecid").is_some() {
         return None;
     }
-    let (at, rate) = metadata.find("framerate")?;
-    Decoder::new(rate).value().ok()??.as_number().filter(|rate| *rate > MAX_TOLD_RATE)?;
+    let (at, rate) = number(&metadata, "framerate").filter(|(_, rate)| *rate > MAX_TOLD_RATE)?;
+    let (told, truth) = (number_property("framerate", MAX_TOLD_RATE), number_property(TRUE_RATE, rate));
     metadata.kept[at] = &told;
+    metadata.kept.push(&truth);
     Some(Unit { payload: metadata.encode(&[]).into(), ..unit.clone() })
+}
+
+fn restored(unit: &Unit) -> Option<Unit> {
+    let mut metadata = Metadata::of(unit)?;
+    let ((at, _), (truth_at, rate)) = (number(&metadata, "framerate")?, number(&metadata, TRUE_RATE)?);
+    let truth = number_property("framerate", rate);
+    metadata.kept[at] = &truth;
+    metadata.kept.remove(truth_at);
+    Some(Unit { payload: metadata.encode(&[]).into(), ..unit.clone() })
+}
+
+/// Which of the properties has this key, if it is a number.
+fn number(metadata: &Metadata<'_>, key: &str) -> Option<(usize, f64)> {
+    let (at, value) = metadata.find(key)?;
+    Some((at, Decoder::new(value).value().ok()??.as_number()?))
 }
 
 #[cfg(test)]
@@ -52,9 +79,13 @@ mod tests {
     fn a_rate_without_sound_is_told_lower() {
         let facts =
             |rate: f64| [("width", 1280.0.into()), ("framerate", rate.into()), ("encoder", "x".into())];
-        let (told, as_it_was) = (metadata(&facts(8.0), b"rest"), metadata(&facts(30.0), b"rest"));
-        assert_eq!(*for_players(&as_it_was), told);
+        let [width, rate, encoder] = facts(8.0);
+        let told = metadata(&[width, rate, encoder, (TRUE_RATE, 30.0.into())], b"rest");
+        let truth = metadata(&facts(30.0), b"rest");
+        assert_eq!(*for_players(&truth), told);
         assert!(matches!(for_players(&told), Cow::Borrowed(_)));
+        assert_eq!(as_it_was(told), truth);
+        assert_eq!(as_it_was(truth.clone()), truth);
         let slow = metadata(&facts(5.0), b"");
         assert_eq!(*for_players(&slow), slow);
     }
@@ -70,6 +101,10 @@ mod tests {
             Unit { kind: Kind::Video, ..metadata(&[rate], b"") },
         ] {
             assert_eq!(*for_players(&unit), unit);
+            assert_eq!(as_it_was(unit.clone()), unit);
         }
+        // ffmpeg writes what it does not know as text.
+        let copied = metadata(&[("framerate", 8.0.into()), (TRUE_RATE, "30".into())], b"");
+        assert_eq!(as_it_was(copied.clone()), copied);
     }
 }

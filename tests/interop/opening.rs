@@ -100,19 +100,28 @@ fn a_recording_keeps_the_frame_rate_that_players_are_not_told() {
         return;
     }
     let scratch = Scratch::new();
-    let file = scratch.file("recording.flv");
+    let files = [scratch.file("linked.flv"), scratch.file("dialled.flv")];
+    let recorder = |file: &Path, how: &[&str]| {
+        let mut command = Command::new(binary("punchcast"));
+        command.args(["view", "--json", "--no-port-mapping", "--page", "none", "--once"]).args(how);
+        Program::start("viewer", command.arg("--record").arg(file))
+    };
+    let mut linked = recorder(&files[0], &[]);
+    let ticket = text(&linked.event("ready", START), "ticket");
     let mut command = Command::new(binary("punchcast"));
-    command.args(["view", "--json", "--no-port-mapping", "--page", "none", "--record"]).arg(&file);
-    let mut viewer = Program::start("viewer", &mut command);
-    let ticket = text(&viewer.event("ready", START), "ticket");
-    let mut command = Command::new(binary("punchcast"));
-    command.args(["cast", &ticket, "--json", "--no-port-mapping", "--source", "pattern", "--duration", "2"]);
-    let mut caster = Program::start("caster", &mut command);
+    command.args(["cast", &ticket, "--json", "--no-port-mapping", "--source", "pattern", "--duration", "4"]);
+    let mut caster = Program::start("caster", command.args(["--serve", "127.0.0.1:0"]));
+    let served = text(&caster.event("ready", START), "rtmp_url");
+    // Who dials is told what players are.
+    let mut dialled = recorder(&files[1], &["--dial", &served]);
+    dialled.event("first-frame", LINK);
     caster.succeeds(LINK);
-    viewer.event("cast-end", LINK);
-    viewer.terminate();
-    viewer.succeeds(END);
-    assert_eq!(average_rate(&file), "30/1");
+    for viewer in [&mut linked, &mut dialled] {
+        viewer.succeeds(END);
+    }
+    for file in files {
+        assert_eq!(average_rate(&file), "30/1", "{}", file.display());
+    }
 }
 
 fn average_rate(file: &Path) -> String {

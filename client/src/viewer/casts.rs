@@ -10,7 +10,7 @@ use crate::unread::Unread;
 use punchcast::app::ConnId;
 use punchcast::link::{Bye, EndReason};
 use punchcast::media::pace::MAX_UNITS;
-use punchcast::media::{Unit, metadata};
+use punchcast::media::{Unit, metadata, told};
 use punchcast::rtmp::{self, Lateness, ServerEvent, ServerSession};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -225,7 +225,7 @@ impl Viewer {
     }
 
     pub(super) fn unit(&mut self, now: Instant, place: usize, unit: Unit) {
-        let unit = metadata::of_stream(unit);
+        let unit = told::as_it_was(metadata::of_stream(unit));
         let Some(show) = self.show_at(place) else { return };
         show.meter.count(&unit);
         if unit.is_picture() {
