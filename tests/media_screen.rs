@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use x11rb::connection::Connection as _;
 use x11rb::protocol::randr::{ConnectionExt as _, ModeInfo, MonitorInfo, Rotation};
 use x11rb::protocol::xproto::{
     AtomEnum, ChangeGCAux, ChangeWindowAttributesAux, ConfigureWindowAux, ConnectionExt as _, CreateGCAux,
-    CreateWindowAux, PropMode, Rectangle, Window, WindowClass,
+    CreateWindowAux, ImageFormat, PropMode, Rectangle, Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -323,6 +323,31 @@ fn an_idle_display_makes_no_frame_and_still_gives_a_keyframe_when_asked() {
     display.fill(display.root, BLUE, 0, 0, 64, 64);
     assert!(!cast.frame().is_keyframe());
     cast.stop();
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // What is held against a bound is a count in real time.
+fn a_still_display_that_the_bitrate_has_no_room_for_is_not_encoded_all_the_time() {
+    let name = "a_still_display_that_the_bitrate_has_no_room_for_is_not_encoded_all_the_time";
+    let Some(display) = Display::start(name, &[]) else { return };
+    // Noise costs seconds of the bitrate.
+    let mut rng = fastrand::Rng::with_seed(7);
+    for row in 0..480 {
+        let pixels: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(640 * 4).collect();
+        let (format, root) = (ImageFormat::Z_PIXMAP, display.root);
+        display.conn.put_image(format, root, display.gc, 640, 1, 0, row, 0, 24, &pixels).unwrap();
+    }
+    display.point(638, 479);
+    let mut cast = Cast::start(ScreenConfig { bitrate: 100_000, ..display.config() });
+    while !cast.frame().is_keyframe() {}
+    let until = Instant::now() + Duration::from_secs(6);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        let _ = cast.events.recv_timeout(left);
+    }
+    let report = cast.stop();
+    let asked = report.frames + report.skipped;
+    // The opening, tried twice as often as it has pictures. It would be 180.
+    assert!(report.skipped > 0 && asked <= 100, "{report:?}");
 }
 
 #[test]

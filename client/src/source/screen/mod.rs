@@ -52,6 +52,10 @@ const KEYFRAME_INTERVAL: Duration = Duration::from_secs(8);
 /// may cost; that is one and a half seconds. A picture that stands still takes some 50 bytes.
 const OPENING: u32 = 45;
 
+/// How often the encoder is asked for them. One whose bitrate is spent leaves pictures out, and a picture that stands still is
+/// not to be tried at the full rate until it has bits again.
+const OPENING_TRIES: u32 = 2 * OPENING;
+
 /// What to capture and how to encode it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScreenConfig {
@@ -205,6 +209,28 @@ fn run(
     Ok(())
 }
 
+/// The pictures at the full rate for somebody who comes.
+#[derive(Clone, Copy)]
+struct Opening {
+    /// How many of [`OPENING`] are still to come.
+    pictures: u32,
+    /// How often more they may be tried.
+    tries: u32,
+}
+
+impl Opening {
+    const BEGIN: Self = Self { pictures: OPENING, tries: OPENING_TRIES };
+
+    const fn goes_on(self) -> bool {
+        self.pictures > 0 && self.tries > 0
+    }
+
+    fn tried(&mut self, emitted: bool) {
+        self.pictures = self.pictures.saturating_sub(u32::from(emitted));
+        self.tries = self.tries.saturating_sub(1);
+    }
+}
+
 /// The state of one cast.
 struct Cast {
     config: ScreenConfig,
@@ -218,8 +244,7 @@ struct Cast {
     changed: bool,
     /// The next frame is to be a keyframe.
     keyframe: bool,
-    /// How many of [`OPENING`] are still to come.
-    opening: u32,
+    opening: Opening,
     last_keyframe: Option<Instant>,
     /// Metadata that was not emitted yet.
     metadata: Option<VideoMetadata>,
@@ -239,7 +264,7 @@ impl Cast {
             frame: 0,
             changed: false,
             keyframe: true,
-            opening: OPENING,
+            opening: Opening::BEGIN,
             last_keyframe: None,
             metadata: None,
         })
@@ -247,7 +272,7 @@ impl Cast {
 
     /// Somebody comes, who begins with a keyframe.
     const fn open(&mut self) {
-        (self.keyframe, self.opening) = (true, OPENING);
+        (self.keyframe, self.opening) = (true, Opening::BEGIN);
     }
 
     fn follow(&mut self, bitrate: u32, now: Instant) -> Result<(), String> {
@@ -290,7 +315,7 @@ impl Cast {
     /// A picture that stands still is not encoded again but for the opening: in screen content mode that would not make it
     /// better.
     const fn wants(&self) -> bool {
-        self.changed || self.keyframe || self.opening > 0
+        self.changed || self.keyframe || self.opening.goes_on()
     }
 
     /// Encodes the picture that was captured at `now`, which was `wall` since the Unix epoch.
@@ -310,9 +335,9 @@ impl Cast {
         let keyframe = self.keyframe || (late && self.changed);
         let stamp = Stamp { frame: self.frame, wall_us: wall.as_micros() as u64 };
         let encoded = self.encoder.encode(self.canvas.picture(), timestamp, stamp, keyframe, emit)?;
+        self.opening.tried(encoded == Encoded::Emitted);
         if encoded == Encoded::Emitted {
             self.frame += 1;
-            self.opening = self.opening.saturating_sub(1);
             self.changed = false;
             self.keyframe = false;
             if keyframe {
