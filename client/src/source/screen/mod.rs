@@ -6,9 +6,10 @@
 //!                                                     Pace ─┘ content mode, frame rate, size
 //! ```
 //!
-//! Nothing is read or encoded while nothing changes and nobody asks for a keyframe, nor while the source is held; what
+//! Nothing is read while nothing changes and nobody asks for a keyframe, nor while the source is held; what
 //! changes after a pause is captured within 10 ms. After a keyframe that was asked for, the picture is shown again some
-//! times, changed or not: players wait for that before they show anything. A picture is read when it is about to be encoded, so it
+//! times, changed or not: players wait for that before they show anything. From then on it is shown again every two seconds,
+//! so that a stream of it goes on, and so does a recording. A picture is read when it is about to be encoded, so it
 //! is never older than the encoder takes. What the pace decides by is the time that frames really took.
 //!
 //! Sound is no part of this source.
@@ -55,6 +56,10 @@ const OPENING: u32 = 45;
 /// How often the encoder is asked for them. One whose bitrate is spent leaves pictures out, and a picture that stands still is
 /// not to be tried at the full rate until it has bits again.
 const OPENING_TRIES: u32 = 2 * OPENING;
+
+/// How often a picture that stands still is shown again: recordings and players are that much behind at most when the cast
+/// breaks off, and readers that give up a silent stream see that it lives.
+const STILL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What to capture and how to encode it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +191,7 @@ fn run(
         }
         let seen = capture.look()?;
         cast.take(&capture, seen)?;
-        if !cast.wants() || capture.frame().size().0 == 0 {
+        if !cast.wants(at) || capture.frame().size().0 == 0 {
             wake = at + LOOK_INTERVAL;
             continue;
         }
@@ -245,6 +250,8 @@ struct Cast {
     /// The next frame is to be a keyframe.
     keyframe: bool,
     opening: Opening,
+    /// When it was encoded last.
+    shown: Option<Instant>,
     last_keyframe: Option<Instant>,
     /// Metadata that was not emitted yet.
     metadata: Option<VideoMetadata>,
@@ -265,6 +272,7 @@ impl Cast {
             changed: false,
             keyframe: true,
             opening: Opening::BEGIN,
+            shown: None,
             last_keyframe: None,
             metadata: None,
         })
@@ -312,10 +320,11 @@ impl Cast {
 
     /// Whether there is something to encode.
     ///
-    /// A picture that stands still is not encoded again but for the opening: in screen content mode that would not make it
-    /// better.
-    const fn wants(&self) -> bool {
-        self.changed || self.keyframe || self.opening.goes_on()
+    /// A picture that stands still is not encoded again but for the opening, and to show that it stands: in screen content
+    /// mode that would not make it better.
+    fn wants(&self, now: Instant) -> bool {
+        let still = || self.shown.is_some_and(|shown| now >= shown + STILL_INTERVAL);
+        self.changed || self.keyframe || self.opening.goes_on() || still()
     }
 
     /// Encodes the picture that was captured at `now`, which was `wall` since the Unix epoch.
@@ -335,6 +344,7 @@ impl Cast {
         let keyframe = self.keyframe || (late && self.changed);
         let stamp = Stamp { frame: self.frame, wall_us: wall.as_micros() as u64 };
         let encoded = self.encoder.encode(self.canvas.picture(), timestamp, stamp, keyframe, emit)?;
+        self.shown = Some(now);
         self.opening.tried(encoded == Encoded::Emitted);
         if encoded == Encoded::Emitted {
             self.frame += 1;
