@@ -218,6 +218,43 @@ fn length(path: &Path) -> f64 {
 }
 
 #[test]
+fn a_recording_is_as_long_as_its_last_picture_stood() {
+    let Some(()) = ffmpeg_or_skip("a_recording_is_as_long_as_its_last_picture_stood") else { return };
+    let path = temp_dir("still").join("still.flv");
+    let units = collect_pattern(SMALL, 150);
+    let mut recorder = Recorder::create(&path, Existing::Keep, drop).unwrap();
+    let mut stream = |stay| {
+        recorder.next_stream();
+        assert!(units.iter().all(|unit| recorder.write(unit)));
+        assert!(recorder.end_stream(Duration::from_millis(stay)));
+        // Once.
+        assert!(recorder.end_stream(Duration::from_millis(stay)));
+    };
+    // The second goes on where the first one ended, and ends no later than it is told of.
+    stream(6510);
+    stream(80);
+    stream(2510);
+    recorder.finish().unwrap();
+    assert_clean(&path, &[&units, &units, &units]);
+    assert!((length(&path) - 13.57).abs() < 0.02, "{}", length(&path));
+    let written = read(&std::fs::read(&path).unwrap());
+    assert_monotone(&written);
+    let pictures: Vec<_> = frames(&written).iter().map(|unit| unit.timestamp).collect();
+    let marks = |unit: &&Unit| unit.packet().is_some_and(|packet| packet.content == Content::SequenceEnd);
+    let ends: Vec<_> = written.iter().filter(marks).map(|unit| unit.timestamp).collect();
+    assert_eq!((&ends[..], pictures.len()), (&[8000, 13570][..], 450));
+    assert_eq!(&pictures[149..151], [1490, 8040]);
+
+    // As a crash leaves it: the length is where it always is, and says nothing.
+    let mut file = std::fs::read(&path).unwrap();
+    let duration = file.windows(8).position(|bytes| bytes == 13.57_f64.to_be_bytes()).unwrap();
+    file[duration..duration + 8].fill(0);
+    std::fs::write(&path, file).unwrap();
+    assert_clean(&path, &[&units, &units, &units]);
+    assert!((length(&path) - 13.57).abs() < 0.02, "{}", length(&path));
+}
+
+#[test]
 fn a_recording_has_its_own_length_and_not_its_publishers() {
     let Some(()) = ffmpeg_or_skip("a_recording_has_its_own_length_and_not_its_publishers") else { return };
     let dir = temp_dir("length");

@@ -117,6 +117,21 @@ impl Unit {
         self.kind == Kind::Video && self.holds(Content::Frames)
     }
 
+    /// The end-of-sequence mark after this picture, for that time: AVC packet type 2 (FLV v10.1 §E.4.3.1), Enhanced RTMP's
+    /// `SequenceEnd`. `None` where it is no picture, or its codec has no such mark.
+    #[must_use]
+    pub fn end_of_sequence(&self, timestamp: u32) -> Option<Self> {
+        let first = *self.payload.first().filter(|_| self.is_picture())?;
+        let payload = if first & IS_EX != 0 {
+            let codec = self.packet()?.codec?;
+            [&[IS_EX | KEY << 4 | 2][..], &codec].concat()
+        } else {
+            vec![KEY << 4 | first & 0x0f, 2, 0, 0, 0]
+        };
+        let mark = Self { kind: Kind::Video, timestamp, payload: payload.into() };
+        mark.holds(Content::SequenceEnd).then_some(mark)
+    }
+
     /// Whether this unit configures a decoder: AVC or AAC sequence header, Enhanced RTMP `SequenceStart`.
     #[must_use]
     pub fn is_sequence_header(&self) -> bool {
@@ -326,6 +341,27 @@ mod tests {
         assert_eq!(packet(Kind::Video, b"\x96\x20avc1\x00"), Some((Content::SequenceStart, None)));
         assert_eq!(packet(Kind::Audio, b"\x95\x11Opus\x00"), Some((Content::Frames, Some(*b"Opus"))));
         assert_eq!(packet(Kind::Video, b"\x96"), None);
+    }
+
+    #[test]
+    fn the_mark_of_the_end_is_of_the_pictures_codec() {
+        let mark =
+            |kind, payload| unit(kind, payload).end_of_sequence(8000).map(|mark| mark.payload.to_vec());
+        assert_eq!(mark(Kind::Video, b"\x27\x01"), Some(b"\x17\x02\0\0\0".to_vec()));
+        assert_eq!(mark(Kind::Video, b"\x2c\x01"), Some(b"\x1c\x02\0\0\0".to_vec()));
+        assert_eq!(mark(Kind::Video, b"\xa3av01"), Some(b"\x92av01".to_vec()));
+        let told = unit(Kind::Video, b"\xa1hvc1\0\0\0").end_of_sequence(8000).expect("HEVC has one");
+        let content = told.packet().map(|packet| packet.content);
+        assert_eq!((told.timestamp, content), (8000, Some(Content::SequenceEnd)));
+        // Sorenson's codec has none, nor has what is no picture.
+        for (kind, payload) in [
+            (Kind::Video, &b"\x22"[..]),
+            (Kind::Video, b"\x17\x00"),
+            (Kind::Video, b"\x17\x02"),
+            (Kind::Audio, b"\xaf\x01"),
+        ] {
+            assert_eq!(mark(kind, payload), None, "{payload:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod opening;
 mod play;
 mod publish;
 mod roles;
+mod still;
 mod streams;
 mod tool;
 mod words;

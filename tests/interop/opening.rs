@@ -81,13 +81,8 @@ fn a_screen_on_which_nothing_moves_opens_for_whoever_comes() {
     if !have(&["Xvfb", "ffprobe"]) {
         return;
     }
-    let mut display = Program::start(
-        "Xvfb",
-        Command::new("Xvfb").args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x360x24"]),
-    );
-    let number =
-        display.line(START, |line| line.bytes().all(|byte| byte.is_ascii_digit()) && !line.is_empty());
-    let mut cast = Cast::start("screen", Some(&format!(":{number}")));
+    let (_server, display) = tool::display();
+    let mut cast = Cast::start("screen", Some(&display));
     // What is shown once at the beginning is over.
     while cast.caster.event("stats", LINK)["frames"].as_u64() > Some(1) {}
     cast.assert_known_soon("640,360");

@@ -1,5 +1,7 @@
 //! ffmpeg and ffprobe as sources and as judges.
 
+use crate::program::Program;
+use crate::scene::START;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -36,6 +38,18 @@ pub(crate) fn have(programs: &[&str]) -> bool {
     // Written straight to the descriptor: the test harness would keep what a passing test prints.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: missing here: {}", missing.join(", "));
     false
+}
+
+/// An X server on which nothing moves, and its display's name.
+pub(crate) fn display() -> (Program, String) {
+    let mut server = Program::start(
+        "Xvfb",
+        Command::new("Xvfb").args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x360x24"]),
+    );
+    let number =
+        server.line(START, |line| line.bytes().all(|byte| byte.is_ascii_digit()) && !line.is_empty());
+    let name = format!(":{number}");
+    (server, name)
 }
 
 /// A figure that no test judges; `--nocapture` shows it.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use punchcast::media::{Kind, Unit, flv};
+use punchcast::media::{Unit, flv};
 use punchcast_client::source::encoder::Encoded;
 use punchcast_client::source::{PatternCast, PatternConfig};
 use std::io::Write as _;
@@ -27,7 +27,7 @@ pub(crate) fn collect_pattern(config: PatternConfig, count: u64) -> Vec<Unit> {
 
 /// The pictures among `units`.
 pub(crate) fn frames(units: &[Unit]) -> Vec<&Unit> {
-    units.iter().filter(|unit| unit.kind == Kind::Video && !unit.is_sequence_header()).collect()
+    units.iter().filter(|unit| unit.is_picture()).collect()
 }
 
 /// The units as a file.

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 /// What is to be written.
 pub(super) struct Wanted<'a> {
@@ -31,6 +32,8 @@ pub(super) struct Sinks {
     existing: Existing,
     /// By the cast's place.
     records: BTreeMap<usize, Record>,
+    /// When something came of each cast that is on.
+    heard: BTreeMap<usize, Instant>,
     /// From the recorders' threads.
     notices: (Sender<Notice>, Receiver<Notice>),
     /// Pipes and players of the first cast.
@@ -87,12 +90,42 @@ impl Sinks {
             .collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
-        Ok(Self { path, existing, records, notices, live, snapshot: snapshot.map(Snapshot::new) })
+        Ok(Self {
+            path,
+            existing,
+            records,
+            heard: BTreeMap::new(),
+            notices,
+            live,
+            snapshot: snapshot.map(Snapshot::new),
+        })
     }
 
-    pub(super) fn write(&mut self, cast: usize, unit: &Unit) {
+    pub(super) fn write(&mut self, now: Instant, cast: usize, unit: &Unit) {
+        self.heard.insert(cast, now);
+        self.record_by(cast, |recorder| recorder.write(unit));
+        if cast == 0 {
+            self.live.iter_mut().for_each(|pipe| pipe.write(unit));
+            if let Some(snapshot) = &mut self.snapshot {
+                snapshot.write(unit);
+            }
+        }
+    }
+
+    /// A cast has ended, or its link was lost.
+    pub(super) fn stream_ended(&mut self, now: Instant, cast: usize) {
+        let Some(heard) = self.heard.remove(&cast) else { return };
+        let stay = now.saturating_duration_since(heard);
+        self.record_by(cast, |recorder| recorder.end_stream(stay));
+        if cast == 0 {
+            self.live.iter_mut().for_each(|pipe| pipe.end_stream(stay));
+        }
+    }
+
+    /// Has a cast recorded, as long as its file takes it.
+    fn record_by(&mut self, cast: usize, write: impl FnOnce(&mut Recorder) -> bool) {
         let ends = match self.record(cast) {
-            Some(Record::Running(recorder)) => !recorder.write(unit),
+            Some(Record::Running(recorder)) => !write(recorder),
             Some(Record::Ended(_)) | None => false,
         };
         if ends && let Some(record) = self.records.remove(&cast) {
@@ -101,12 +134,6 @@ impl Sinks {
                 talk(&format!("the recording ends here: {error}; the picture goes on"));
             }
             self.records.insert(cast, Record::Ended(result));
-        }
-        if cast == 0 {
-            self.live.iter_mut().for_each(|pipe| pipe.write(unit));
-            if let Some(snapshot) = &mut self.snapshot {
-                snapshot.write(unit);
-            }
         }
     }
 
@@ -142,7 +169,10 @@ impl Sinks {
     }
 
     /// Waits until what came is recorded: nothing more comes.
-    pub(super) fn end_records(&mut self) {
+    pub(super) fn end_records(&mut self, now: Instant) {
+        for cast in self.heard.keys().copied().collect::<Vec<_>>() {
+            self.stream_ended(now, cast);
+        }
         let records = std::mem::take(&mut self.records).into_iter();
         self.records = records.map(|(cast, record)| (cast, Record::Ended(record.finish()))).collect();
     }
@@ -318,10 +348,11 @@ mod tests {
         let records = BTreeMap::from([(0, Record::Running(recorder))]);
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
-        let mut sinks = Sinks { path: None, existing, records, notices: channel(), live, snapshot };
+        let (heard, notices) = (BTreeMap::new(), channel());
+        let mut sinks = Sinks { path: None, existing, records, heard, notices, live, snapshot };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while matches!(sinks.records[&0], Record::Running(_)) {
-            sinks.write(0, &keyframe);
+            sinks.write(punchcast::driver::now(), 0, &keyframe);
             std::thread::yield_now();
         }
         assert_eq!(sinks.finish(false), NO_LINK);

@@ -247,9 +247,11 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
             Notice::HoleOpen { port } if has_daemon => {
                 port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
             }
-            Notice::Unit(unit) => sinks.write(cast, &unit),
+            Notice::Unit(unit) => sinks.write(driver::now(), cast, &unit),
             Notice::StreamStarted => sinks.stream_started(cast),
+            Notice::CastEnded => sinks.stream_ended(driver::now(), cast),
             Notice::Lost { .. } => {
+                sinks.stream_ended(driver::now(), cast);
                 if let Some(port_map) = &port_map {
                     port_map.renew();
                 }
@@ -264,7 +266,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     } else {
         DONE
     };
-    sinks.end_records();
+    sinks.end_records(driver::now());
     sinks.notices().chain(end).for_each(|notice| printer.show(&notice));
     drop(port_map);
     Ok(code.max(sinks.finish(options.once)))

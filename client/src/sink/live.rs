@@ -135,6 +135,17 @@ impl LivePipe {
         let mut units = Vec::new();
         // The headers are kept whether or not anybody reads.
         self.timeline.accept(&unit, |unit| units.push(unit));
+        self.write_placed(&units);
+    }
+
+    /// The stream is over, and nothing had come for `stay`: its last picture stood so long.
+    pub fn end_stream(&mut self, stay: Duration) {
+        let mark = self.timeline.end_stream(stay);
+        self.write_placed(mark.as_slice());
+    }
+
+    /// Writes what has its place on the timeline.
+    fn write_placed(&mut self, units: &[Unit]) {
         if self.shared.unread.load(Ordering::Acquire) {
             return;
         }
@@ -142,7 +153,7 @@ impl LivePipe {
             let (audio, video) = self.timeline.contents();
             let writer = *self.header.get_or_insert_with(|| flv::Writer::new(audio, video));
             let mut bytes = if self.begun { Vec::new() } else { writer.header().to_vec() };
-            bytes.extend(writer.tag(&unit));
+            bytes.extend(writer.tag(unit));
             if !self.append(bytes) {
                 // Everything up to the next keyframe is of no use without this one.
                 self.timeline.resynchronise();

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Units that may wait for the disk: half a minute of video and sound.
 const MAX_QUEUED_UNITS: usize = 2048;
@@ -188,6 +189,18 @@ impl Recorder {
     pub fn write(&mut self, unit: &Unit) -> bool {
         let mut units = Vec::new();
         self.timeline.accept(unit, |unit| units.push(unit));
+        self.write_placed(&units)
+    }
+
+    /// The stream is over (the link was lost, or the cast has ended, or nobody records any more), and nothing had come for
+    /// `stay`: its last picture stood so long. As for [`Recorder::write`].
+    pub fn end_stream(&mut self, stay: Duration) -> bool {
+        let mark = self.timeline.end_stream(stay);
+        self.write_placed(mark.as_slice())
+    }
+
+    /// Writes what has its place on the timeline.
+    fn write_placed(&mut self, units: &[Unit]) -> bool {
         if units.is_empty() {
             return true;
         }
@@ -196,7 +209,7 @@ impl Recorder {
         let mut appended = self.announce(writer);
         for unit in units {
             if appended == Appended::Queued {
-                appended = self.append_tag(writer, &unit);
+                appended = self.append_tag(writer, unit);
             }
         }
         if appended == Appended::Full {

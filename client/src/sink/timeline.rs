@@ -4,6 +4,10 @@
 //! and its timestamps never go back. One recording may hold several streams, one after another: the link was made
 //! again, or another cast followed. The next stream begins at a keyframe too, and goes on where the last one ended.
 //!
+//! FLV has no durations: a picture stands until the next unit, and the last one, which may be a screen's for hours, would
+//! stand for no time. So a stream that ended while its last picture stood has the mark of its end there. Players pass it
+//! over, and by its time they know how long the file is.
+//!
 //! Players read one set of sequence headers at the beginning of a file, and stumble over others later. So a recording may
 //! come in *parts*, each a file of its own: another begins with a stream whose headers are others, and wherever another
 //! codec comes. Within a stream only pictures of another size do (a window is resized); they stay in the part, as it may
@@ -12,6 +16,7 @@
 use bytes::Bytes;
 use punchcast::media::avc::{self, Config};
 use punchcast::media::{Kind, Unit};
+use std::time::Duration;
 
 /// The largest step between two units' timestamps, in milliseconds, that counts as time that passed: a screen on
 /// which nothing moves may give no frame for long. A larger one is another clock.
@@ -22,6 +27,9 @@ const MAX_STEP_BACK: i32 = 2_000;
 
 /// The step from one stream to the next, in milliseconds: about a frame.
 const STREAM_GAP: u64 = 40;
+
+/// How long the last picture must have stood for its end to be marked. Less is what a link takes to tell of its end.
+const LEAST_STAY: Duration = Duration::from_millis(500);
 
 /// How much sound, in milliseconds, without a picture makes a stream one of sound alone. Publishers send both within
 /// a second; longer costs a sound-only recording its beginning.
@@ -41,6 +49,8 @@ pub(crate) struct Timeline {
     clock: Option<Clock>,
     /// The recording's latest timestamp, in milliseconds.
     now: u64,
+    /// The stream's latest picture.
+    latest: Option<Unit>,
     /// It comes in parts.
     in_parts: bool,
     /// Parts begun after the first.
@@ -144,6 +154,21 @@ impl Timeline {
         self.wait();
     }
 
+    /// The stream is over, and nothing came for `stay` before that. The mark of its end, if that was long.
+    pub(crate) fn end_stream(&mut self, stay: Duration) -> Option<Unit> {
+        let latest = self.latest.take();
+        let was_recorded = self.phase == Phase::Recording && self.clock.is_some();
+        self.next_stream();
+        let stay = stay.min(Duration::from_millis(MAX_STEP as u64));
+        if !was_recorded || stay < LEAST_STAY {
+            return None;
+        }
+        let end = self.now + stay.as_millis() as u64;
+        let mark = latest?.end_of_sequence(end as u32)?;
+        self.now = end;
+        Some(mark)
+    }
+
     /// Some of what was given out was lost: nothing can be decoded before the next keyframe.
     pub(crate) fn resynchronise(&mut self) {
         for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
@@ -207,6 +232,9 @@ impl Timeline {
             Some(sets) if unit.is_keyframe() => avc::with_parameter_sets(unit, sets),
             Some(_) | None => unit.clone(),
         };
+        if unit.is_picture() {
+            self.latest = Some(unit.clone());
+        }
         write(Unit { timestamp, ..unit });
     }
 
