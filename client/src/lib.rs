@@ -9,6 +9,7 @@ pub mod dial;
 pub mod meeting;
 pub mod notice;
 pub mod page;
+mod player;
 pub mod portmap;
 mod reachable;
 pub mod rtmp_port;

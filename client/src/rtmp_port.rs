@@ -2,7 +2,8 @@
 //!
 //! At the caster ([`Mode::Publishers`]) one publisher at a time is let in, ffmpeg or OBS, and its units come out as
 //! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players of
-//! its stream; one that joins late is first given metadata, sequence headers and the group of pictures under way.
+//! its stream; one that joins late is first given metadata, sequence headers and a keyframe that is asked for, or the group of
+//! pictures under way where none comes (`crate::player`). Who has the port asks for it with [`Event::PlayerJoined`].
 //! Where there are several streams, a player chooses by the stream's name: `cast-2` for the second and so on, any
 //! other name for the first.
 //!
@@ -28,7 +29,6 @@
 //! [`RtmpPort::without_listener`] serves connections that another room's listener took and that turned out to speak
 //! RTMP ([`RtmpPort::adopt`]): the viewer's hole port takes publishers so.
 
-mod player;
 mod refused;
 mod types;
 
@@ -36,9 +36,9 @@ pub use refused::WrongKey;
 pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
+use crate::player::Player;
 use bytes::Bytes;
-use player::Player;
-use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room};
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room, soonest};
 use punchcast::link::Door;
 use punchcast::media::{Cache, Unit, told};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
@@ -115,7 +115,7 @@ enum Role {
     /// Publishes, and was last heard at this moment.
     Publisher(Instant),
     /// Of the stream at that place.
-    Player(usize, Player),
+    Player(usize, Box<Player>),
 }
 
 impl RtmpPort {
@@ -217,6 +217,20 @@ impl RtmpPort {
             self.resume = None;
             self.pump_all(now);
         }
+        let streams = &self.streams;
+        let mut begun = false;
+        for conn in self.conns.values_mut() {
+            if let Role::Player(place, player) = &mut conn.role
+                && player.poll_timeout().is_some_and(|at| at <= now)
+                && let Some(stream) = streams.get(*place)
+            {
+                player.handle_timeout(now, &stream.cache);
+                begun = true;
+            }
+        }
+        if begun {
+            self.pump_all(now);
+        }
     }
 
     /// The next thing to carry out, until `None`.
@@ -230,7 +244,9 @@ impl RtmpPort {
         let join = self.conns.values().filter_map(Conn::deadline).min();
         let join = join.map(|at| (at, "an rtmp connection must publish, or play, or speak"));
         let resume = self.resume.map(|at| (at, "more waits for an rtmp player"));
-        punchcast::app::soonest(resume, join)
+        let begin = self.conns.values().filter_map(Conn::begins).min();
+        let begin = begin.map(|at| (at, "an rtmp player begins without a new keyframe"));
+        soonest(soonest(resume, join), begin)
     }
 
     /// Sends a unit of the stream at `place` to its players, and keeps what later ones will need of it.
@@ -242,7 +258,7 @@ impl RtmpPort {
             if let Role::Player(at, player) = &mut conn.role
                 && *at == place
             {
-                player.push(now, unit);
+                player.push(now, unit, &stream.cache);
             }
         }
         self.pump_all(now);
@@ -400,7 +416,7 @@ impl RtmpPort {
         let place = self.place_of(key).unwrap_or(0);
         let (Some(conn), Some(cast)) = (self.conns.get_mut(&id), self.streams.get(place)) else { return };
         conn.session.accept(stream);
-        conn.role = Role::Player(place, Player::new(now, &cast.cache));
+        conn.role = Role::Player(place, Box::new(Player::new(now, &cast.cache)));
         let remote = conn.remote;
         self.event(Event::PlayerJoined { remote, place });
         self.pump(now, id);
@@ -521,6 +537,14 @@ impl Conn {
     const fn plays(&self) -> Option<usize> {
         match self.role {
             Role::Player(place, _) => Some(place),
+            Role::Joining(_) | Role::Publisher(_) => None,
+        }
+    }
+
+    /// When it begins to play, if it waits for that.
+    const fn begins(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Player(_, player) => player.poll_timeout(),
             Role::Joining(_) | Role::Publisher(_) => None,
         }
     }

@@ -11,6 +11,7 @@ mod code;
 mod cut;
 mod file;
 mod home;
+mod late;
 mod obs;
 mod opening;
 mod play;

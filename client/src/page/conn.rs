@@ -7,7 +7,6 @@ use super::site::{Answer, Site};
 use super::socket::{Received, Socket, Wish};
 use punchcast::app::Closing;
 use punchcast::endpoint::Prefix;
-use punchcast::media::pace::Queue;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -140,15 +139,6 @@ impl Conn {
         Some(bytes).filter(|bytes| !bytes.is_empty())
     }
 
-    /// The queue of the cast at `place`, where this connection is sent it.
-    pub(super) fn queue(&mut self, place: usize) -> Option<&mut Queue> {
-        match &mut self.stage {
-            Stage::Http(_) => None,
-            Stage::Socket(socket) => Some(&mut socket.lane(place).queue),
-            Stage::Flv(response) => (response.place == place).then_some(&mut response.queue),
-        }
-    }
-
     /// Takes the passing of time.
     pub(super) fn tick(&mut self, now: Instant) -> Turn {
         match &mut self.stage {
@@ -170,7 +160,7 @@ impl Conn {
         match &self.stage {
             Stage::Http(heads) => heads.deadline(),
             Stage::Socket(socket) => socket.deadline(),
-            Stage::Flv(response) => (response.until, "page: a player that takes nothing"),
+            Stage::Flv(response) => response.deadline(),
         }
     }
 }

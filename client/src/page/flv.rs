@@ -4,8 +4,8 @@
 //! does not take waits in a [queue](punchcast::media::pace::Queue), which leaves video out to the next keyframe. A cast
 //! whose link is made again goes on in the same response; one that is gone ends it.
 
+use crate::player::Player;
 use crate::sink::Timeline;
-use punchcast::media::pace::Queue;
 use punchcast::media::{Cache, Unit, flv, told};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) struct Response {
     /// Which cast.
     pub(super) place: usize,
     timeline: Timeline,
-    pub(super) queue: Queue,
+    player: Player,
     /// The file's header, once it is sent.
     header: Option<flv::Writer>,
     /// When the player is given up, unless it takes something.
@@ -39,25 +39,45 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// A response that begins with what `cache` has of the stream.
-    pub(super) fn new(now: Instant, place: usize, cache: Option<&Cache>) -> Self {
-        let mut queue = Queue::new();
-        if let Some(cache) = cache {
-            queue.begin(now, cache);
-        }
-        Self { place, timeline: Timeline::default(), queue, header: None, until: now + STALL_TIME }
+    /// A response that joins the stream of `cache`.
+    pub(super) fn new(now: Instant, place: usize, cache: &Cache) -> Self {
+        let player = Player::new(now, cache);
+        Self { place, timeline: Timeline::default(), player, header: None, until: now + STALL_TIME }
+    }
+
+    /// Takes the next unit of the stream, which `cache` has taken.
+    pub(super) fn push(&mut self, now: Instant, unit: &Unit, cache: &Cache) {
+        self.player.push(now, unit, cache);
+    }
+
+    /// Begins with what `cache` has if it has waited long enough; whether it did.
+    pub(super) fn begin_if_due(&mut self, now: Instant, cache: &Cache) -> bool {
+        let is_due = self.player.poll_timeout().is_some_and(|at| at <= now);
+        self.player.handle_timeout(now, cache);
+        is_due
+    }
+
+    /// When something is due, and why.
+    pub(super) fn deadline(&self) -> (Instant, &'static str) {
+        let begin = self.player.poll_timeout().map(|at| (at, "page: a player begins without a new keyframe"));
+        begin.unwrap_or((self.until, "page: a player that takes nothing"))
+    }
+
+    /// Video units left out so far.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.player.dropped()
     }
 
     /// Another stream follows for the same player, or none for a while.
     pub(super) fn restart(&mut self) {
-        self.queue.clear();
+        self.player.clear();
         self.timeline.next_stream();
     }
 
     /// The bytes of all that waits.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while let Some(unit) = self.queue.pop() {
+        while let Some(unit) = self.player.pop() {
             self.write(&unit, &mut bytes);
         }
         bytes
@@ -112,7 +132,10 @@ mod tests {
         for unit in [picture(7000, [0x17, 0]), picture(7000, [0x17, 1]), picture(7040, [0x27, 1])] {
             cache.push(&unit);
         }
-        let mut response = Response::new(Instant::now(), 0, Some(&cache));
+        let now = Instant::now();
+        let mut response = Response::new(now, 0, &cache);
+        assert!(!response.begin_if_due(now, &cache) && response.take().is_empty());
+        assert!(response.begin_if_due(response.deadline().0, &cache));
         let bytes = response.take();
         assert!(bytes.starts_with(b"FLV\x01\x01"));
         let mut reader = flv::Reader::new();

@@ -3,6 +3,7 @@
 use super::flv::STALL_TIME;
 use super::tests::{Bed, LOOPBACK, NETWORK, get, video};
 use super::*;
+use crate::player::FRESH_TIME;
 use punchcast::media::flv;
 
 /// The units of what a player was sent after its response's head.
@@ -34,6 +35,8 @@ fn a_player_gets_the_group_under_way_and_what_follows_until_the_cast_is_gone() {
         bed.publish(&unit);
     }
     let (conn, mut bytes) = play(&mut bed);
+    assert!(bytes.is_empty());
+    bed.pass(FRESH_TIME);
     bed.publish(&video([0x27, 1], 5080));
     bytes.extend(bed.taken(conn));
     assert_eq!(units(&bytes), [(0, 0x17, 0), (0, 0x17, 1), (40, 0x27, 1), (80, 0x27, 1)]);
@@ -50,6 +53,21 @@ fn a_player_gets_the_group_under_way_and_what_follows_until_the_cast_is_gone() {
     bed.page.cast_gone(bed.now, 0);
     bed.drain();
     assert_eq!(bed.closed.get(&conn), Some(&Closing::Flush));
+}
+
+#[test]
+fn a_player_begins_with_a_keyframe_that_comes_at_once() {
+    let mut bed = Bed::new();
+    bed.page.stream_started(bed.now, 0);
+    for unit in [video([0x17, 0], 5000), video([0x17, 1], 5000), video([0x27, 1], 5040)] {
+        bed.publish(&unit);
+    }
+    let (conn, _) = play(&mut bed);
+    assert_eq!(bed.page.poll_timeout().map(|(at, _)| at), Some(bed.now + FRESH_TIME));
+    for unit in [video([0x27, 1], 65_000), video([0x17, 1], 65_040), video([0x27, 1], 65_080)] {
+        bed.publish(&unit);
+    }
+    assert_eq!(units(&bed.taken(conn)), [(0, 0x17, 0), (0, 0x17, 1), (40, 0x27, 1)]);
 }
 
 #[test]

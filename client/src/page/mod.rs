@@ -213,6 +213,15 @@ impl Page {
 
     /// Takes the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        for (id, conn) in &mut self.conns {
+            if let Stage::Flv(response) = &mut conn.stage
+                && let Some(cast) = self.casts.get(&response.place)
+                && response.begin_if_due(now, &cast.cache)
+                && let Some(bytes) = conn.flush(&self.site)
+            {
+                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
+            }
+        }
         let due: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.deadline().0 <= now).map(|(id, _)| *id).collect();
         for id in due {
@@ -333,8 +342,9 @@ impl Page {
     /// Makes a connection a response without end.
     fn join_flv(&mut self, now: Instant, id: ConnId, mut head: Vec<u8>, place: usize) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let cast = self.casts.get(&place);
-        let mut response = flv::Response::new(now, place, cast.map(|cast| &cast.cache));
+        let nothing = Cache::new();
+        let cache = self.casts.get(&place).map_or(&nothing, |cast| &cast.cache);
+        let mut response = flv::Response::new(now, place, cache);
         head.extend(response.take());
         conn.stage = Stage::Flv(Box::new(response));
         self.net(NetOp::Send { conn: id, bytes: head.into() });
@@ -373,17 +383,28 @@ impl Page {
     }
 
     fn spread(&mut self, now: Instant, place: usize, unit: &Unit) {
+        let Some(cast) = self.casts.get_mut(&place) else { return };
         let mut starved = false;
         for (id, conn) in &mut self.conns {
-            let Some(queue) = conn.queue(place) else { continue };
-            let dropped = queue.dropped();
-            queue.push(now, unit.clone());
-            starved |= queue.dropped() > dropped;
+            let dropped = match &mut conn.stage {
+                Stage::Socket(socket) => {
+                    let queue = &mut socket.lane(place).queue;
+                    let before = queue.dropped();
+                    queue.push(now, unit.clone());
+                    queue.dropped() - before
+                }
+                Stage::Flv(response) if response.place == place => {
+                    let before = response.dropped();
+                    response.push(now, unit, &cast.cache);
+                    response.dropped() - before
+                }
+                Stage::Http(_) | Stage::Flv(_) => continue,
+            };
+            starved |= dropped > 0;
             if let Some(bytes) = conn.flush(&self.site) {
                 self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
             }
         }
-        let Some(cast) = self.casts.get_mut(&place) else { return };
         if starved {
             cast.keyframe.ask(now, KEYFRAME_EVERY);
         } else if unit.is_keyframe() {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::player::FRESH_TIME;
 use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
@@ -311,15 +312,42 @@ fn every_player_gets_every_unit() {
 }
 
 #[test]
-fn a_late_joiner_begins_with_the_group_under_way() {
+fn a_late_joiner_begins_with_a_keyframe_that_comes_at_once() {
+    let mut scene = Scene::players();
+    for unit in [header(0), key(0), inter(40)] {
+        scene.publish(&unit);
+    }
+    scene.join_player(1);
+    assert_eq!(scene.events.last(), Some(&Event::PlayerJoined { remote: remote(1), place: 0 }));
+    // A minute later by the stream's clock: what was shown by then is not played first.
+    for unit in [inter(60_000), audio(60_010), key(60_040), inter(60_080)] {
+        assert_eq!(scene.played(1), []);
+        scene.publish(&unit);
+        if unit.is_keyframe() {
+            assert_eq!(scene.played(1), [(60_040, 0x17, 0), (60_040, 0x17, 1)]);
+        }
+    }
+    assert_eq!(scene.played(1), [(60_080, 0x27, 1)]);
+    assert_eq!(scene.port.poll_timeout(), None);
+}
+
+#[test]
+fn a_late_joiner_begins_with_the_group_under_way_where_no_keyframe_comes() {
     let mut scene = Scene::players();
     for unit in [header(0), key(0), inter(40), key(80), inter(120)] {
         scene.publish(&unit);
     }
     scene.join_player(1);
-    assert_eq!(scene.played(1), [(80, 0x17, 0), (80, 0x17, 1), (120, 0x27, 1)]);
+    let why = "an rtmp player begins without a new keyframe";
+    assert_eq!(scene.port.poll_timeout(), Some((scene.now + FRESH_TIME, why)));
     scene.publish(&inter(160));
-    assert_eq!(scene.played(1), [(160, 0x27, 1)]);
+    assert_eq!(scene.played(1), []);
+    scene.now += FRESH_TIME;
+    scene.timeout();
+    assert_eq!(scene.played(1), [(80, 0x17, 0), (80, 0x17, 1), (120, 0x27, 1), (160, 0x27, 1)]);
+    scene.publish(&inter(200));
+    assert_eq!(scene.played(1), [(200, 0x27, 1)]);
+    assert_eq!(scene.port.poll_timeout(), None);
 }
 
 #[test]
@@ -366,6 +394,8 @@ fn a_long_replay_goes_out_in_bursts() {
         scene.publish(&unit(Kind::Video, at, [0x27, 1], 100_000));
     }
     scene.join_player(1);
+    scene.now += FRESH_TIME;
+    scene.timeout();
     let first = scene.client(1).heard;
     assert!(first < MAX_BURST + 110_000, "{first}");
     assert_eq!(scene.port.poll_timeout(), Some((scene.now, "more waits for an rtmp player")));
