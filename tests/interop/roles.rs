@@ -9,7 +9,7 @@ use crate::scene::{END, LINK, START, text};
 use crate::tool::{self, Scratch, assert_whole, ffmpeg, have, probe};
 use serde_json::Value;
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -167,6 +167,34 @@ fn a_viewer_dials_the_caster_when_nobody_comes_and_gets_the_file_whole() {
     assert!(local.ip().is_loopback() && local.port() != 0, "{link}");
     viewer.event("first-frame", LINK);
     caster.succeeds(PATIENCE);
+    viewer.succeeds(END);
+
+    assert_whole(&source, &recording);
+    assert_clean(&recording);
+}
+
+#[test]
+fn a_viewer_dials_an_ffmpeg_that_listens_and_gets_the_file_whole() {
+    if !have(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (source, recording) = (scratch.file("source.flv"), scratch.file("recording.flv"));
+    tool::make_source(&source, SECONDS);
+    // ffmpeg takes no port 0. The viewer dials until somebody answers there.
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let url = format!("rtmp://{}/live/x", free.expect("a port is free"));
+    let mut server = ffmpeg();
+    server.arg("-re").arg("-i").arg(&source).args(["-c", "copy", "-flvflags", "no_duration_filesize"]);
+    let mut server = Program::start("ffmpeg", server.args(["-f", "flv", "-listen", "1", &url]));
+    let (mut viewer, _) = viewer(&["--page", "none", "--dial", &url], &recording);
+    let link = viewer.event("link", LINK);
+    assert_eq!((&link["rung"], &link["secure"]), (&"reverse".into(), &false.into()), "{link}");
+    server.succeeds(PATIENCE);
+    assert!(server.talk().is_empty(), "{}", server.report());
+    // It hangs up without a word, as a server does that is killed.
+    assert_eq!(text(&viewer.event("lost", END), "why"), "the server hung up");
+    viewer.terminate();
     viewer.succeeds(END);
 
     assert_whole(&source, &recording);
