@@ -5,6 +5,7 @@ use crate::matrix::{Cast, Contest, Outcome, check, describe, lay, odds_and_ends,
 use crate::replay::sweep;
 use crate::spec::{Allocation, Dependence, Pair, Refusal, Wall};
 use crate::world::World;
+use punchcast::app::ConnId;
 use punchcast::code::Seed;
 use punchcast::media::{Kind, Unit};
 use punchcast::policy::Rung;
@@ -12,7 +13,7 @@ use punchcast::rendezvous::agent;
 use punchcast::ticket::{Host, Server, Ticket, ViewerIdentity};
 use punchcast::wire::message::Role;
 use punchcast_client::caster::{self, Caster};
-use punchcast_client::meeting::{self, Secrets};
+use punchcast_client::meeting::{self, Rooms, Secrets};
 use punchcast_client::notice::Notice;
 use punchcast_client::source::SourceEvent;
 use punchcast_client::viewer::{self, Viewer};
@@ -75,7 +76,7 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
     });
     let named = Server { host: Host::Ip(at.main.ip()), main: at.main.port(), assist: at.assist.port() };
     let meeting = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: Secrets::Viewer(identity.viewer_secrets()),
         agent,
         local_ips: world.addrs(cast.viewer).to_vec(),
@@ -115,7 +116,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         code_seed: None,
     });
     let meeting = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: Secrets::Caster(ticket.caster_secrets()),
         agent,
         local_ips: world.addrs(cast.caster).to_vec(),
@@ -239,6 +240,39 @@ fn one_local_network_needs_no_daemon() {
         let (mut world, cast) = lay(seed, &pair);
         assert_eq!(meet(&mut world, cast, With::NoDaemon), Outcome::Linked(Some(Rung::Lan)));
     });
+}
+
+/// What both sides dial from their hole ports from `since` on, daemon aside.
+fn dials_since(world: &World, cast: Cast, since: Duration) -> Vec<Duration> {
+    let of_hole = |(at, conn): &(Duration, ConnId)| *at >= since && Rooms::is_hole(conn.room);
+    let both = [cast.caster, cast.viewer].into_iter().flat_map(|host| world.dials(host));
+    both.filter(|dial| of_hole(dial)).map(|(at, _)| *at).collect()
+}
+
+#[test]
+fn nobody_is_dialled_once_a_direct_link_stands() {
+    let rst = vec![Wall { refusal: Refusal::Rst, ..Wall::home() }];
+    // The link goes from one IPv6 address to another, and the daemon sees IPv4 addresses alone: no endpoint tells of which
+    // introduction the link is. Without NATs the viewer's dials come through, and lead nowhere; with them they are refused.
+    for pair in [Pair::apart(Vec::new(), Vec::new()), Pair::apart(rst.clone(), rst)] {
+        sweep(&describe(&pair), 5, |seed| {
+            let (mut world, cast) = lay(seed, &pair);
+            world.add_v6(cast.caster);
+            world.add_v6(cast.viewer);
+            start_daemon(&mut world, cast);
+            let mut ticket = start_viewer(&mut world, cast, With::Daemon);
+            ticket.addresses.retain(|endpoint| endpoint.addr().is_ipv6());
+            world.run_for(Duration::from_secs(2));
+            start_caster(&mut world, cast, &ticket);
+            let linked = |world: &World| rung(world, cast).is_some();
+            world.run_until(PATIENCE, linked).unwrap_or_else(|stuck| panic!("no link: {}", stuck.why));
+            // The introduction is under way, and then a word about it over the link.
+            let quiet = world.elapsed() + Duration::from_millis(250);
+            world.run_for(Duration::from_secs(40));
+            let late = dials_since(&world, cast, quiet);
+            assert!(late.is_empty(), "{} dials after {quiet:?}, at {late:?}", late.len());
+        });
+    }
 }
 
 #[test]

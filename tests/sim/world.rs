@@ -7,7 +7,7 @@ use crate::hosted::{AnyApp, Hosted, Put};
 use crate::kernel::Kernel;
 use crate::net::{HostId, Net, Place};
 use crate::spec::{Link, Wall};
-use punchcast::app::{App, Input, NetOp};
+use punchcast::app::{App, ConnId, Input, NetOp};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ struct Host {
     app: Option<Box<dyn AnyApp>>,
     running: bool,
     wake: Option<Wake>,
+    /// Every connect that its applications began, and when.
+    dials: Vec<(Duration, ConnId)>,
 }
 
 /// A deadline of an application.
@@ -84,7 +86,7 @@ impl World {
     pub(crate) fn add_host(&mut self, place: Place) -> HostId {
         let (id, ip) = self.net.add_host(place, default_link(place));
         let kernel = Kernel::new(vec![ip], self.rng.fork());
-        self.hosts.push(Host { kernel, app: None, running: false, wake: None });
+        self.hosts.push(Host { kernel, app: None, running: false, wake: None, dials: Vec::new() });
         id
     }
 
@@ -128,6 +130,11 @@ impl World {
     /// How many connections the host's application holds.
     pub(crate) fn conn_count(&self, host: HostId) -> usize {
         self.hosts[host.0].kernel.conn_count()
+    }
+
+    /// The connects that a host's applications began, each with its time.
+    pub(crate) fn dials(&self, host: HostId) -> &[(Duration, ConnId)] {
+        &self.hosts[host.0].dials
     }
 
     /// Starts an application on a host, in place of the one that ran there.
@@ -312,7 +319,11 @@ impl World {
         if self.net.traced && !matches!(op, NetOp::Send { .. }) {
             self.net.note(self.now, "asked", &format!("host {}: {op:?}", host.0));
         }
-        self.hosts[host.0].kernel.op(self.now, op);
+        let slot = &mut self.hosts[host.0];
+        if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op {
+            slot.dials.push((self.now, conn));
+        }
+        slot.kernel.op(self.now, op);
     }
 
     /// Takes the application's deadline, with the lateness of a real poll.
