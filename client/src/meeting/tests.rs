@@ -228,7 +228,7 @@ fn a_caster_without_answer_hears_what_was_met() {
     pair.caster.meeting.handle_timeout(deadline);
     pair.caster.drain();
     let Some(Event::NoLink(findings, None)) = pair.caster.events.last() else { panic!("no end") };
-    assert_eq!((findings.dials, findings.silent), (1, 1));
+    assert_eq!((findings.dials, findings.silent()), (1, 1));
 }
 
 #[test]
