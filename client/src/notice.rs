@@ -146,6 +146,14 @@ pub enum Notice {
     },
     /// A file of the recording has begun.
     Recording(Begun),
+    /// What the viewer writes to takes no more, or could not be had; the program ends with a failure for it (for scripts: in
+    /// words it is said where it happens).
+    SinkFailed {
+        /// The option that asked for it, without its dashes.
+        sink: &'static str,
+        /// Why, in words.
+        why: String,
+    },
     /// What passed in the last second.
     Stats(Stats),
     /// The first link stands: a source that waits for it may begin.

@@ -76,6 +76,10 @@ fn a_disk_that_is_full_leaves_whole_files_and_the_picture() {
     viewer.event("cast-end", LINK);
     viewer.terminate();
     assert_eq!(viewer.end(END).code(), Some(1), "{}", viewer.report());
+    let sinks: Vec<String> = viewer.events("sink-failed").iter().map(|failed| text(failed, "sink")).collect();
+    assert_eq!(sinks, ["record", "flv"], "{}", viewer.report());
+    let ends = viewer.events("end");
+    assert!(matches!(&ends[..], [end] if end["ok"] == false), "the code says so, too: {ends:?}");
     for file in [&record, &live] {
         assert_whole_tags(file);
     }

@@ -56,6 +56,7 @@ impl Notice {
             Self::Recording(begun) => {
                 json!({"event": "recording", "file": begun.file.to_string_lossy(), "part": begun.part})
             }
+            Self::SinkFailed { sink, why } => json!({"event": "sink-failed", "sink": sink, "why": why}),
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,

@@ -91,6 +91,7 @@ impl Notice {
             | Self::Code { .. }
             | Self::HoleOpen { .. }
             | Self::Peer { .. }
+            | Self::SinkFailed { .. }
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::Stats(_)
