@@ -109,6 +109,21 @@ fn a_reader_that_closes_standard_output_is_told_of_and_ends_with_a_failure() {
 }
 
 #[test]
+fn events_that_nobody_reads_any_more_end_the_program_though_nothing_happens() {
+    for command in
+        ["view --json --no-port-mapping --page none", "cast --json --serve 127.0.0.1:0 --rtmp 127.0.0.1:0"]
+    {
+        let mut shell = Command::new("sh");
+        // `head` has its fill with `ready`, and nothing follows that. The shell tells the program's code.
+        let script = format!("exec 3>&1; {{ \"$0\" {command}; echo $? >&3; }} | head -1");
+        let mut program = Program::start("shell", shell.args(["-c", &script]).arg(binary("punchcast")));
+        program.event("ready", START);
+        program.line(END, |line| line == "0");
+        program.succeeds(END);
+    }
+}
+
+#[test]
 fn a_source_that_was_cut_is_told_with_the_place() {
     if !have(&["ffmpeg"]) {
         return;
