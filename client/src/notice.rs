@@ -60,6 +60,8 @@ pub enum Notice {
         /// Who.
         id: ClientId,
     },
+    /// Another caster than this one has its ticket, and is at the daemon (for people alone).
+    OtherCaster,
     /// An endpoint is dialled for the first time.
     Attempt {
         /// What the link would be.

@@ -25,6 +25,7 @@ use punchcast::portmap::Mapping;
 use punchcast::punch::Findings;
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ClientEvent};
+use punchcast::wire::message::Role;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -254,6 +255,10 @@ impl Outlet {
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
         self.presence.hear(now, &event);
         match &event {
+            agent::Event::PeerJoined { role: Role::Caster, .. } => {
+                self.notice(Notice::OtherCaster);
+                return;
+            }
             agent::Event::Introduced { peer, .. } => self.notice(Notice::Peer { id: peer.client }),
             agent::Event::Unreachable { server, why, .. } => {
                 self.server_trouble = Some(format!("the daemon at {server} could not be reached ({why})"));
@@ -272,7 +277,7 @@ impl Outlet {
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }
-            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerJoined { role: Role::Viewer, .. }
             | agent::Event::PeerLeft { .. }
             | agent::Event::Code { .. }
             | agent::Event::NoCode { .. }

@@ -46,7 +46,7 @@ impl Calm {
             Notice::Lost { .. } | Notice::CastEnded | Notice::ViewerOver { .. } => {
                 self.linked.remove(&number);
             }
-            Notice::Attempt { .. } if quiet => return Worth::Unsaid,
+            Notice::Attempt { .. } | Notice::OtherCaster if quiet => return Worth::Unsaid,
             Notice::Rendezvous(event) => return self.take_event(which, event, quiet),
             _ => {}
         }

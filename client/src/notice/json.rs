@@ -79,6 +79,7 @@ impl Notice {
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
             Self::HoleOpen { .. }
             | Self::TicketCame
+            | Self::OtherCaster
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource

@@ -13,6 +13,7 @@ impl Notice {
         Some(match self {
             Self::Code { code: None, why: Some(why) } => why.clone(),
             Self::TicketCame => "the code is right: the viewer sent its ticket".into(),
+            Self::OtherCaster => "another caster has this ticket, too".into(),
             Self::Rendezvous(event) => rendezvous_talk(event)?,
             Self::Mapped(mappings) => match mappings.first() {
                 Some(Mapping { protocol, external }) => {
@@ -122,6 +123,7 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         agent::Event::WrongCode { left } => {
             format!("somebody tried the code with wrong words; after {left} more it is withdrawn")
         }
+        // Told to its viewer; what another caster is told is not this.
         agent::Event::PeerJoined { role: Role::Caster, .. } => "a caster has the ticket".into(),
         agent::Event::PeerJoined { role: Role::Viewer, .. } => "the viewer is there".into(),
         agent::Event::Observed { .. }
