@@ -2,6 +2,7 @@
 
 use super::{Notice, millis, refusal_words, role_of};
 use punchcast::rendezvous::agent;
+use punchcast::wire::message::Peer;
 use serde_json::{Value, json};
 
 impl Notice {
@@ -98,7 +99,7 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         }
         agent::Event::Introduced { session, peer, .. } => json!({
             "event": "introduced", "session": session.to_string(), "peer": peer.client.to_string(),
-            "endpoints": peer.hole_endpoints().iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
+            "endpoints": endpoints(peer),
         }),
         agent::Event::CodeUsed => json!({"event": "code-used"}),
         agent::Event::WrongCode { left } => json!({"event": "wrong-code", "left": left}),
@@ -119,4 +120,42 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         | agent::Event::PeerJoined { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// Where a peer is dialled, each once.
+fn endpoints(peer: &Peer) -> Vec<String> {
+    let mut endpoints = peer.hole_endpoints();
+    for endpoint in &peer.local {
+        if !endpoints.contains(endpoint) {
+            endpoints.push(*endpoint);
+        }
+    }
+    endpoints.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::id::{ClientId, SessionId};
+    use punchcast::wire::message::{Observation, SeenBy};
+    use std::time::Duration;
+
+    #[test]
+    fn an_address_of_a_peer_that_the_daemon_saw_too_is_told_once() {
+        let endpoint: std::net::SocketAddr = "[::1]:700".parse().unwrap();
+        let observation = Observation {
+            seen_by: SeenBy::Assist,
+            local_port: 700,
+            endpoint: endpoint.into(),
+            hole: true,
+            own: true,
+        };
+        let local = vec![endpoint.into(), "127.0.0.1:700".parse::<std::net::SocketAddr>().unwrap().into()];
+        let (client, observed, mapped) = (ClientId(1), vec![observation], Vec::new());
+        let peer = Peer { client, observed, local, public: true, rtt_us: 0, mapped };
+        let (session, start_in) = (SessionId(1), Duration::ZERO);
+        let introduced = agent::Event::Introduced { session, peer, start_in, rtt: None };
+        let told = Notice::Rendezvous(introduced).to_json().expect("an event");
+        assert_eq!(told["endpoints"], json!(["[::1]:700", "127.0.0.1:700"]));
+    }
 }
