@@ -4,7 +4,7 @@ use super::burst::{Aim, Allowance, Burst, Ground, Hit};
 use super::lane::{Effort, Lane, State, first_dial};
 use super::port::{Port, Step};
 use super::schedule::{ATTEMPT_TIME, Duty, Reach, SYN_BUDGET};
-use super::types::{Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
+use super::types::{Answer, Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room};
 use crate::endpoint::{Endpoint, Reach as Place};
 use std::collections::VecDeque;
@@ -169,6 +169,12 @@ impl Hole {
     pub fn tries_until(&self, attempt: Attempt) -> Option<Instant> {
         let effort = self.efforts.iter().find(|effort| effort.attempt == attempt);
         effort.map(|effort| effort.start + ATTEMPT_TIME)
+    }
+
+    /// The endpoints that are dialled for `attempt`, and what became of that so far.
+    pub fn answers(&self, attempt: Attempt) -> impl Iterator<Item = (Endpoint, Answer)> + '_ {
+        let lanes = self.lanes.iter().filter(move |lane| lane.attempt == attempt);
+        lanes.map(|lane| (lane.target.endpoint, lane.answer()))
     }
 
     /// Whether any attempt is going on.

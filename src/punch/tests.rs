@@ -145,14 +145,17 @@ fn what_an_attempt_met_adds_up_to_what_it_dialled() {
     bench.input(Input::ConnectFailed { conn: local.0, error: NetError::AddrNotAvailable });
     bench.input(Input::Connected { conn: lost.0, local: addr("192.0.2.1:700"), remote: lost.1 });
     let again = |bench: &Bench, to| bench.dials().iter().rfind(|dial| dial.1 == to).copied().unwrap();
+    let mut answers = Vec::new();
     while bench.hole.is_trying(A) {
         let (conn, _) = again(&bench, refused.1);
         bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
         let (conn, _) = again(&bench, local.1);
         bench.input(Input::ConnectFailed { conn, error: NetError::Unreachable });
+        answers = bench.hole.answers(A).map(|(_, answer)| answer).collect();
         bench.wait_for_timeout();
     }
     let Some(Event::Exhausted { attempt: A, findings }) = bench.events.last() else { panic!() };
+    assert_eq!(answers, [Answer::Refused, Answer::Connected, Answer::Unreachable, Answer::Silent]);
     // The first refusal and what could not begin are of no matter.
     assert_eq!(findings.dials as usize, bench.dials().len() - 2, "{findings}");
     assert_eq!((findings.connected, findings.silent()), (1, 1), "{findings} {silent:?}");

@@ -124,6 +124,19 @@ impl fmt::Display for Findings {
     }
 }
 
+/// What became of the connects to one endpoint of an attempt, so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The last one was answered by RST.
+    Refused,
+    /// There was no route for the last one.
+    Unreachable,
+    /// Nobody answered.
+    Silent,
+    /// A connection stands.
+    Connected,
+}
+
 /// What the hole tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

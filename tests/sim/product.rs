@@ -9,12 +9,13 @@ use punchcast::app::ConnId;
 use punchcast::code::Seed;
 use punchcast::media::{Kind, Unit};
 use punchcast::policy::Rung;
+use punchcast::punch::Answer;
 use punchcast::rendezvous::agent;
 use punchcast::ticket::{Host, Server, Ticket, ViewerIdentity};
 use punchcast::wire::message::Role;
 use punchcast_client::caster::{self, Caster};
 use punchcast_client::meeting::{self, Rooms, Secrets};
-use punchcast_client::notice::Notice;
+use punchcast_client::notice::{Absence, Notice};
 use punchcast_client::source::SourceEvent;
 use punchcast_client::viewer::{self, Viewer};
 use punchcastd::Daemon;
@@ -342,7 +343,7 @@ fn a_caster_whose_viewer_died_says_that_it_is_not_there() {
 /// When the caster said that its viewer is not there, since `began`, and how much longer it would wait.
 fn absences(world: &World, cast: Cast, began: Instant) -> Vec<(Duration, Duration)> {
     let absence = |(at, notice): &(Instant, Notice)| {
-        let Notice::ViewerAbsent { trying_for } = notice else { return None };
+        let Notice::ViewerAbsent { trying_for, .. } = notice else { return None };
         Some((*at - began, *trying_for))
     };
     world.app::<Caster>(cast.caster).notices.iter().filter_map(absence).collect()
@@ -369,6 +370,41 @@ fn a_caster_says_soon_that_its_viewer_is_not_there_and_waits_for_it() {
         world.run_for(Duration::from_secs(5));
         assert_eq!(absences(&world, cast, began).len(), 1);
     });
+}
+
+#[test]
+fn without_a_daemon_a_caster_says_soon_at_which_addresses_its_viewer_is_not_there() {
+    for (online, met, why) in [
+        (true, Answer::Refused, "nothing listens at the viewer's own addresses"),
+        (false, Answer::Silent, "the viewer's own addresses do not answer from here"),
+    ] {
+        let shared = Pair { caster: Vec::new(), viewer: Vec::new(), shared: vec![Wall::home()] };
+        let (mut world, cast) = lay(0, &shared);
+        let ticket = start_viewer(&mut world, cast, With::NoDaemon);
+        world.run_for(Duration::from_secs(2));
+        let address = ticket.addresses[0].addr();
+        world.kill(cast.viewer);
+        world.set_online(cast.viewer, online);
+        let began = world.now();
+        start_caster(&mut world, cast, &ticket);
+        let ended = |world: &World| !world.is_running(cast.caster);
+        world.run_until(PATIENCE, ended).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        let notices = &world.app::<Caster>(cast.caster).notices;
+        let absence = |(at, notice): &(Instant, Notice)| {
+            let Notice::ViewerAbsent { absence, trying_for } = notice else { return None };
+            Some((*at - began, absence.clone(), *trying_for))
+        };
+        let told: Vec<_> = notices.iter().filter_map(absence).collect();
+        let [(after, absence, trying_for)] = &told[..] else { panic!("told once: {told:?}") };
+        assert!(*after < Duration::from_secs(2), "{after:?}");
+        assert_eq!(*absence, Absence::NoAnswer(vec![(address, met)]));
+        assert!((28..=30).contains(&trying_for.as_secs()), "{trying_for:?}");
+        let reason = |notice: &Notice| {
+            if let Notice::End { reason, .. } = notice { Some(reason.clone()) } else { None }
+        };
+        let reason = notices.iter().find_map(|(_, notice)| reason(notice)).expect("it says why it ends");
+        assert!(reason.contains(why), "{reason}");
+    }
 }
 
 #[test]

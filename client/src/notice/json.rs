@@ -1,9 +1,11 @@
 //! Notices for scripts; the README has the contract.
 
-use super::{Notice, millis, refusal_words, role_of};
+use super::{Absence, Notice, millis, refusal_words, role_of};
+use punchcast::punch::Answer;
 use punchcast::rendezvous::agent;
 use punchcast::wire::message::Peer;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 impl Notice {
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
@@ -38,9 +40,9 @@ impl Notice {
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
-            Self::ViewerAbsent { trying_for } => {
-                json!({"event": "viewer-absent", "trying_ms": millis(*trying_for)})
-            }
+            Self::ViewerAbsent { absence, trying_for } => json!({
+                "event": "viewer-absent", "trying_ms": millis(*trying_for), "addresses": addresses_json(absence),
+            }),
             Self::NoLink { why } => json!({"event": "no-link", "why": why}),
             Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
@@ -122,6 +124,21 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
     })
 }
 
+/// The viewer's own addresses and what they do, where that is what is known.
+fn addresses_json(absence: &Absence) -> Value {
+    let Absence::NoAnswer(answers) = absence else { return Value::Null };
+    let one = |(address, answer): &(SocketAddr, Answer)| {
+        let met = match answer {
+            Answer::Refused => "refused",
+            Answer::Unreachable => "unreachable",
+            Answer::Silent => "silent",
+            Answer::Connected => "connected",
+        };
+        json!({"address": address.to_string(), "met": met})
+    };
+    answers.iter().map(one).collect()
+}
+
 /// Where a peer is dialled, each once.
 fn endpoints(peer: &Peer) -> Vec<String> {
     let mut endpoints = peer.hole_endpoints();
@@ -142,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_address_of_a_peer_that_the_daemon_saw_too_is_told_once() {
-        let endpoint: std::net::SocketAddr = "[::1]:700".parse().unwrap();
+        let endpoint: SocketAddr = "[::1]:700".parse().unwrap();
         let observation = Observation {
             seen_by: SeenBy::Assist,
             local_port: 700,
@@ -150,7 +167,7 @@ mod tests {
             hole: true,
             own: true,
         };
-        let local = vec![endpoint.into(), "127.0.0.1:700".parse::<std::net::SocketAddr>().unwrap().into()];
+        let local = vec![endpoint.into(), "127.0.0.1:700".parse::<SocketAddr>().unwrap().into()];
         let (client, observed, mapped) = (ClientId(1), vec![observation], Vec::new());
         let peer = Peer { client, observed, local, public: true, rtt_us: 0, mapped };
         let (session, start_in) = (SessionId(1), Duration::ZERO);
