@@ -1,7 +1,8 @@
 //! The second driver: hosts with applications on a simulated network, one thread, a virtual clock, seeded chance.
 //!
 //! A world turns as the real driver does: one input, then the drain to `None`, then the deadline. It fires deadlines
-//! up to a millisecond late, as a poll does, and splits what arrives at random.
+//! up to a millisecond late, as a poll does, and splits what arrives at random. Now and then it calls `handle_timeout` before
+//! anything is due, as a driver may ([`App::poll_expected`]).
 
 use crate::hosted::{AnyApp, Hosted, Put};
 use crate::kernel::Kernel;
@@ -334,7 +335,12 @@ impl World {
             Some(wake) if wake.asked == asked => wake,
             Some(_) | None => {
                 let due = asked.saturating_duration_since(self.base).max(self.now);
-                Wake { asked, fires: due + Duration::from_micros(self.rng.u64(1..MAX_LATENESS)), why }
+                let fires = if self.rng.u8(..) < EARLY {
+                    self.now + (due - self.now).mul_f64(self.rng.f64())
+                } else {
+                    due + Duration::from_micros(self.rng.u64(1..MAX_LATENESS))
+                };
+                Wake { asked, fires, why }
             }
         });
     }
@@ -380,5 +386,7 @@ const fn default_link(place: Place) -> Link {
 const MAX_STEPS: u64 = 5_000_000;
 /// More than any change of an application may put out before it comes to rest.
 const MAX_OUTPUTS: usize = 100_000;
+/// Of 256 deadlines so many fire early as well, at any time before.
+const EARLY: u8 = 64;
 /// Microseconds by which a deadline fires late: the resolution of `epoll_wait`.
 const MAX_LATENESS: u64 = 1000;
