@@ -361,7 +361,8 @@ pub trait App {
     fn handle_input(&mut self, now: Instant, input: Input<'_>);
     /// Takes one message from another thread.
     fn handle_message(&mut self, now: Instant, message: Self::Message);
-    /// Takes the passing of time; called at or after the moment that `poll_timeout` named.
+    /// Takes the passing of time; called at or after the moment that `poll_timeout` named, and before it as often as a driver
+    /// likes: nothing is due then.
     fn handle_timeout(&mut self, now: Instant);
     /// The next thing to carry out, until `None`.
     fn poll_output(&mut self) -> Option<Output<Self::Notice>>;

@@ -85,13 +85,13 @@ macro_rules! number_debug {
     ($name:ident) => {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({:x})"), self.0)
+                write!(f, concat!(stringify!($name), "({:016x})"), self.0)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:x}", self.0)
+                write!(f, "{:016x}", self.0)
             }
         }
     };
@@ -99,3 +99,14 @@ macro_rules! number_debug {
 number_debug!(ClientId);
 number_debug!(SessionId);
 number_debug!(CallId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_as_wide_whatever_it_is() {
+        assert_eq!(ClientId(0xbeef).to_string(), "000000000000beef");
+        assert_eq!(format!("{:?}", SessionId(u64::MAX)), "SessionId(ffffffffffffffff)");
+    }
+}

@@ -37,7 +37,7 @@ use punchcast::app::{ConnId, Input, NetOp, Room, soonest};
 use punchcast::endpoint::Endpoint;
 use punchcast::id::SessionId;
 use punchcast::link::{Bye, Door};
-use punchcast::punch::{self, Attempt, Hole, Target};
+use punchcast::punch::{self, Answer, Attempt, Hole, Target};
 use punchcast::rendezvous::agent::{self, Agent};
 use punchcast::rendezvous::relay;
 use punchcast::wire::message::{Peer, Role};
@@ -160,6 +160,11 @@ impl Meeting {
     /// Until when a caster seeks a link, as far as is known: an introduction adds to it.
     pub(crate) fn seeks_until(&self) -> Option<Instant> {
         self.hole.tries_until(THE_ATTEMPT)
+    }
+
+    /// Whom a caster dials, and what became of it so far.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (Endpoint, Answer)> + '_ {
+        self.hole.answers(THE_ATTEMPT)
     }
 
     /// Routers forward these endpoints to our hole port: the other side is told, by way of the daemon.

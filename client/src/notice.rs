@@ -16,11 +16,12 @@ use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
 use punchcast::portmap::Mapping;
+use punchcast::punch::Answer;
 use punchcast::rendezvous::agent;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
-pub(crate) use talk::{assist_words, no_code_words, refusal_words};
+pub(crate) use talk::{assist_words, findings_words, no_code_words, refusal_words};
 
 /// What happened, for users and scripts.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub enum Notice {
         /// Who.
         id: ClientId,
     },
+    /// Another caster than this one has its ticket, and is at the daemon (for people alone).
+    OtherCaster,
     /// An endpoint is dialled for the first time.
     Attempt {
         /// What the link would be.
@@ -94,8 +97,10 @@ pub enum Notice {
         /// Why, in words.
         why: String,
     },
-    /// The daemon knows of no viewer with the caster's ticket; told once for each time that it is missed.
+    /// The caster's viewer is not there; told once for each time that it is missed.
     ViewerAbsent {
+        /// How that is known.
+        absence: Absence,
         /// How much longer it is waited for.
         trying_for: Duration,
     },
@@ -146,6 +151,14 @@ pub enum Notice {
     },
     /// A file of the recording has begun.
     Recording(Begun),
+    /// What the viewer writes to takes no more, or could not be had; the program ends with a failure for it (for scripts: in
+    /// words it is said where it happens).
+    SinkFailed {
+        /// The option that asked for it, without its dashes.
+        sink: &'static str,
+        /// Why, in words.
+        why: String,
+    },
     /// What passed in the last second.
     Stats(Stats),
     /// The first link stands: a source that waits for it may begin.
@@ -189,6 +202,15 @@ pub enum Notice {
         /// Why it ends.
         reason: String,
     },
+}
+
+/// How a caster knows that its viewer is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The daemon knows of no viewer with the ticket.
+    NotLoggedIn,
+    /// There is no daemon to ask, and this is what the viewer's own addresses do.
+    NoAnswer(Vec<(SocketAddr, Answer)>),
 }
 
 /// What a program came to.

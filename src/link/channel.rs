@@ -8,6 +8,7 @@ use super::keys::{CasterSecrets, ViewerSecrets};
 use super::noise::{self, MESSAGE_LEN, Pending, Transport};
 use super::record::{Bye, CONTROL, Control, LENGTH_LEN, MAX_RECORD, MIN_RECORD, PING_RECORD, STREAM};
 use super::{EndReason, Event, Facts, LinkError, Output};
+use crate::id::SessionId;
 use bytes::{Buf, Bytes, BytesMut};
 use open::{Open, Stage};
 use std::collections::VecDeque;
@@ -241,6 +242,16 @@ impl Channel {
     #[must_use]
     pub fn sudden_rate(&self) -> Option<u64> {
         if let State::Open(open) = &self.state { open.flow.sudden_rate() } else { None }
+    }
+
+    /// Tells the viewer which introduction led to this link.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::NotOpen`] unless the link is nominated, and at a viewer's end.
+    pub fn name_session(&mut self, session: SessionId) -> Result<(), LinkError> {
+        let (open, outbox) = self.nominated(true)?;
+        open.send(Control::Session(session), outbox)
     }
 
     /// Tells the viewer when the picture that is sent next was made: before its bytes go to [`Self::send_stream`].

@@ -72,6 +72,7 @@ pub use noise::REKEY_EVERY;
 pub(crate) use noise::{open_once, seal_once};
 pub use record::{Bye, MAX_RECORD, STREAM_CHUNK};
 
+use crate::id::SessionId;
 use bytes::Bytes;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -99,6 +100,8 @@ pub enum Event {
     Rtt(Duration),
     /// The line takes more again (told to a caster that was refused it by [`Channel::has_room`]).
     Room,
+    /// The introduction of that number led to this link (told to the viewer only).
+    Session(SessionId),
     /// The viewer cannot go on without a keyframe (told to the caster only, [`KEYFRAMES_PER_SECOND`] times a second at most).
     KeyframeWanted,
     /// When the next picture of the stream was made (told to the viewer only). Not before the first answer to a ping.

@@ -30,7 +30,7 @@ pub const REKEY_EVERY: u64 = 1 << 16;
 const SUITE: &str = "Noise_NKpsk0_25519_AESGCM_SHA256";
 
 /// Protocol name and version; the rendezvous id follows. Both ends must have mixed in the same.
-const PROLOGUE: &[u8; 17] = b"punchcast link v3";
+const PROLOGUE: &[u8; 17] = b"punchcast link v4";
 
 /// A caster's handshake between its two messages.
 pub(super) struct Pending(HandshakeState);

@@ -8,11 +8,12 @@
 //!                 │ kind │ 0: control  1: at least 1 stream byte │
 //!                 └──────┴───────────────────────────────────────┘
 //!  control        01 Nominate · 02 Ping (u64) · 03 Pong (u64, u64) · 04 Bye (u8) · 05 WantKeyframe
-//!                 06 Stamp (u32, u64) · 07 Received (u64, u64)
+//!                 06 Stamp (u32, u64) · 07 Received (u64, u64) · 08 Session (u64)
 //! ```
 
 use super::LinkError;
 use super::noise::TAG_LEN;
+use crate::id::SessionId;
 use std::fmt;
 
 /// Bytes of a length.
@@ -47,6 +48,7 @@ const BYE: u8 = 4;
 const WANT_KEYFRAME: u8 = 5;
 const STAMP: u8 = 6;
 const RECEIVED: u8 = 7;
+const SESSION: u8 = 8;
 
 /// The longest control message with its kind.
 const CONTROL_LEN: usize = 18;
@@ -69,6 +71,8 @@ pub(super) enum Control {
     Stamp(u32, u64),
     /// The viewer had so many stream bytes in all when its clock showed so many microseconds.
     Received(u64, u64),
+    /// The introduction of that number led to this link.
+    Session(SessionId),
 }
 
 impl Control {
@@ -85,6 +89,7 @@ impl Control {
                 let (first, clock) = (number(first)?, number(clock)?);
                 Ok(if tag == PONG { Self::Pong(first, clock) } else { Self::Received(first, clock) })
             }
+            (SESSION, _) => Ok(Self::Session(SessionId(number(rest)?))),
             (WANT_KEYFRAME, []) => Ok(Self::WantKeyframe),
             (STAMP, rest) => {
                 let (timestamp, clock) = rest.split_first_chunk().ok_or(LinkError::Malformed)?;
@@ -101,9 +106,9 @@ impl Control {
         plain[0] = CONTROL;
         let (tag, len) = match self {
             Self::Nominate => (NOMINATE, 2),
-            Self::Ping(number) => {
+            Self::Ping(number) | Self::Session(SessionId(number)) => {
                 plain[2..10].copy_from_slice(&number.to_be_bytes());
-                (PING, 10)
+                (if matches!(self, Self::Ping(_)) { PING } else { SESSION }, 10)
             }
             Self::Pong(number, clock) | Self::Received(number, clock) => {
                 plain[2..10].copy_from_slice(&number.to_be_bytes());
@@ -193,6 +198,7 @@ mod tests {
             Control::WantKeyframe,
             Control::Stamp(u32::MAX, 9),
             Control::Received(1 << 40, 9),
+            Control::Session(SessionId(u64::MAX)),
         ];
         let byes = (0..=u8::MAX).map(|code| Control::Bye(Bye::from_code(code)));
         for message in messages.into_iter().chain(byes) {
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn unknown_and_overlong_control_messages_are_refused() {
         for bytes in
-            [&[][..], &[0], &[7], &[8], &[255, 1], &[1, 0], &[2; 10], &[3; 16], &[4, 0, 0], &[5, 0], &[6; 14]]
+            [&[][..], &[0], &[8], &[9], &[255, 1], &[1, 0], &[2; 10], &[3; 16], &[4, 0, 0], &[5, 0], &[6; 14]]
         {
             assert_eq!(Control::parse(bytes), Err(LinkError::Malformed), "{bytes:?}");
         }

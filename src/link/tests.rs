@@ -1,4 +1,5 @@
 use super::*;
+use crate::id::SessionId;
 use crate::ticket::ViewerIdentity;
 use bytes::Bytes;
 use std::time::Instant;
@@ -302,6 +303,18 @@ fn a_stamp_arrives_in_the_viewers_time_and_a_wish_for_a_keyframe_at_the_caster()
     let stamp = Event::Stamp { timestamp: 33, made };
     assert_eq!(pair.viewer_events, [stamp, Event::Stream(Bytes::from_static(b"picture"))]);
     assert_eq!(pair.caster_events, vec![Event::KeyframeWanted; usize::from(KEYFRAMES_PER_SECOND)]);
+}
+
+#[test]
+fn a_viewer_hears_which_introduction_led_to_its_link() {
+    let mut pair = Pair::new();
+    pair.settle(usize::MAX);
+    assert_eq!(pair.caster.name_session(SessionId(7)), Err(LinkError::NotOpen), "before the nomination");
+    pair.caster.nominate().unwrap();
+    pair.caster.name_session(SessionId(7)).unwrap();
+    pair.settle(usize::MAX);
+    assert!(pair.viewer_events.ends_with(&[Event::Nominated, Event::Session(SessionId(7))]));
+    assert_eq!(pair.viewer.name_session(SessionId(7)), Err(LinkError::NotOpen));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::burst::{Aim, Allowance, Burst, Ground, Hit};
 use super::lane::{Effort, Lane, State, first_dial};
 use super::port::{Port, Step};
 use super::schedule::{ATTEMPT_TIME, Duty, Reach, SYN_BUDGET};
-use super::types::{Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
+use super::types::{Answer, Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
 use crate::app::{Closing, ConnId, ConnIds, Input, NetError, NetOp, Room};
 use crate::endpoint::{Endpoint, Reach as Place};
 use std::collections::VecDeque;
@@ -73,7 +73,9 @@ impl Hole {
         let known = self.efforts.iter().position(|effort| effort.attempt == attempt);
         let before = known.map(|index| self.efforts.swap_remove(index));
         let endpoints = before.as_ref().map_or(0, |effort| effort.findings.endpoints);
-        let findings = Findings { endpoints, ..Findings::default() };
+        // What is under way is yet to be met.
+        let dials = u32::try_from(self.under_way(attempt)).unwrap_or(u32::MAX);
+        let findings = Findings { endpoints, dials, ..Findings::default() };
         // An amendment does not say again how far the peer is.
         let rtt = approach.rtt.or(before.and_then(|effort| effort.approach.rtt));
         let approach = Approach { rtt, ..approach };
@@ -169,6 +171,12 @@ impl Hole {
         effort.map(|effort| effort.start + ATTEMPT_TIME)
     }
 
+    /// The endpoints that are dialled for `attempt`, and what became of that so far.
+    pub fn answers(&self, attempt: Attempt) -> impl Iterator<Item = (Endpoint, Answer)> + '_ {
+        let lanes = self.lanes.iter().filter(move |lane| lane.attempt == attempt);
+        lanes.map(|lane| (lane.target.endpoint, lane.answer()))
+    }
+
     /// Whether any attempt is going on.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
@@ -214,10 +222,7 @@ impl Hole {
     pub fn handle_timeout(&mut self, now: Instant) {
         let over = |effort: &&Effort| effort.start + ATTEMPT_TIME <= now;
         while let Some(effort) = self.efforts.iter().find(over) {
-            let (attempt, mut findings) = (effort.attempt, effort.findings);
-            let dialling =
-                self.lanes.iter().filter(|lane| lane.attempt == attempt && lane.dialling().is_some());
-            findings.silent += u32::try_from(dialling.count()).unwrap_or(u32::MAX);
+            let (attempt, findings) = (effort.attempt, effort.findings);
             self.stop(attempt);
             self.event(Event::Exhausted { attempt, findings });
         }
@@ -279,6 +284,13 @@ impl Hole {
         self.efforts.iter_mut().find(|effort| effort.attempt == attempt)
     }
 
+    /// How many connects of an attempt are under way.
+    fn under_way(&self, attempt: Attempt) -> usize {
+        let lanes = self.lanes.iter().filter(|lane| lane.attempt == attempt);
+        let bursts = self.bursts.iter().filter(|burst| burst.attempt == attempt);
+        lanes.filter_map(Lane::dialling).count() + bursts.map(|burst| burst.open().count()).sum::<usize>()
+    }
+
     fn may_dial(&self, lane: &Lane) -> bool {
         lane.dials < SYN_BUDGET && self.is_trying(lane.attempt)
     }
@@ -308,6 +320,9 @@ impl Hole {
     fn formed(&mut self, conn: ConnId, local: SocketAddr, remote: SocketAddr, dialled: bool) {
         let (local, remote) = (Endpoint::new(local), Endpoint::new(remote));
         let hit = self.bursts.iter_mut().find_map(|burst| Some((burst.attempt, burst.formed(conn)?)));
+        if let Some((attempt, _)) = hit {
+            self.count_connected(attempt);
+        }
         if matches!(hit, Some((_, Hit::Surplus))) {
             // By FIN: an RST could close mappings of the others.
             return self.net(NetOp::Close { conn, how: Closing::Flush });
@@ -327,18 +342,29 @@ impl Hole {
         };
         // A fan's socket has another local port: the lane to the same endpoint goes on.
         if of_burst.is_none() {
+            let mut reached = Vec::new();
             for lane in self.lanes.iter_mut().filter(|lane| lane.target.endpoint == remote) {
-                if let Some(other) = lane.dialling().filter(|other| *other != conn) {
-                    self.outputs.push_back(Output::Net(NetOp::Close { conn: other, how: Closing::Abort }));
+                if let Some(ours) = lane.dialling() {
+                    reached.push(lane.attempt);
+                    if ours != conn {
+                        self.outputs.push_back(Output::Net(NetOp::Close { conn: ours, how: Closing::Abort }));
+                    }
                 }
                 lane.state = State::Connected { conn };
             }
+            reached.into_iter().for_each(|attempt| self.count_connected(attempt));
         }
         let of_hole = self.port.local_for(remote.addr()).is_some_and(|own| own.port() == local.port());
         if matches!(hit, Some((_, Hit::Good))) && of_hole {
             self.keep_hit(attempt, conn, remote);
         }
         self.event(Event::Open(Open { conn, local, remote, attempt, origin, dialled }));
+    }
+
+    fn count_connected(&mut self, attempt: Attempt) {
+        if let Some(effort) = self.effort(attempt) {
+            effort.findings.connected += 1;
+        }
     }
 
     /// What a sweep found is dialled again if it is lost, as what was seen is: the sweep itself is over by then.

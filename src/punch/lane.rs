@@ -1,7 +1,7 @@
 //! One endpoint of one attempt, and when it is dialled next.
 
 use super::schedule::{self, Failure, Reach};
-use super::types::{Approach, Attempt, Findings, Origin, Target};
+use super::types::{Answer, Approach, Attempt, Findings, Origin, Target};
 use crate::app::{ConnId, NetError};
 use crate::endpoint::Endpoint;
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub(super) struct Lane {
     pub(super) target: Target,
     pub(super) state: State,
     pub(super) dials: u32,
+    /// Why the last connect came to nothing.
+    failed: Option<NetError>,
 }
 
 /// An attempt under way.
@@ -45,13 +47,13 @@ pub(super) struct Effort {
 impl Lane {
     pub(super) fn new(attempt: Attempt, target: Target, until: Instant) -> Self {
         let state = State::Waiting { until, reach: Reach::Full };
-        Self { attempt, target, state, dials: 0 }
+        Self { attempt, target, state, dials: 0, failed: None }
     }
 
     /// One whose endpoint nobody named, with the connection that leads there.
     pub(super) const fn found(attempt: Attempt, endpoint: Endpoint, conn: ConnId) -> Self {
         let target = Target { endpoint, origin: Origin::Predicted };
-        Self { attempt, target, state: State::Connected { conn }, dials: 0 }
+        Self { attempt, target, state: State::Connected { conn }, dials: 0, failed: None }
     }
 
     /// A connect under way.
@@ -64,6 +66,16 @@ impl Lane {
 
     pub(super) const fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting { .. })
+    }
+
+    /// What became of its connects.
+    pub(super) const fn answer(&self) -> Answer {
+        match (&self.state, self.failed) {
+            (State::Connected { .. }, _) => Answer::Connected,
+            (_, Some(NetError::Refused | NetError::Reset)) => Answer::Refused,
+            (_, Some(NetError::Unreachable | NetError::Denied)) => Answer::Unreachable,
+            (State::Waiting { .. } | State::Dialling { .. }, _) => Answer::Silent,
+        }
     }
 
     /// The attempt starts again, and may know more of the endpoint.
@@ -87,6 +99,7 @@ impl Lane {
     /// The connect came to nothing.
     pub(super) fn failed(&mut self, now: Instant, effort: &Effort, error: NetError) {
         let State::Dialling { since, reach, .. } = self.state else { return };
+        self.failed = Some(error);
         match error {
             // No SYN has left; the budget is for those that have.
             NetError::Unreachable

@@ -33,7 +33,7 @@ mod types;
 pub use burst::Aim;
 pub use hole::Hole;
 pub use schedule::Duty;
-pub use types::{Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
+pub use types::{Answer, Approach, Attempt, Event, Findings, Open, Origin, Output, Target};
 
 #[cfg(test)]
 mod tests;

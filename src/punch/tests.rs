@@ -131,7 +131,41 @@ fn silence_leaves_the_socket_in_syn_sent_until_the_attempt_is_over() {
     let conn = bench.dials()[0].0;
     assert!(bench.ops.contains(&NetOp::Close { conn, how: Closing::Abort }));
     let Some(Event::Exhausted { attempt: A, findings }) = bench.events.last() else { panic!() };
-    assert_eq!((findings.dials, findings.silent, findings.endpoints), (1, 1, 1));
+    assert_eq!((findings.dials, findings.silent(), findings.endpoints), (1, 1, 1));
+}
+
+#[test]
+fn what_an_attempt_met_adds_up_to_what_it_dialled() {
+    let mut bench = Bench::new(Duty::Dialler);
+    bench.start(A, &["203.0.113.5:9", "203.0.113.6:9", "203.0.113.7:9", "203.0.113.8:9"]);
+    let [refused, lost, local, silent] = [0, 1, 2, 3].map(|at| bench.dials()[at]);
+    bench.input(Input::ConnectFailed { conn: refused.0, error: NetError::Refused });
+    // It is met once more, and what has not been answered yet is met by the second attempt.
+    bench.start(A, &["203.0.113.5:9"]);
+    bench.input(Input::ConnectFailed { conn: local.0, error: NetError::AddrNotAvailable });
+    bench.input(Input::Connected { conn: lost.0, local: addr("192.0.2.1:700"), remote: lost.1 });
+    let again = |bench: &Bench, to| bench.dials().iter().rfind(|dial| dial.1 == to).copied().unwrap();
+    let mut answers = Vec::new();
+    while bench.hole.is_trying(A) {
+        let (conn, _) = again(&bench, refused.1);
+        bench.input(Input::ConnectFailed { conn, error: NetError::Refused });
+        let (conn, _) = again(&bench, local.1);
+        bench.input(Input::ConnectFailed { conn, error: NetError::Unreachable });
+        answers = bench.hole.answers(A).map(|(_, answer)| answer).collect();
+        bench.wait_for_timeout();
+    }
+    let Some(Event::Exhausted { attempt: A, findings }) = bench.events.last() else { panic!() };
+    assert_eq!(answers, [Answer::Refused, Answer::Connected, Answer::Unreachable, Answer::Silent]);
+    // The first refusal and what could not begin are of no matter.
+    assert_eq!(findings.dials as usize, bench.dials().len() - 2, "{findings}");
+    assert_eq!((findings.connected, findings.silent()), (1, 1), "{findings} {silent:?}");
+    assert!(findings.refused > 1 && findings.unreachable > 1);
+    let said = findings.to_string();
+    let mut numbers =
+        said.split(|char: char| !char.is_ascii_digit()).filter_map(|text| text.parse::<u32>().ok());
+    let (dials, endpoints) = (numbers.next(), numbers.next());
+    assert_eq!((dials, endpoints), (Some(findings.dials), Some(4)), "{said}");
+    assert_eq!(numbers.sum::<u32>(), findings.dials, "{said}");
 }
 
 #[test]

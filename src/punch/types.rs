@@ -66,43 +66,75 @@ pub struct Open {
 /// What an attempt met, for the report when it came to nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Connects begun.
+    /// Connects begun: SYNs, those aside that the system repeats.
     pub dials: u32,
     /// Connects answered by RST.
     pub refused: u32,
     /// Connects without a route.
     pub unreachable: u32,
-    /// Connects that nobody answered.
-    pub silent: u32,
+    /// Connects that led to a connection, which was no link.
+    pub connected: u32,
     /// Endpoints tried.
     pub endpoints: u32,
 }
 
 impl Findings {
+    /// Connects that nobody answered: all the rest.
+    #[must_use]
+    pub const fn silent(&self) -> u32 {
+        self.dials.saturating_sub(self.refused + self.unreachable + self.connected)
+    }
+
     /// Counts a connect that came to nothing.
     pub(super) const fn count(&mut self, error: NetError) {
         match error {
             NetError::Refused | NetError::Reset => self.refused += 1,
             NetError::Unreachable | NetError::Denied => self.unreachable += 1,
-            NetError::TimedOut => self.silent += 1,
-            NetError::GivenUp
-            | NetError::HalfOpen
-            | NetError::AddrNotAvailable
-            | NetError::AddrInUse
-            | NetError::TooManyFiles
-            | NetError::Other(_) => {}
+            // No SYN has left.
+            NetError::AddrNotAvailable | NetError::AddrInUse | NetError::TooManyFiles => {
+                self.dials = self.dials.saturating_sub(1);
+            }
+            NetError::TimedOut | NetError::GivenUp | NetError::HalfOpen | NetError::Other(_) => {}
         }
     }
 }
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count, one, many| if count == 1 { one } else { many };
         write!(
             f,
-            "connects: {} to {} addresses, {} refused, {} without a route, {} unanswered",
-            self.dials, self.endpoints, self.refused, self.unreachable, self.silent
-        )
+            "{} {} to {} {}",
+            self.dials,
+            plural(self.dials, "connect", "connects"),
+            self.endpoints,
+            plural(self.endpoints, "address", "addresses")
+        )?;
+        let parts = [
+            (self.refused, "refused"),
+            (self.unreachable, "without a route"),
+            (self.silent(), "unanswered"),
+            (self.connected, "that led to no link"),
+        ];
+        let met = parts.into_iter().filter(|(count, _)| *count > 0);
+        for ((count, what), before) in met.zip(std::iter::once(": ").chain(std::iter::repeat(", "))) {
+            write!(f, "{before}{count} {what}")?;
+        }
+        Ok(())
     }
+}
+
+/// What became of the connects to one endpoint of an attempt, so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The last one was answered by RST.
+    Refused,
+    /// There was no route for the last one.
+    Unreachable,
+    /// Nobody answered.
+    Silent,
+    /// A connection stands.
+    Connected,
 }
 
 /// What the hole tells.

@@ -76,6 +76,10 @@ fn a_disk_that_is_full_leaves_whole_files_and_the_picture() {
     viewer.event("cast-end", LINK);
     viewer.terminate();
     assert_eq!(viewer.end(END).code(), Some(1), "{}", viewer.report());
+    let sinks: Vec<String> = viewer.events("sink-failed").iter().map(|failed| text(failed, "sink")).collect();
+    assert_eq!(sinks, ["record", "flv"], "{}", viewer.report());
+    let ends = viewer.events("end");
+    assert!(matches!(&ends[..], [end] if end["ok"] == false), "the code says so, too: {ends:?}");
     for file in [&record, &live] {
         assert_whole_tags(file);
     }
@@ -101,6 +105,21 @@ fn a_reader_that_closes_standard_output_is_told_of_and_ends_with_a_failure() {
         caster.succeeds(END);
         viewer.line(END, |line| line == "1");
         await_talk(&viewer, &["incomplete", "roken pipe"]);
+    }
+}
+
+#[test]
+fn events_that_nobody_reads_any_more_end_the_program_though_nothing_happens() {
+    for command in
+        ["view --json --no-port-mapping --page none", "cast --json --serve 127.0.0.1:0 --rtmp 127.0.0.1:0"]
+    {
+        let mut shell = Command::new("sh");
+        // `head` has its fill with `ready`, and nothing follows that. The shell tells the program's code.
+        let script = format!("exec 3>&1; {{ \"$0\" {command}; echo $? >&3; }} | head -1");
+        let mut program = Program::start("shell", shell.args(["-c", &script]).arg(binary("punchcast")));
+        program.event("ready", START);
+        program.line(END, |line| line == "0");
+        program.succeeds(END);
     }
 }
 

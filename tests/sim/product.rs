@@ -5,15 +5,17 @@ use crate::matrix::{Cast, Contest, Outcome, check, describe, lay, odds_and_ends,
 use crate::replay::sweep;
 use crate::spec::{Allocation, Dependence, Pair, Refusal, Wall};
 use crate::world::World;
+use punchcast::app::ConnId;
 use punchcast::code::Seed;
 use punchcast::media::{Kind, Unit};
 use punchcast::policy::Rung;
+use punchcast::punch::Answer;
 use punchcast::rendezvous::agent;
 use punchcast::ticket::{Host, Server, Ticket, ViewerIdentity};
 use punchcast::wire::message::Role;
 use punchcast_client::caster::{self, Caster};
-use punchcast_client::meeting::{self, Secrets};
-use punchcast_client::notice::Notice;
+use punchcast_client::meeting::{self, Rooms, Secrets};
+use punchcast_client::notice::{Absence, Notice};
 use punchcast_client::source::SourceEvent;
 use punchcast_client::viewer::{self, Viewer};
 use punchcastd::Daemon;
@@ -75,7 +77,7 @@ pub(crate) fn start_viewer(world: &mut World, cast: Cast, with: With) -> Ticket 
     });
     let named = Server { host: Host::Ip(at.main.ip()), main: at.main.port(), assist: at.assist.port() };
     let meeting = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: Secrets::Viewer(identity.viewer_secrets()),
         agent,
         local_ips: world.addrs(cast.viewer).to_vec(),
@@ -115,7 +117,7 @@ pub(crate) fn start_caster(world: &mut World, cast: Cast, ticket: &Ticket) {
         code_seed: None,
     });
     let meeting = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: Secrets::Caster(ticket.caster_secrets()),
         agent,
         local_ips: world.addrs(cast.caster).to_vec(),
@@ -241,6 +243,39 @@ fn one_local_network_needs_no_daemon() {
     });
 }
 
+/// What both sides dial from their hole ports from `since` on, daemon aside.
+fn dials_since(world: &World, cast: Cast, since: Duration) -> Vec<Duration> {
+    let of_hole = |(at, conn): &(Duration, ConnId)| *at >= since && Rooms::is_hole(conn.room);
+    let both = [cast.caster, cast.viewer].into_iter().flat_map(|host| world.dials(host));
+    both.filter(|dial| of_hole(dial)).map(|(at, _)| *at).collect()
+}
+
+#[test]
+fn nobody_is_dialled_once_a_direct_link_stands() {
+    let rst = vec![Wall { refusal: Refusal::Rst, ..Wall::home() }];
+    // The link goes from one IPv6 address to another, and the daemon sees IPv4 addresses alone: no endpoint tells of which
+    // introduction the link is. Without NATs the viewer's dials come through, and lead nowhere; with them they are refused.
+    for pair in [Pair::apart(Vec::new(), Vec::new()), Pair::apart(rst.clone(), rst)] {
+        sweep(&describe(&pair), 5, |seed| {
+            let (mut world, cast) = lay(seed, &pair);
+            world.add_v6(cast.caster);
+            world.add_v6(cast.viewer);
+            start_daemon(&mut world, cast);
+            let mut ticket = start_viewer(&mut world, cast, With::Daemon);
+            ticket.addresses.retain(|endpoint| endpoint.addr().is_ipv6());
+            world.run_for(Duration::from_secs(2));
+            start_caster(&mut world, cast, &ticket);
+            let linked = |world: &World| rung(world, cast).is_some();
+            world.run_until(PATIENCE, linked).unwrap_or_else(|stuck| panic!("no link: {}", stuck.why));
+            // The introduction is under way, and then a word about it over the link.
+            let quiet = world.elapsed() + Duration::from_millis(250);
+            world.run_for(Duration::from_secs(40));
+            let late = dials_since(&world, cast, quiet);
+            assert!(late.is_empty(), "{} dials after {quiet:?}, at {late:?}", late.len());
+        });
+    }
+}
+
 #[test]
 fn a_cast_outlives_the_daemon_without_a_gap() {
     sweep("SIGKILL to the daemon during a cast", 5, |seed| {
@@ -308,7 +343,7 @@ fn a_caster_whose_viewer_died_says_that_it_is_not_there() {
 /// When the caster said that its viewer is not there, since `began`, and how much longer it would wait.
 fn absences(world: &World, cast: Cast, began: Instant) -> Vec<(Duration, Duration)> {
     let absence = |(at, notice): &(Instant, Notice)| {
-        let Notice::ViewerAbsent { trying_for } = notice else { return None };
+        let Notice::ViewerAbsent { trying_for, .. } = notice else { return None };
         Some((*at - began, *trying_for))
     };
     world.app::<Caster>(cast.caster).notices.iter().filter_map(absence).collect()
@@ -335,6 +370,41 @@ fn a_caster_says_soon_that_its_viewer_is_not_there_and_waits_for_it() {
         world.run_for(Duration::from_secs(5));
         assert_eq!(absences(&world, cast, began).len(), 1);
     });
+}
+
+#[test]
+fn without_a_daemon_a_caster_says_soon_at_which_addresses_its_viewer_is_not_there() {
+    for (online, met, why) in [
+        (true, Answer::Refused, "nothing listens at the viewer's own addresses"),
+        (false, Answer::Silent, "the viewer's own addresses do not answer from here"),
+    ] {
+        let shared = Pair { caster: Vec::new(), viewer: Vec::new(), shared: vec![Wall::home()] };
+        let (mut world, cast) = lay(0, &shared);
+        let ticket = start_viewer(&mut world, cast, With::NoDaemon);
+        world.run_for(Duration::from_secs(2));
+        let address = ticket.addresses[0].addr();
+        world.kill(cast.viewer);
+        world.set_online(cast.viewer, online);
+        let began = world.now();
+        start_caster(&mut world, cast, &ticket);
+        let ended = |world: &World| !world.is_running(cast.caster);
+        world.run_until(PATIENCE, ended).unwrap_or_else(|stuck| panic!("{}", stuck.why));
+        let notices = &world.app::<Caster>(cast.caster).notices;
+        let absence = |(at, notice): &(Instant, Notice)| {
+            let Notice::ViewerAbsent { absence, trying_for } = notice else { return None };
+            Some((*at - began, absence.clone(), *trying_for))
+        };
+        let told: Vec<_> = notices.iter().filter_map(absence).collect();
+        let [(after, absence, trying_for)] = &told[..] else { panic!("told once: {told:?}") };
+        assert!(*after < Duration::from_secs(2), "{after:?}");
+        assert_eq!(*absence, Absence::NoAnswer(vec![(address, met)]));
+        assert!((28..=30).contains(&trying_for.as_secs()), "{trying_for:?}");
+        let reason = |notice: &Notice| {
+            if let Notice::End { reason, .. } = notice { Some(reason.clone()) } else { None }
+        };
+        let reason = notices.iter().find_map(|(_, notice)| reason(notice)).expect("it says why it ends");
+        assert!(reason.contains(why), "{reason}");
+    }
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The second driver: hosts with applications on a simulated network, one thread, a virtual clock, seeded chance.
 //!
 //! A world turns as the real driver does: one input, then the drain to `None`, then the deadline. It fires deadlines
-//! up to a millisecond late, as a poll does, and splits what arrives at random.
+//! up to a millisecond late, as a poll does, and splits what arrives at random. Now and then it calls `handle_timeout` before
+//! anything is due, as a driver may ([`App::poll_expected`]).
 
 use crate::hosted::{AnyApp, Hosted, Put};
 use crate::kernel::Kernel;
 use crate::net::{HostId, Net, Place};
 use crate::spec::{Link, Wall};
-use punchcast::app::{App, Input, NetOp};
+use punchcast::app::{App, ConnId, Input, NetOp};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ struct Host {
     app: Option<Box<dyn AnyApp>>,
     running: bool,
     wake: Option<Wake>,
+    /// Every connect that its applications began, and when.
+    dials: Vec<(Duration, ConnId)>,
 }
 
 /// A deadline of an application.
@@ -84,7 +87,7 @@ impl World {
     pub(crate) fn add_host(&mut self, place: Place) -> HostId {
         let (id, ip) = self.net.add_host(place, default_link(place));
         let kernel = Kernel::new(vec![ip], self.rng.fork());
-        self.hosts.push(Host { kernel, app: None, running: false, wake: None });
+        self.hosts.push(Host { kernel, app: None, running: false, wake: None, dials: Vec::new() });
         id
     }
 
@@ -128,6 +131,11 @@ impl World {
     /// How many connections the host's application holds.
     pub(crate) fn conn_count(&self, host: HostId) -> usize {
         self.hosts[host.0].kernel.conn_count()
+    }
+
+    /// The connects that a host's applications began, each with its time.
+    pub(crate) fn dials(&self, host: HostId) -> &[(Duration, ConnId)] {
+        &self.hosts[host.0].dials
     }
 
     /// Starts an application on a host, in place of the one that ran there.
@@ -312,7 +320,11 @@ impl World {
         if self.net.traced && !matches!(op, NetOp::Send { .. }) {
             self.net.note(self.now, "asked", &format!("host {}: {op:?}", host.0));
         }
-        self.hosts[host.0].kernel.op(self.now, op);
+        let slot = &mut self.hosts[host.0];
+        if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op {
+            slot.dials.push((self.now, conn));
+        }
+        slot.kernel.op(self.now, op);
     }
 
     /// Takes the application's deadline, with the lateness of a real poll.
@@ -323,7 +335,12 @@ impl World {
             Some(wake) if wake.asked == asked => wake,
             Some(_) | None => {
                 let due = asked.saturating_duration_since(self.base).max(self.now);
-                Wake { asked, fires: due + Duration::from_micros(self.rng.u64(1..MAX_LATENESS)), why }
+                let fires = if self.rng.u8(..) < EARLY {
+                    self.now + (due - self.now).mul_f64(self.rng.f64())
+                } else {
+                    due + Duration::from_micros(self.rng.u64(1..MAX_LATENESS))
+                };
+                Wake { asked, fires, why }
             }
         });
     }
@@ -369,5 +386,7 @@ const fn default_link(place: Place) -> Link {
 const MAX_STEPS: u64 = 5_000_000;
 /// More than any change of an application may put out before it comes to rest.
 const MAX_OUTPUTS: usize = 100_000;
+/// Of 256 deadlines so many fire early as well, at any time before.
+const EARLY: u8 = 64;
 /// Microseconds by which a deadline fires late: the resolution of `epoll_wait`.
 const MAX_LATENESS: u64 = 1000;

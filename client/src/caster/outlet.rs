@@ -14,7 +14,7 @@ use super::budget::Budget;
 use super::presence::Presence;
 use super::route::{Route, Stage};
 use crate::meeting::{self, Link, Meeting};
-use crate::notice::{Notice, Report, Stats, refusal_words};
+use crate::notice::{Absence, Notice, Report, Stats, findings_words, refusal_words};
 use crate::stats::Meter;
 use punchcast::app::{ConnId, Input, NetOp, Room, soonest};
 use punchcast::link::{Bye, EndReason};
@@ -22,9 +22,10 @@ use punchcast::media::pace::Queue;
 use punchcast::media::{Cache, Unit};
 use punchcast::policy::Obstacle;
 use punchcast::portmap::Mapping;
-use punchcast::punch::Findings;
+use punchcast::punch::{Answer, Findings};
 use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ClientEvent};
+use punchcast::wire::message::Role;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -70,8 +71,10 @@ pub(super) struct Outlet {
 impl Outlet {
     /// An outlet that begins to seek its viewer, for whom the user waits since `began`.
     pub(super) fn new(now: Instant, began: Instant, config: meeting::Config, seed: u64) -> Self {
+        let has_daemon = config.agent.is_some();
+        let presence = if has_daemon { Presence::default() } else { Presence::sought(now) };
         let mut outlet = Self {
-            has_daemon: config.agent.is_some(),
+            has_daemon,
             meeting: Meeting::new(config),
             routes: Vec::new(),
             dropped: 0,
@@ -82,7 +85,7 @@ impl Outlet {
             linked_once: false,
             server_trouble: None,
             assist_trouble: None,
-            presence: Presence::default(),
+            presence,
             seed,
             report: Report::default(),
             over: false,
@@ -246,14 +249,27 @@ impl Outlet {
     /// The viewer is not there. Where there is a link, or none is sought any more, that is no news.
     fn tell_absence(&mut self, now: Instant) {
         let until = self.meeting.seeks_until().filter(|_| self.routes.is_empty() && !self.over);
-        if let Some(until) = until {
-            self.notice(Notice::ViewerAbsent { trying_for: until.saturating_duration_since(now) });
-        }
+        let Some(until) = until else { return };
+        let absence = if self.has_daemon {
+            Absence::NotLoggedIn
+        } else {
+            let answers: Vec<_> = self.meeting.answers().map(|(at, answer)| (at.addr(), answer)).collect();
+            // Where somebody has answered, the link is about to stand, or the proof to tell.
+            if answers.is_empty() || answers.iter().any(|(_, answer)| *answer == Answer::Connected) {
+                return;
+            }
+            Absence::NoAnswer(answers)
+        };
+        self.notice(Notice::ViewerAbsent { absence, trying_for: until.saturating_duration_since(now) });
     }
 
     fn rendezvous_event(&mut self, now: Instant, event: agent::Event) {
         self.presence.hear(now, &event);
         match &event {
+            agent::Event::PeerJoined { role: Role::Caster, .. } => {
+                self.notice(Notice::OtherCaster);
+                return;
+            }
             agent::Event::Introduced { peer, .. } => self.notice(Notice::Peer { id: peer.client }),
             agent::Event::Unreachable { server, why, .. } => {
                 self.server_trouble = Some(format!("the daemon at {server} could not be reached ({why})"));
@@ -272,7 +288,7 @@ impl Outlet {
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
             | agent::Event::Filtering { .. }
-            | agent::Event::PeerJoined { .. }
+            | agent::Event::PeerJoined { role: Role::Viewer, .. }
             | agent::Event::PeerLeft { .. }
             | agent::Event::Code { .. }
             | agent::Event::NoCode { .. }
@@ -440,6 +456,9 @@ impl Outlet {
         if self.routes.is_empty() && !self.over {
             self.notice(Notice::Lost { why: why.to_owned() });
             self.began = now;
+            if !self.has_daemon {
+                self.presence = Presence::sought(now);
+            }
             self.meeting.seek(now);
         }
     }
@@ -515,7 +534,7 @@ impl Outlet {
                  its network up? ({findings}){besides}"
             )
         } else if let Some(trouble) = trouble {
-            format!("no link: {trouble}, and the viewer's own addresses do not answer from here ({findings})")
+            format!("no link: {trouble}, and {} ({findings})", findings_words(&findings))
         } else if self.has_daemon {
             format!(
                 "no link: the viewer is not there; is `punchcast view` still running, and is this its ticket? \
@@ -523,8 +542,9 @@ impl Outlet {
             )
         } else {
             format!(
-                "no link: the ticket names no daemon, and the viewer's own addresses do not answer from here; it \
-                 works on the viewer's network only ({findings})"
+                "no link: the ticket names no daemon, and {}; is `punchcast view` still running, and is this its ticket, \
+                 on the viewer's network? ({findings})",
+                findings_words(&findings)
             )
         };
         self.give_up(now, false, reason);

@@ -1,4 +1,5 @@
-//! Whether the viewer of a ticket is at its daemon: a caster says soon that it is not, long before it gives up.
+//! Whether the viewer of a ticket is there: a caster says soon that it is not, long before it gives up. The daemon knows;
+//! where there is none, addresses that do not answer tell.
 
 use punchcast::id::ClientId;
 use punchcast::rendezvous::agent::Event;
@@ -9,19 +10,24 @@ use std::time::{Duration, Instant};
 /// have lost its login to what the caster lost its own to, and comes back within it.
 pub(super) const ABSENT_AFTER: Duration = Duration::from_millis(1500);
 
-/// What the daemon's word about the viewer comes to.
+/// What is known of the viewer, by the daemon's word if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// It has not said, or the absence was told.
+    /// Nothing, or the absence was told.
     #[default]
     Unknown,
-    /// The viewer is logged in.
+    /// It is logged in.
     There(ClientId),
     /// It is not; told then.
     Missed(Instant),
 }
 
 impl Presence {
+    /// It is sought from now on without a daemon.
+    pub(super) fn sought(now: Instant) -> Self {
+        Self::Missed(now + ABSENT_AFTER)
+    }
+
     /// Takes what the daemon tells.
     pub(super) fn hear(&mut self, now: Instant, event: &Event) {
         match event {

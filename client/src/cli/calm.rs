@@ -1,10 +1,13 @@
 //! What is left unsaid while a link lives: that the daemon goes and comes back changes nothing for a running cast.
 //!
 //! It says so once, when the daemon goes. Logins, introductions and attempts are news for who waits for a link; beside one
-//! they would read as if everything began anew. Events for scripts are not its matter.
+//! they would read as if everything began anew. The introduction of one more caster is news all the same: that of one who
+//! logged in, but for those whose cast runs and who were lost to the daemon. Events for scripts are not its matter.
 
 use crate::notice::Notice;
+use punchcast::id::ClientId;
 use punchcast::rendezvous::agent::Event;
+use punchcast::wire::message::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -26,7 +29,16 @@ pub(super) struct Calm {
     linked: BTreeSet<usize>,
     /// The daemon that is away, for each login that it takes with it: of one viewer, or of all there is.
     away: BTreeMap<Option<usize>, SocketAddr>,
+    /// Casters that logged in and were not introduced since, by the daemon's word to their viewer.
+    newcomers: BTreeSet<ClientId>,
+    /// Introductions whose link is yet to come.
+    met: usize,
+    /// Introductions to come that are of casts that run: their link was faster, or they come back to the daemon.
+    owed: usize,
 }
+
+/// Newcomers that are remembered: as many as a daemon lets have one ticket.
+const MOST_NEWCOMERS: usize = 16;
 
 impl Calm {
     /// Takes a notice.
@@ -42,11 +54,20 @@ impl Calm {
             Notice::OfCast { cast: which, notice } | Notice::OfViewer { viewer: which, notice } => {
                 return self.take_of(Some(*which), notice);
             }
-            Notice::Link { .. } => drop(self.linked.insert(number)),
+            Notice::Link { moves, .. } => {
+                self.linked.insert(number);
+                match self.met.checked_sub(1) {
+                    Some(met) => self.met = met,
+                    None if *moves => {}
+                    None => self.owed = (self.owed + 1).min(self.linked.len()),
+                }
+            }
+            Notice::NoLink { .. } => self.met = self.met.saturating_sub(1),
             Notice::Lost { .. } | Notice::CastEnded | Notice::ViewerOver { .. } => {
                 self.linked.remove(&number);
+                self.owed = self.owed.min(self.linked.len());
             }
-            Notice::Attempt { .. } if quiet => return Worth::Unsaid,
+            Notice::Attempt { .. } | Notice::OtherCaster if quiet => return Worth::Unsaid,
             Notice::Rendezvous(event) => return self.take_event(which, event, quiet),
             _ => {}
         }
@@ -59,6 +80,8 @@ impl Calm {
                 // A daemon of two addresses is tried at them in turn.
                 let known = self.away.contains_key(&which) || self.away.values().any(|away| away == server);
                 self.away.insert(which, *server);
+                // All are named anew there, and introduced again.
+                self.owed = self.linked.len();
                 match (quiet, known) {
                     (false, _) => Worth::Told,
                     (true, true) => Worth::Unsaid,
@@ -69,15 +92,41 @@ impl Calm {
             }
             Event::LoggedIn { .. } => {
                 self.away.remove(&which);
+                self.newcomers.clear();
                 if quiet { Worth::Unsaid } else { Worth::Told }
             }
-            Event::Observed { .. } | Event::Introduced { .. } | Event::PeerJoined { .. } if quiet => {
-                Worth::Unsaid
+            Event::PeerJoined { client, role } => {
+                if *role == Role::Caster && self.newcomers.len() < MOST_NEWCOMERS {
+                    self.newcomers.insert(*client);
+                }
+                if quiet { Worth::Unsaid } else { Worth::Told }
             }
+            Event::PeerLeft { client } => {
+                // Its own way to the daemon may have broken.
+                if !self.newcomers.remove(client) {
+                    self.owed = (self.owed + 1).min(self.linked.len());
+                }
+                Worth::Told
+            }
+            Event::Introduced { peer, .. } if quiet => {
+                if !self.newcomers.remove(&peer.client) {
+                    return Worth::Unsaid;
+                }
+                if self.owed > 0 {
+                    self.owed -= 1;
+                    return Worth::Unsaid;
+                }
+                self.met += 1;
+                Worth::Words("introduced to a caster".into())
+            }
+            Event::Introduced { peer, .. } => {
+                if self.newcomers.remove(&peer.client) {
+                    self.met += 1;
+                }
+                Worth::Told
+            }
+            Event::Observed { .. } if quiet => Worth::Unsaid,
             Event::Observed { .. }
-            | Event::Introduced { .. }
-            | Event::PeerJoined { .. }
-            | Event::PeerLeft { .. }
             | Event::Amended { .. }
             | Event::Filtering { .. }
             | Event::Refused { .. }
@@ -95,9 +144,9 @@ mod tests {
     use super::*;
     use crate::meeting::{self, Link};
     use punchcast::app::ConnId;
-    use punchcast::id::ClientId;
+    use punchcast::id::SessionId;
     use punchcast::policy::Rung;
-    use punchcast::wire::message::Role;
+    use punchcast::wire::message::Peer;
     use std::time::{Duration, Instant};
 
     fn addr(text: &str) -> SocketAddr {
@@ -171,5 +220,57 @@ mod tests {
             assert_eq!(calm.take(&of_viewer(0, notice.clone())), Worth::Unsaid);
             assert_eq!(calm.take(&of_viewer(2, notice)), Worth::Told);
         }
+    }
+
+    fn joined(client: u64) -> Notice {
+        Notice::Rendezvous(Event::PeerJoined { client: ClientId(client), role: Role::Caster })
+    }
+
+    fn introduced(client: u64) -> Notice {
+        let peer = Peer {
+            client: ClientId(client),
+            observed: Vec::new(),
+            local: Vec::new(),
+            public: false,
+            rtt_us: 0,
+            mapped: Vec::new(),
+        };
+        let (session, start_in) = (SessionId(client), Duration::ZERO);
+        Notice::Rendezvous(Event::Introduced { session, peer, start_in, rtt: None })
+    }
+
+    #[test]
+    fn one_more_caster_is_told_of_once_and_one_that_comes_back_under_its_cast_is_not() {
+        let mut calm = Calm::default();
+        let mut worth = |notice: Notice| calm.take(&notice);
+        assert_eq!((worth(joined(1)), worth(introduced(1))), (Worth::Told, Worth::Told));
+        worth(link());
+        assert_eq!(worth(joined(2)), Worth::Unsaid);
+        assert_eq!(worth(introduced(2)), Worth::Words("introduced to a caster".into()));
+        assert_eq!(worth(introduced(2)), Worth::Unsaid, "it asked again");
+        worth(Notice::NoLink { why: "NATs".into() });
+        // The first one's way to the daemon broke; then the daemon is started again, and a third one comes.
+        worth(Notice::Rendezvous(Event::PeerLeft { client: ClientId(1) }));
+        assert_eq!((worth(joined(3)), worth(introduced(3))), (Worth::Unsaid, Worth::Unsaid));
+        worth(gone("192.0.2.1:4000"));
+        worth(Notice::Rendezvous(Event::LoggedIn { client: ClientId(9) }));
+        assert_eq!((worth(joined(4)), worth(introduced(4))), (Worth::Unsaid, Worth::Unsaid));
+        worth(joined(5));
+        assert!(matches!(worth(introduced(5)), Worth::Words(_)));
+    }
+
+    #[test]
+    fn a_caster_whose_link_was_faster_than_its_introduction_is_not_told_of_again() {
+        let mut calm = Calm::default();
+        let mut worth = |notice: Notice| calm.take(&notice);
+        worth(link());
+        for (client, told) in [(1, Worth::Unsaid), (2, Worth::Words("introduced to a caster".into()))] {
+            worth(joined(client));
+            assert_eq!(worth(introduced(client)), told);
+        }
+        // The second one's link was what it waited for.
+        worth(Notice::OfCast { cast: 1, notice: Box::new(link()) });
+        worth(joined(3));
+        assert!(matches!(worth(introduced(3)), Worth::Words(_)));
     }
 }

@@ -6,6 +6,7 @@ use super::Failure;
 use super::calm::{Calm, Worth};
 use super::terminal::{Abilities, Progress, Tone, columns};
 use crate::notice::Notice;
+use rustix::event::{PollFd, PollFlags};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -25,6 +26,27 @@ pub(super) fn print_line(line: &str) {
         // A broken pipe is a quiet exit (`punchcast view | head -1`).
         std::process::exit(super::DONE);
     }
+}
+
+/// Ends the program as [`print_line`] does once nobody reads standard output, though there be nothing to print for long.
+fn watch_reader() {
+    let watch = || {
+        loop {
+            let stdout = io::stdout();
+            // Nothing is asked for: an error or a hang-up is told all the same, and a file has neither.
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            match rustix::event::poll(&mut watched, None) {
+                Ok(_) if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                    std::process::exit(super::DONE)
+                }
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                // What cannot be watched is noticed with the next line.
+                Ok(_) | Err(_) => return,
+            }
+        }
+    };
+    // Without the thread, as well.
+    drop(std::thread::Builder::new().name("reader's end".into()).spawn(watch));
 }
 
 /// Says a line on standard error. Who has closed it does not want to hear it, and that is no reason to stop.
@@ -64,6 +86,9 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(json: bool, quiet: bool) -> Self {
+        if json {
+            watch_reader();
+        }
         let (abilities, calm, progress) = (Abilities::detect(), Calm::default(), Progress::default());
         Self { json, quiet, abilities, calm, progress, start: Instant::now() }
     }

@@ -1,6 +1,6 @@
 //! The files that a viewer writes to, and what it says of them at the end.
 
-use super::output::talk;
+use super::output::{talk, talk_failure};
 use super::{DONE, Failure, NO_LINK};
 use crate::notice::Notice;
 use crate::sink::{
@@ -50,10 +50,11 @@ enum Record {
 }
 
 impl Record {
-    fn finish(self) -> io::Result<Recording> {
+    /// What to say of one that has ended, if anything, and its exit code.
+    fn words(&self) -> (Option<String>, i32) {
         match self {
-            Self::Running(recorder) => recorder.finish(),
-            Self::Ended(result) => result,
+            Self::Running(_) => (None, DONE),
+            Self::Ended(result) => recording_words(result),
         }
     }
 }
@@ -128,12 +129,12 @@ impl Sinks {
             Some(Record::Running(recorder)) => !write(recorder),
             Some(Record::Ended(_)) | None => false,
         };
-        if ends && let Some(record) = self.records.remove(&cast) {
-            let result = record.finish();
+        if ends && let Some(Record::Running(recorder)) = self.records.remove(&cast) {
+            let result = recorder.finish();
             if let Err(error) = &result {
                 talk(&format!("the recording ends here: {error}; the picture goes on"));
             }
-            self.records.insert(cast, Record::Ended(result));
+            self.record_ended(cast, result);
         }
     }
 
@@ -154,13 +155,27 @@ impl Sinks {
             && !self.records.contains_key(&cast)
         {
             let path = of_cast(path, cast);
-            let record = match Recorder::create(&path, self.existing, teller(&self.notices.0, cast)) {
-                Ok(recorder) => Record::Running(recorder),
-                Err(error) => Record::Ended(Err(io::Error::new(error.kind(), cannot_write(&path, &error)))),
-            };
-            self.records.insert(cast, record);
+            match Recorder::create(&path, self.existing, teller(&self.notices.0, cast)) {
+                Ok(recorder) => drop(self.records.insert(cast, Record::Running(recorder))),
+                Err(error) => {
+                    let error = io::Error::new(error.kind(), cannot_write(&path, &error));
+                    self.record_ended(cast, Err(error));
+                }
+            }
         }
         self.records.get_mut(&cast)
+    }
+
+    fn record_ended(&mut self, cast: usize, result: io::Result<Recording>) {
+        if let Err(error) = &result {
+            self.tell(Notice::SinkFailed { sink: "record", why: error.to_string() }.in_cast(cast));
+        }
+        self.records.insert(cast, Record::Ended(result));
+    }
+
+    fn tell(&self, notice: Notice) {
+        // The receiver is ours.
+        let _ = self.notices.0.send(notice);
     }
 
     /// What there is to tell of recordings since it was last asked for.
@@ -168,31 +183,47 @@ impl Sinks {
         self.notices.1.try_iter()
     }
 
-    /// Waits until what came is recorded: nothing more comes.
-    pub(super) fn end_records(&mut self, now: Instant) {
+    /// Finishes every file, whatever became of the others, and says what there is to say: nothing more comes. `once`: a cast was
+    /// to be had, so none is a failure.
+    pub(super) fn finish(mut self, now: Instant, once: bool) -> Finished {
         for cast in self.heard.keys().copied().collect::<Vec<_>>() {
             self.stream_ended(now, cast);
         }
-        let records = std::mem::take(&mut self.records).into_iter();
-        self.records = records.map(|(cast, record)| (cast, Record::Ended(record.finish()))).collect();
-    }
-
-    /// Finishes every file, whatever became of the others, says what there is to say, and gives the exit code that
-    /// this comes to. `once`: a cast was to be had, so none is a failure.
-    pub(super) fn finish(self, once: bool) -> i32 {
-        let live: Vec<_> = self.live.into_iter().map(|pipe| live_words(&pipe.finish())).collect();
-        let records: Vec<_> =
-            self.records.into_values().map(|record| recording_words(&record.finish())).collect();
-        let snapshot = self.snapshot.map(|snapshot| snapshot_words(&snapshot.finish(), once));
-        let mut code = DONE;
-        for (words, its_code) in live.into_iter().chain(records).chain(snapshot) {
-            if let Some(words) = words {
-                talk(&words);
+        for (cast, record) in std::mem::take(&mut self.records) {
+            match record {
+                Record::Running(recorder) => self.record_ended(cast, recorder.finish()),
+                Record::Ended(_) => drop(self.records.insert(cast, record)),
             }
-            code = code.max(its_code);
         }
-        code
+        let live = std::mem::take(&mut self.live).into_iter();
+        let live: Vec<_> = live.map(|pipe| (Some("flv"), live_words(&pipe.finish()))).collect();
+        // Of recordings it was told when they ended.
+        let records: Vec<_> = self.records.values().map(|record| (None, record.words())).collect();
+        let snapshot = self.snapshot.take();
+        let snapshot = snapshot.map(|snapshot| (Some("snapshot"), snapshot_words(&snapshot.finish(), once)));
+        let mut first = None;
+        for (sink, (words, code)) in live.into_iter().chain(records).chain(snapshot) {
+            let Some(why) = words else { continue };
+            if code == DONE {
+                talk(&why);
+                continue;
+            }
+            talk_failure(&why);
+            first.get_or_insert_with(|| why.clone());
+            if let Some(sink) = sink {
+                self.tell(Notice::SinkFailed { sink, why });
+            }
+        }
+        Finished { notices: self.notices().collect(), why: first }
     }
+}
+
+/// What became of everything that was written to.
+pub(super) struct Finished {
+    /// What there is to tell of it.
+    pub(super) notices: Vec<Notice>,
+    /// Why the program has not done what it was asked for, if it has not.
+    pub(super) why: Option<String>,
 }
 
 /// What names of files in other formats end with, and how ffmpeg makes such a file of an FLV.
@@ -260,7 +291,7 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
                 format!("the recording has gaps: the disk was too slow {dropped} times in {tags} units");
             (Some(words), DONE)
         }
-        Err(error) => (Some(format!("punchcast: the recording is incomplete: {error}")), NO_LINK),
+        Err(error) => (Some(format!("the recording is incomplete: {error}")), NO_LINK),
     }
 }
 
@@ -268,7 +299,7 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
 fn live_words(result: &io::Result<()>) -> (Option<String>, i32) {
     match result {
         Ok(()) => (None, DONE),
-        Err(error) => (Some(format!("punchcast: the FLV is incomplete: {error}")), NO_LINK),
+        Err(error) => (Some(format!("the FLV is incomplete: {error}")), NO_LINK),
     }
 }
 
@@ -280,7 +311,7 @@ fn snapshot_words(result: &Result<SnapshotInfo, SnapshotError>, once: bool) -> (
         Err(SnapshotError::Nothing) => {
             (Some("no picture came, so there is no snapshot".into()), if once { NO_LINK } else { DONE })
         }
-        Err(error) => (Some(format!("punchcast: no snapshot: {error}")), NO_LINK),
+        Err(error) => (Some(format!("no snapshot: {error}")), NO_LINK),
     }
 }
 
@@ -355,6 +386,9 @@ mod tests {
             sinks.write(punchcast::driver::now(), 0, &keyframe);
             std::thread::yield_now();
         }
-        assert_eq!(sinks.finish(false), NO_LINK);
+        let Finished { notices, why } = sinks.finish(punchcast::driver::now(), false);
+        assert!(why.is_some_and(|why| why.starts_with("the recording is incomplete: ")));
+        let failed = |notice: &Notice| matches!(notice, Notice::SinkFailed { sink: "record", .. });
+        assert!(matches!(&notices[..], [notice] if failed(notice)), "{notices:?}");
     }
 }

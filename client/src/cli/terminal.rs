@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Columns of a terminal that does not tell how many it has: what every one has.
 const COLUMNS: usize = 80;
@@ -136,49 +137,59 @@ impl Progress {
     }
 
     /// The line on a terminal of so many columns; `None` when there is nothing to tell. A longer one would wrap, and not
-    /// be written over, and some terminals wrap in the last column.
+    /// be written over, and some terminals wrap in the last column: what does not fit is left out, never cut.
     pub(super) fn line(&self, columns: usize) -> Option<String> {
-        let line = match self.live.len() {
-            0 => self.way()?,
-            1 => one(self.live.values().next()?),
-            _ => several(&self.live),
-        };
-        Some(line.chars().take(columns.saturating_sub(1)).collect())
+        let width = columns.saturating_sub(1);
+        match self.live.len() {
+            0 => self.way(width),
+            1 => Some(fields(&one(self.live.values().next()?), width)),
+            _ => Some(fields(&several(&self.live), width)),
+        }
     }
 
-    /// How far the way to a link is made.
-    fn way(&self) -> Option<String> {
+    /// How far the way to a link is made: the rung tried last, and as many before it as there is room for.
+    fn way(&self, width: usize) -> Option<String> {
         let remote = self.trying?;
-        let rungs: Vec<String> = self.tried.iter().rev().take(MOST_RUNGS).map(ToString::to_string).collect();
         let seen = self.seen_as.as_ref().map_or_else(String::new, |seen| format!("; seen as {seen}"));
-        Some(format!("making the link: trying {} at {remote}{seen}", rungs.join(", ")))
+        let rungs: Vec<String> = self.tried.iter().rev().take(MOST_RUNGS).map(ToString::to_string).collect();
+        let tries =
+            (1..=rungs.len()).rev().map(|count| format!("trying {} at {remote}", rungs[..count].join(", ")));
+        let tries: Vec<String> = tries.collect();
+        let whole = tries.iter().map(|tries| format!("making the link: {tries}{seen}"));
+        let part = tries.iter().map(|tries| format!("making the link: {tries}"));
+        let shorter = tries.iter().cloned().chain([remote.to_string(), String::new()]);
+        whole.take(1).chain(part).chain(shorter).find(|line| line.chars().count() <= width)
     }
+}
+
+/// As many of the fields, from the first on, as fit beside each other.
+fn fields(all: &[String], width: usize) -> String {
+    let lines = (1..=all.len()).rev().map(|count| all[..count].join(" · "));
+    lines.into_iter().find(|line| line.chars().count() <= width).unwrap_or_default()
 }
 
 /// One cast in one line.
-fn one(stats: &Stats) -> String {
+fn one(stats: &Stats) -> Vec<String> {
     let counts = &stats.counts;
-    let mut line = format!("{} · {:.0} fps · {:.2} Mbit/s", stats.rung, fps(stats), mbit(stats));
-    if let Some(age) = counts.age_p50 {
-        line.push_str(&format!(" · age {:.0} ms", age.as_secs_f64() * 1e3));
-    }
-    if let Some(age) = counts.age_p99 {
-        line.push_str(&format!(" (p99 {:.0})", age.as_secs_f64() * 1e3));
-    }
-    if let Some(rtt) = stats.rtt {
-        line.push_str(&format!(" · rtt {:.1} ms", rtt.as_secs_f64() * 1e3));
-    }
-    line.push_str(&format!(" · {} dropped", stats.dropped));
-    line
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let age = counts.age_p50.map(|age| {
+        let oldest =
+            counts.age_p99.map_or_else(String::new, |oldest| format!(" (p99 {:.0})", millis(oldest)));
+        format!("age {:.0} ms{oldest}", millis(age))
+    });
+    let rtt = stats.rtt.map(|rtt| format!("rtt {:.1} ms", millis(rtt)));
+    let first =
+        [stats.rung.to_string(), format!("{:.0} fps", fps(stats)), format!("{:.2} Mbit/s", mbit(stats))];
+    first.into_iter().chain(age).chain(rtt).chain([format!("{} dropped", stats.dropped)]).collect()
 }
 
 /// Several in one line: what all of them take, and how each one stands.
-fn several(live: &BTreeMap<usize, Stats>) -> String {
+fn several(live: &BTreeMap<usize, Stats>) -> Vec<String> {
     let total: f64 = live.values().map(mbit).sum();
     let each = live.iter().map(|(which, stats)| {
         format!("{}: {} {:.0} fps, {} dropped", which + 1, stats.rung, fps(stats), stats.dropped)
     });
-    format!("{total:.1} Mbit/s · {}", each.collect::<Vec<_>>().join(" · "))
+    std::iter::once(format!("{total:.1} Mbit/s")).chain(each).collect()
 }
 
 fn fps(stats: &Stats) -> f64 {
@@ -193,7 +204,6 @@ fn mbit(stats: &Stats) -> f64 {
 mod tests {
     use super::*;
     use crate::stats::Counts;
-    use std::time::Duration;
 
     fn stats(rung: Rung, dropped: u64) -> Stats {
         let counts = Counts {
@@ -226,8 +236,10 @@ mod tests {
         }
         for columns in [60, 80, 132] {
             let line = progress.line(columns).expect("a line");
-            assert!(line.starts_with("36.0 Mbit/s · 1: lan 30 fps, 0 dropped · 2: "), "{line}");
-            assert_eq!(line.chars().count(), columns - 1);
+            assert!(line.starts_with("36.0 Mbit/s · 1: lan 30 fps, 0 dropped"), "{line}");
+            assert!(line.ends_with("dropped"), "nothing is cut: {line}");
+            let room = " · 2: lan 30 fps, 0 dropped".chars().count();
+            assert!((columns - room..columns).contains(&line.chars().count()), "{line}");
         }
     }
 
@@ -240,6 +252,15 @@ mod tests {
         }
         let line = progress.line(COLUMNS).expect("a line");
         assert_eq!(line, "making the link: trying lan, punched at 192.0.2.7:4001");
+        for (columns, fitting) in [
+            (line.len(), "making the link: trying lan at 192.0.2.7:4001"),
+            (40, "trying lan, punched at 192.0.2.7:4001"),
+            (30, "trying lan at 192.0.2.7:4001"),
+            (20, "192.0.2.7:4001"),
+            (14, ""),
+        ] {
+            assert_eq!(progress.line(columns).as_deref(), Some(fitting), "{columns} columns");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::mapping::Choice;
 use super::output::{Printer, print_line, talk, talk_failure};
-use super::sinks::{Sinks, Wanted, flv_path};
+use super::sinks::{Finished, Sinks, Wanted, flv_path};
 use super::{DONE, Failure, NO_LINK, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
@@ -260,16 +260,25 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         }
     }
     // First of all why it ends: a file may take its time, and what it has to say hides nothing.
-    let code = if let Some(Notice::End { ok: false, reason }) = &end {
+    if let Some(Notice::End { ok: false, reason }) = &end {
         talk_failure(reason);
-        NO_LINK
-    } else {
-        DONE
-    };
-    sinks.end_records(driver::now());
-    sinks.notices().chain(end).for_each(|notice| printer.show(&notice));
+    }
+    let Finished { notices, why } = sinks.finish(driver::now(), options.once);
+    let end = end.map(|end| also_failed(end, why));
+    let done = matches!(end, Some(Notice::End { ok: true, .. }));
+    notices.iter().chain(&end).for_each(|notice| printer.show(notice));
     drop(port_map);
-    Ok(code.max(sinks.finish(options.once)))
+    Ok(if done { DONE } else { NO_LINK })
+}
+
+/// The end of a viewer that did what it was asked for, but for what it was to write, if `why` tells of that.
+fn also_failed(end: Notice, why: Option<String>) -> Notice {
+    match (end, why) {
+        (Notice::End { ok: true, reason }, Some(why)) => {
+            Notice::End { ok: false, reason: format!("{reason}; {why}") }
+        }
+        (end, _) => end,
+    }
 }
 
 fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {

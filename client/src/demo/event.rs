@@ -37,6 +37,12 @@ impl Event {
         }
     }
 
+    /// A field that is a list of texts, as people read it; empty where it is missing.
+    pub(super) fn list(&self, field: &str) -> String {
+        let items = self.fields.get(field).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     /// A field as a count; zero where it is missing.
     pub(super) fn count(&self, field: &str) -> u64 {
         self.fields.get(field).and_then(Value::as_u64).unwrap_or(0)

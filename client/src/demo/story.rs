@@ -161,10 +161,7 @@ fn describe(who: Who, event: &Event) -> String {
         "logged-in" => "is logged in at the daemon's main port".to_owned(),
         "observed" => format!("has shown its hole port to the assist port: {}", text("endpoint")),
         "peer" => format!("hears of the other: {}", text("id")),
-        "introduced" => format!(
-            "is introduced; the other was observed at {}",
-            text("endpoints").replace(['[', ']', '"'], "").replace(',', ", ")
-        ),
+        "introduced" => format!("is introduced; the other may be at {}", event.list("endpoints")),
         "code" if text("code").is_empty() => "has no short code".to_owned(),
         "code" => "has a short code".to_owned(),
         "cast-end" => "hears that the cast is over".to_owned(),

@@ -172,3 +172,12 @@ fn the_page_is_reached_through_front_and_bridge_and_half_closing_passes() {
         assert!(answer == sent);
     }
 }
+
+#[test]
+fn the_addresses_of_a_peer_are_told_as_they_are_written() {
+    let mut story = Story::new(Instant::now(), true);
+    let introduced = r#"{"event":"introduced","t_ms":1.0,"endpoints":["127.0.0.1:9","[::1]:9"]}"#;
+    story.hear(Who::Viewer, Instant::now(), &event(introduced));
+    let told = story.take_until(Duration::MAX);
+    assert!(told[0].ends_with("is introduced; the other may be at 127.0.0.1:9, [::1]:9"), "{told:?}");
+}

@@ -33,8 +33,8 @@ impl Meeting {
                 }
             }
             punch::Event::Exhausted { attempt, findings } => {
-                log::info!("session={:x} came to nothing: {findings}", attempt.0);
                 let session = SessionId(attempt.0);
+                log::info!("session={session} came to nothing: {findings}");
                 if self.peer_of(session).is_some_and(|peer| !self.leads_to(peer)) {
                     self.event(Event::NoLink(findings, Some(self.obstacle(session))));
                 }

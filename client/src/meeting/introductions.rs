@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 impl Meeting {
     pub(super) fn introduced(&mut self, now: Instant, session: SessionId, peer: Peer, approach: Approach) {
+        if self.is_met(session) {
+            // The link's word of it was faster.
+            return;
+        }
         let amends = self.peer_of(session).is_some();
         let targets = targets_of(&peer);
         for target in &targets {
@@ -46,8 +50,8 @@ impl Meeting {
         }
         match self.role() {
             Role::Viewer => self.hole.start(now, Attempt(session.0), approach, &targets),
-            // A caster that has its link needs no other.
-            Role::Caster if self.has_direct_link() => {}
+            // A caster that has its link needs no other, and neither does its viewer.
+            Role::Caster if self.has_direct_link() => self.name_session(now),
             Role::Caster => {
                 let all: Vec<Target> = self.ticket_targets().chain(targets).collect();
                 self.hole.narrow(THE_ATTEMPT, &all);

@@ -2,16 +2,13 @@
 
 use super::naming::{facts, rung};
 use super::relays::Relayed;
-use super::{
-    DIRECT_AGAIN_MAX, DIRECT_AGAIN_MIN, Event, Link, Loss, Meeting, Output, Secrets, THE_ATTEMPT, knows,
-    targets_of,
-};
+use super::{DIRECT_AGAIN_MAX, DIRECT_AGAIN_MIN, Event, Link, Loss, Meeting, Output, Secrets, THE_ATTEMPT};
 use punchcast::app::{Closing, ConnId, NetError, NetOp};
 use punchcast::id::{ClientId, SessionId};
 use punchcast::link::{self, Bye, Channel, Door, EndReason, Facts};
 use punchcast::policy::Rung;
 use punchcast::punch::{Attempt, Open};
-use punchcast::wire::message::{Peer, Role};
+use punchcast::wire::message::Role;
 use std::time::{Duration, Instant};
 
 /// A connection with its proof.
@@ -27,6 +24,8 @@ pub(super) struct Line {
     pub(super) stage: Stage,
     /// Anything came on it.
     pub(super) heard: bool,
+    /// The introduction that it came of, as the caster says (of a direct link only).
+    pub(super) session: Option<SessionId>,
     pub(super) since: Instant,
     pub(super) rtt: Option<Duration>,
 }
@@ -105,15 +104,7 @@ impl Meeting {
             line.heard = true;
             // The error comes again as `Ended`.
             let _ = line.channel.handle_input(now, bytes);
-            let open = (line.stage == Stage::Linked && line.relayed.is_none()).then_some(line.open);
             self.drain_channel(now, conn);
-            // An introduction may come after the link that it was for, or to a link that is dead. This one is not.
-            if let Some(open) = open
-                && self.role() == Role::Viewer
-                && !self.hole.is_idle()
-            {
-                self.met_as_named(&open);
-            }
         }
     }
 
@@ -139,7 +130,18 @@ impl Meeting {
             Secrets::Viewer(secrets) => Channel::viewer(now, secrets, ours),
         };
         let (theirs, stage) = (Facts::default(), Stage::AtDoor);
-        let line = Line { channel, open, relayed, ours, theirs, stage, heard: false, since: now, rtt: None };
+        let line = Line {
+            channel,
+            open,
+            relayed,
+            ours,
+            theirs,
+            stage,
+            heard: false,
+            session: None,
+            since: now,
+            rtt: None,
+        };
         self.lines.insert(open.conn, line);
         self.drain_channel(now, open.conn);
     }
@@ -175,6 +177,7 @@ impl Meeting {
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
             link::Event::Room => self.event(Event::Room(conn)),
+            link::Event::Session(session) => self.came_of(conn, session),
             link::Event::KeyframeWanted => self.event(Event::KeyframeWanted(conn)),
             link::Event::Stamp { timestamp, made } => self.event(Event::Stamp(conn, timestamp, made)),
             link::Event::Rtt(rtt) => {
@@ -225,6 +228,7 @@ impl Meeting {
             // nominations.
             self.send_words(conn);
             self.linked(now, conn);
+            self.name_session(now);
             self.drain_channel(now, conn);
             // Beside a relayed link, what is still proving itself may be the direct one.
             let needless = |(other, line): &(&ConnId, &Line)| {
@@ -278,14 +282,14 @@ impl Meeting {
                     self.try_direct_again(now);
                 }
             }
-            (Role::Viewer, Some(_)) => {}
+            // Which introduction a direct one came of is for the caster to say.
+            (Role::Viewer, _) => {}
             (Role::Caster, None) => {
                 self.direct_again.0 = None;
                 self.direct_since = Some(now);
                 self.hole.stop(THE_ATTEMPT);
                 self.relays.cancel_all();
             }
-            (Role::Viewer, None) => self.met(&open),
         }
         let rung = match relayed {
             Some(_) => Rung::Relayed,
@@ -308,40 +312,40 @@ impl Meeting {
         self.event(Event::Linked(link));
     }
 
-    /// A viewer's direct link stands: the introduction that it came of is over. Where no endpoint tells which, it is the only
-    /// one of that host; of several, none.
-    fn met(&mut self, open: &Open) {
-        if self.met_as_named(open) {
-            return;
-        }
-        let mut of_host = self
-            .sessions
-            .iter()
-            .filter(|(session, peer)| knows(peer, open.remote) && self.hole.is_trying(Attempt(session.0)));
-        if let (Some((session, peer)), None) = (of_host.next(), of_host.next()) {
-            let (session, client) = (*session, peer.client);
-            self.over(session, client);
-        }
-    }
-
-    /// The introductions that named the endpoint at the other end of a direct link, or that it was dialled for, are over.
-    /// Whether there are any.
-    fn met_as_named(&mut self, open: &Open) -> bool {
-        let named = |session: SessionId, peer: &Peer| {
-            open.attempt == Some(Attempt(session.0))
-                || targets_of(peer).iter().any(|target| target.endpoint == open.remote)
+    /// Tells the viewer which introduction a direct link came of: the latest, for a caster has one viewer. That may come after
+    /// the link that it was for, which needs none.
+    pub(super) fn name_session(&mut self, now: Instant) {
+        let Some(session) = self.sessions.back().map(|(session, _)| *session) else { return };
+        let untold = |line: &Line| {
+            line.stage == Stage::Linked && line.relayed.is_none() && line.session != Some(session)
         };
-        let sessions = self.sessions.iter().filter(|(session, peer)| named(*session, peer));
-        let over: Vec<_> = sessions.map(|(session, peer)| (*session, peer.client)).collect();
-        for &(session, client) in &over {
-            self.over(session, client);
+        let links: Vec<ConnId> =
+            self.lines.iter().filter(|(_, line)| untold(line)).map(|(conn, _)| *conn).collect();
+        for conn in links {
+            if let Some(line) = self.lines.get_mut(&conn) {
+                line.session = Some(session);
+                // A channel that has ended in the meantime tells so by its own event.
+                let _ = line.channel.name_session(session);
+            }
+            self.drain_channel(now, conn);
         }
-        !over.is_empty()
     }
 
-    fn over(&mut self, session: SessionId, client: ClientId) {
+    /// The caster says which introduction a link came of: that one is over. No endpoint could tell: the daemon may not have seen
+    /// the one that the link goes to, and several casters may share one.
+    fn came_of(&mut self, conn: ConnId, session: SessionId) {
+        let Some(line) = self.lines.get_mut(&conn).filter(|line| line.relayed.is_none()) else { return };
+        line.session = Some(session);
+        if let Some(client) = self.peer_of(session).map(|peer| peer.client) {
+            self.relays.cancel(client);
+        }
         self.hole.stop(Attempt(session.0));
-        self.relays.cancel(client);
+        self.sessions.retain(|(known, _)| *known != session);
+    }
+
+    /// Whether a direct link came of that introduction.
+    pub(super) fn is_met(&self, session: SessionId) -> bool {
+        self.links().any(|line| line.session == Some(session))
     }
 
     /// The connection is gone without our doing.

@@ -1,8 +1,11 @@
 //! Notices for scripts; the README has the contract.
 
-use super::{Notice, millis, refusal_words, role_of};
+use super::{Absence, Notice, millis, refusal_words, role_of};
+use punchcast::punch::Answer;
 use punchcast::rendezvous::agent;
+use punchcast::wire::message::Peer;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 impl Notice {
     /// As a JSON object without `t_ms`; `None` for what scripts do not see.
@@ -41,9 +44,9 @@ impl Notice {
             }),
             Self::SeekingRelay(obstacle) => json!({"event": "seeking-relay", "why": obstacle.to_string()}),
             Self::NoRelay { why } => json!({"event": "no-relay", "why": why}),
-            Self::ViewerAbsent { trying_for } => {
-                json!({"event": "viewer-absent", "trying_ms": millis(*trying_for)})
-            }
+            Self::ViewerAbsent { absence, trying_for } => json!({
+                "event": "viewer-absent", "trying_ms": millis(*trying_for), "addresses": addresses_json(absence),
+            }),
             Self::NoLink { why } => json!({"event": "no-link", "why": why}),
             Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
@@ -60,6 +63,7 @@ impl Notice {
             Self::Recording(begun) => {
                 json!({"event": "recording", "file": begun.file.to_string_lossy(), "part": begun.part})
             }
+            Self::SinkFailed { sink, why } => json!({"event": "sink-failed", "sink": sink, "why": why}),
             Self::Stats(stats) => json!({
                 "event": "stats", "frames": stats.counts.frames, "bytes": stats.counts.bytes,
                 "total_frames": stats.counts.total_frames, "dropped": stats.dropped,
@@ -82,6 +86,7 @@ impl Notice {
             Self::End { reason, ok } => json!({"event": "end", "reason": reason, "ok": ok}),
             Self::HoleOpen { .. }
             | Self::TicketCame
+            | Self::OtherCaster
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::StartSource
@@ -100,7 +105,7 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         }
         agent::Event::Introduced { session, peer, .. } => json!({
             "event": "introduced", "session": session.to_string(), "peer": peer.client.to_string(),
-            "endpoints": peer.hole_endpoints().iter().chain(&peer.local).map(ToString::to_string).collect::<Vec<_>>(),
+            "endpoints": endpoints(peer),
         }),
         agent::Event::CodeUsed => json!({"event": "code-used"}),
         agent::Event::WrongCode { left } => json!({"event": "wrong-code", "left": left}),
@@ -121,4 +126,57 @@ fn rendezvous_json(event: &agent::Event) -> Option<Value> {
         | agent::Event::PeerJoined { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// The viewer's own addresses and what they do, where that is what is known.
+fn addresses_json(absence: &Absence) -> Value {
+    let Absence::NoAnswer(answers) = absence else { return Value::Null };
+    let one = |(address, answer): &(SocketAddr, Answer)| {
+        let met = match answer {
+            Answer::Refused => "refused",
+            Answer::Unreachable => "unreachable",
+            Answer::Silent => "silent",
+            Answer::Connected => "connected",
+        };
+        json!({"address": address.to_string(), "met": met})
+    };
+    answers.iter().map(one).collect()
+}
+
+/// Where a peer is dialled, each once.
+fn endpoints(peer: &Peer) -> Vec<String> {
+    let mut endpoints = peer.hole_endpoints();
+    for endpoint in &peer.local {
+        if !endpoints.contains(endpoint) {
+            endpoints.push(*endpoint);
+        }
+    }
+    endpoints.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use punchcast::id::{ClientId, SessionId};
+    use punchcast::wire::message::{Observation, SeenBy};
+    use std::time::Duration;
+
+    #[test]
+    fn an_address_of_a_peer_that_the_daemon_saw_too_is_told_once() {
+        let endpoint: SocketAddr = "[::1]:700".parse().unwrap();
+        let observation = Observation {
+            seen_by: SeenBy::Assist,
+            local_port: 700,
+            endpoint: endpoint.into(),
+            hole: true,
+            own: true,
+        };
+        let local = vec![endpoint.into(), "127.0.0.1:700".parse::<SocketAddr>().unwrap().into()];
+        let (client, observed, mapped) = (ClientId(1), vec![observation], Vec::new());
+        let peer = Peer { client, observed, local, public: true, rtt_us: 0, mapped };
+        let (session, start_in) = (SessionId(1), Duration::ZERO);
+        let introduced = agent::Event::Introduced { session, peer, start_in, rtt: None };
+        let told = Notice::Rendezvous(introduced).to_json().expect("an event");
+        assert_eq!(told["endpoints"], json!(["[::1]:700", "127.0.0.1:700"]));
+    }
 }

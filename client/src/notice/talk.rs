@@ -1,7 +1,8 @@
 //! Notices in words, for people, and the sentences that others say, too.
 
-use super::{Notice, millis, role_of};
+use super::{Absence, Notice, millis, role_of};
 use punchcast::portmap::Mapping;
+use punchcast::punch::{Answer, Findings};
 use punchcast::rendezvous::agent::{self, Asked, NoCode, WRONG_PROOFS};
 use punchcast::wire::message::{Refusal, Role};
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ impl Notice {
         Some(match self {
             Self::Code { code: None, why: Some(why) } => why.clone(),
             Self::TicketCame => "the code is right: the viewer sent its ticket".into(),
+            Self::OtherCaster => "another caster has this ticket, too".into(),
             Self::Rendezvous(event) => rendezvous_talk(event)?,
             Self::Mapped(mappings) => match mappings.first() {
                 Some(Mapping { protocol, external }) => {
@@ -53,9 +55,10 @@ impl Notice {
             Self::NoRelay { why } => {
                 format!("the daemon relays nothing: {why}; still trying for a direct link")
             }
-            Self::ViewerAbsent { trying_for } => format!(
-                "the viewer is not there: nobody with this ticket is logged in at the daemon. Is `punchcast view` running, \
-                 and is this the ticket that it shows? Waiting for it, {:.0} s more",
+            Self::ViewerAbsent { absence, trying_for } => format!(
+                "the viewer is not there: {}. Is `punchcast view` running, and is this the ticket that it shows? Waiting for \
+                 it, {:.0} s more",
+                absence_words(absence),
                 trying_for.as_secs_f64()
             ),
             Self::NoLink { why } => format!(
@@ -90,6 +93,7 @@ impl Notice {
             | Self::Code { .. }
             | Self::HoleOpen { .. }
             | Self::Peer { .. }
+            | Self::SinkFailed { .. }
             | Self::StreamStarted
             | Self::Unit(_)
             | Self::Stats(_)
@@ -120,6 +124,7 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         agent::Event::WrongCode { left } => {
             format!("somebody tried the code with wrong words; after {left} more it is withdrawn")
         }
+        // Told to its viewer; what another caster is told is not this.
         agent::Event::PeerJoined { role: Role::Caster, .. } => "a caster has the ticket".into(),
         agent::Event::PeerJoined { role: Role::Viewer, .. } => "the viewer is there".into(),
         agent::Event::Observed { .. }
@@ -129,6 +134,37 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         | agent::Event::NoCode { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// What is known of a viewer that is not there.
+fn absence_words(absence: &Absence) -> String {
+    let answers = match absence {
+        Absence::NotLoggedIn => return "nobody with this ticket is logged in at the daemon".into(),
+        Absence::NoAnswer(answers) => answers,
+    };
+    let parts = [
+        (Answer::Refused, "nothing listens at"),
+        (Answer::Silent, "nobody answers at"),
+        (Answer::Unreachable, "there is no route to"),
+    ];
+    let part = |(answer, words): (Answer, &str)| {
+        let such = answers.iter().filter(|(_, other)| *other == answer);
+        let such: Vec<String> = such.map(|(address, _)| address.to_string()).collect();
+        (!such.is_empty()).then(|| format!("{words} {}", such.join(", ")))
+    };
+    parts.into_iter().filter_map(part).collect::<Vec<_>>().join("; ")
+}
+
+/// What the viewer's own addresses did, in the end.
+pub(crate) const fn findings_words(findings: &Findings) -> &'static str {
+    match (findings.refused > 0, findings.silent() > 0) {
+        (true, false) => "nothing listens at the viewer's own addresses",
+        (true, true) => {
+            "at some of the viewer's own addresses nothing listens, and the others do not answer from here"
+        }
+        (false, false) if findings.unreachable > 0 => "there is no route to the viewer's own addresses",
+        (false, _) => "the viewer's own addresses do not answer from here",
+    }
 }
 
 /// That the daemon's assist port does not answer, what follows, and what to do.
@@ -223,5 +259,20 @@ mod tests {
             assert!(said.contains(words) && !said.contains(not), "{reason:?} {asked:?}: {said}");
             assert!(!said.contains("minute"), "no limit of these has one: {said}");
         }
+    }
+
+    #[test]
+    fn addresses_of_an_absent_viewer_are_told_by_what_they_do() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let answers = vec![
+            (addr("10.0.0.1:7"), Answer::Refused),
+            (addr("[2001:db8::1]:7"), Answer::Silent),
+            (addr("10.0.1.1:7"), Answer::Refused),
+        ];
+        let trying_for = Duration::from_secs(28);
+        let said =
+            Notice::ViewerAbsent { absence: Absence::NoAnswer(answers), trying_for }.to_talk().expect("told");
+        let begin = "the viewer is not there: nothing listens at 10.0.0.1:7, 10.0.1.1:7; nobody answers at [2001:db8::1]:7. Is";
+        assert!(said.starts_with(begin) && said.ends_with("28 s more"), "{said}");
     }
 }

@@ -207,6 +207,7 @@ impl Open {
             (Control::Stamp(timestamp, clock), Stage::Nominated) if !self.casts => {
                 Ok(self.theirs.ours(clock).map(|made| Event::Stamp { timestamp, made }))
             }
+            (Control::Session(session), Stage::Nominated) if !self.casts => Ok(Some(Event::Session(session))),
             (Control::Received(bytes, clock), Stage::Nominated) if self.casts => {
                 let had_room = self.flow.has_room();
                 if !self.flow.receipt(now, bytes, clock) {
@@ -215,9 +216,14 @@ impl Open {
                 Ok((!had_room && self.flow.has_room()).then_some(Event::Room))
             }
             (Control::Nominate, Stage::Deciding | Stage::Nominated)
-            | (Control::WantKeyframe | Control::Stamp(..) | Control::Received(..) | Control::Bye(_), _) => {
-                Err(LinkError::Malformed)
-            }
+            | (
+                Control::WantKeyframe
+                | Control::Stamp(..)
+                | Control::Received(..)
+                | Control::Session(_)
+                | Control::Bye(_),
+                _,
+            ) => Err(LinkError::Malformed),
         }
     }
 

@@ -70,3 +70,15 @@ fn a_shut_assist_port_is_to_blame_until_it_shows_the_mapping_whatever_login_stan
         assert_eq!(reason.contains(not_there), words == not_there, "{reason}");
     }
 }
+
+#[test]
+fn a_caster_is_not_told_of_another_as_its_viewer_is() {
+    let mut outlet = outlet();
+    let client = punchcast::id::ClientId(9);
+    for role in [Role::Caster, Role::Viewer] {
+        outlet.rendezvous_event(outlet.began, Event::PeerJoined { client, role });
+    }
+    let talk = |output| if let Output::Notice(notice) = output { notice.to_talk() } else { None };
+    let said: Vec<String> = outlet.outputs.into_iter().filter_map(talk).collect();
+    assert_eq!(said, ["another caster has this ticket, too", "the viewer is there"]);
+}

@@ -286,6 +286,9 @@ fn choose_window(windows: &[Titled], wanted: &str) -> Result<Window, String> {
     let (why, listed) = match (&fitting[..], &exact[..]) {
         ([only], _) => return Ok(only.id),
         (_, [only]) => return Ok(only.id),
+        ([], _) if windows.is_empty() => {
+            (format!("there is no window {wanted:?}: none on this display has a title"), Vec::new())
+        }
         ([], _) => (format!("there is no window {wanted:?}; there are:"), windows.iter().collect()),
         _ => (format!("there are several windows {wanted:?}; choose by number:"), fitting),
     };
@@ -406,5 +409,7 @@ mod tests {
             "there are several windows \"edit\"; choose by number:\n  0x10  Editor - notes\n  0x11  Editor"
         );
         assert!(choose_window(&windows, "x").unwrap_err().ends_with("0x12  Mail"));
+        let why = choose_window(&[], "x").unwrap_err();
+        assert_eq!(why, "there is no window \"x\": none on this display has a title");
     }
 }
