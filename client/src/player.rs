@@ -47,11 +47,13 @@ impl Player {
         }
     }
 
-    /// Takes the passing of time.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, cache: &Cache) {
-        if self.waits.is_some_and(|until| until <= now) {
+    /// Takes the passing of time; whether it begins now.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, cache: &Cache) -> bool {
+        let is_due = self.waits.is_some_and(|until| until <= now);
+        if is_due {
             self.begin(now, cache);
         }
+        is_due
     }
 
     /// When it wants that.

@@ -221,11 +221,9 @@ impl RtmpPort {
         let mut begun = false;
         for conn in self.conns.values_mut() {
             if let Role::Player(place, player) = &mut conn.role
-                && player.poll_timeout().is_some_and(|at| at <= now)
                 && let Some(stream) = streams.get(*place)
             {
-                player.handle_timeout(now, &stream.cache);
-                begun = true;
+                begun |= player.handle_timeout(now, &stream.cache);
             }
         }
         if begun {
@@ -455,10 +453,15 @@ impl RtmpPort {
             if let Err(error) = session.send_media(&unit) {
                 log::debug!("conn={id} unit left out: {error}");
             }
-            while let Some(bytes) = self.conns.get_mut(&id).and_then(|conn| conn.session.poll_transmit()) {
+            while let Some(bytes) = self.next_transmit(id) {
                 self.send(id, bytes);
             }
         }
+    }
+
+    /// The next piece that a session has for its connection.
+    fn next_transmit(&mut self, id: ConnId) -> Option<Bytes> {
+        self.conns.get_mut(&id)?.session.poll_transmit()
     }
 
     fn send(&mut self, id: ConnId, bytes: Bytes) {
@@ -477,7 +480,7 @@ impl RtmpPort {
     /// Sends the session's last words and closes the connection.
     fn close(&mut self, id: ConnId, how: Closing) {
         if how == Closing::Flush {
-            while let Some(bytes) = self.conns.get_mut(&id).and_then(|conn| conn.session.poll_transmit()) {
+            while let Some(bytes) = self.next_transmit(id) {
                 self.net(NetOp::Send { conn: id, bytes });
             }
         }

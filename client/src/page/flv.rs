@@ -52,9 +52,7 @@ impl Response {
 
     /// Begins with what `cache` has if it has waited long enough; whether it did.
     pub(super) fn begin_if_due(&mut self, now: Instant, cache: &Cache) -> bool {
-        let is_due = self.player.poll_timeout().is_some_and(|at| at <= now);
-        self.player.handle_timeout(now, cache);
-        is_due
+        self.player.handle_timeout(now, cache)
     }
 
     /// When something is due, and why.

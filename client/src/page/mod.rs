@@ -217,9 +217,8 @@ impl Page {
             if let Stage::Flv(response) = &mut conn.stage
                 && let Some(cast) = self.casts.get(&response.place)
                 && response.begin_if_due(now, &cast.cache)
-                && let Some(bytes) = conn.flush(&self.site)
             {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
+                self.outputs.extend(flushed(*id, conn, &self.site));
             }
         }
         let due: Vec<ConnId> =
@@ -401,9 +400,7 @@ impl Page {
                 Stage::Http(_) | Stage::Flv(_) => continue,
             };
             starved |= dropped > 0;
-            if let Some(bytes) = conn.flush(&self.site) {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
-            }
+            self.outputs.extend(flushed(*id, conn, &self.site));
         }
         if starved {
             cast.keyframe.ask(now, KEYFRAME_EVERY);
@@ -430,9 +427,7 @@ impl Page {
                 Stage::Flv(response) if response.place == place => response.restart(),
                 Stage::Flv(_) => continue,
             }
-            if let Some(bytes) = conn.flush(&self.site) {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
-            }
+            self.outputs.extend(flushed(*id, conn, &self.site));
         }
         self.pace(now);
     }
@@ -454,12 +449,10 @@ impl Page {
         if let Stage::Flv(response) = &mut conn.stage {
             response.until = now + flv::STALL_TIME;
         }
-        let bytes = conn.flush(&self.site);
+        let send = flushed(id, conn, &self.site);
         // Who does not read is not listened to either, or its requests would pile up answers in the driver.
         self.net(NetOp::Read { conn: id, on: !backlogged });
-        if let Some(bytes) = bytes {
-            self.net(NetOp::Send { conn: id, bytes: bytes.into() });
-        }
+        self.outputs.extend(send);
         self.pace(now);
     }
 
@@ -505,9 +498,7 @@ impl Page {
         for (id, conn) in &mut self.conns {
             let Stage::Socket(socket) = &mut conn.stage else { continue };
             socket.owes_status = true;
-            if let Some(bytes) = conn.flush(&self.site) {
-                self.outputs.push_back(PageOutput::Net(NetOp::Send { conn: *id, bytes: bytes.into() }));
-            }
+            self.outputs.extend(flushed(*id, conn, &self.site));
         }
     }
 
@@ -522,6 +513,12 @@ impl Page {
     fn event(&mut self, event: PageEvent) {
         self.outputs.push_back(PageOutput::Event(event));
     }
+}
+
+/// What a connection has to be sent, if it takes it.
+fn flushed(id: ConnId, conn: &mut Conn, site: &Site) -> Option<PageOutput> {
+    let bytes = conn.flush(site)?.into();
+    Some(PageOutput::Net(NetOp::Send { conn: id, bytes }))
 }
 
 /// What becomes of the stream at a place.
