@@ -204,6 +204,27 @@ fn prepare(socket: &Socket) -> io::Result<()> {
     )
 }
 
+/// Has the system's TCP begin to measure the line anew, if that is BBR: to see how long the way is, it lets next to nothing
+/// through for 200 ms, ten seconds after it has begun and every ten seconds from then on, and a live picture stands still. How
+/// much is on its way decides [`crate::link`] anyway. Another TCP without such pauses, Reno or CUBIC, would do worse
+/// where packets are lost.
+#[cfg(target_os = "linux")]
+pub(super) fn avoid_pause(stream: &mio::net::TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let Ok(name) = socket.tcp_congestion() else { return };
+    if name.starts_with(b"bbr") {
+        // To be set to what it is does nothing; Reno is allowed to everybody, and so is what the system has by itself.
+        let set = socket.set_tcp_congestion(b"reno").and_then(|()| socket.set_tcp_congestion(&name));
+        if let Err(error) = set {
+            log::debug!("BBR cannot be begun anew: {error}");
+        }
+    }
+}
+
+/// Elsewhere no such TCP is known.
+#[cfg(not(target_os = "linux"))]
+pub(super) const fn avoid_pause(_stream: &mio::net::TcpStream) {}
+
 #[cfg(unix)]
 fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)

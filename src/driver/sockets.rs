@@ -22,6 +22,12 @@ use std::time::{Duration, Instant};
 /// of the descriptors that a process usually has. Beyond it the oldest ends: what the kernel has of its bytes still goes.
 pub(super) const MAX_FLUSHING: usize = 256;
 
+/// How often TCP is kept from a pause ([`socket::avoid_pause`]): more often than it would make one, every ten seconds.
+const PAUSE_AVOIDED_EVERY: Duration = Duration::from_secs(8);
+
+/// Bytes written in that time from which on a pause would show: 64 kbit/s.
+const STREAM_BYTES: usize = 64 * 1024;
+
 struct Listener {
     socket: TcpListener,
     queued: bool,
@@ -51,6 +57,8 @@ pub(super) struct Sockets {
     pending: VecDeque<Input<'static>>,
     handshakes: Handshakes,
     next_accepted: u32,
+    /// When TCP's pauses are to be avoided next.
+    avoid_at: Option<Instant>,
 }
 
 impl Sockets {
@@ -70,6 +78,7 @@ impl Sockets {
             pending: VecDeque::new(),
             handshakes: Handshakes::default(),
             next_accepted: 0,
+            avoid_at: None,
         };
         Ok((sockets, waker))
     }
@@ -282,6 +291,7 @@ impl Sockets {
             }
         }
         self.end_overdue(now);
+        self.avoid_pauses(now);
         let half_open = |conn| match self.conns.get(&conn) {
             Some(Conn { state: State::Connecting, stream: Some(stream), .. }) => {
                 Some(socket::is_half_open(stream))
@@ -292,6 +302,21 @@ impl Sockets {
             self.reset(conn);
             self.retire(conn);
             self.pending.push_back(Input::ConnectFailed { conn, error: NetError::HalfOpen });
+        }
+    }
+
+    /// Nobody is woken for this: who sends is awake.
+    fn avoid_pauses(&mut self, now: Instant) {
+        if self.avoid_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.avoid_at = Some(now + PAUSE_AVOIDED_EVERY);
+        for conn in self.conns.values_mut() {
+            if conn.is_stream(STREAM_BYTES)
+                && let Some(stream) = &conn.stream
+            {
+                socket::avoid_pause(stream);
+            }
         }
     }
 

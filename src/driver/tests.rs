@@ -379,3 +379,37 @@ fn what_is_expected_ends_the_wait_awake() {
     assert_eq!(next(&mut driver), Seen::Received(conn, b"picture".to_vec()));
     assert!(!driver.app().awake.is_empty());
 }
+
+/// What BBR has measured on the socket of that port, as ss(8) tells: bits a second.
+#[cfg(target_os = "linux")]
+fn measured_by_bbr(port: u16) -> Option<String> {
+    let of_port = ["state", "established", "dport", "=", &format!(":{port}")];
+    let output = std::process::Command::new("ss").arg("-tniH").args(of_port).output().ok()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    Some(told.split_once("bbr:(bw:")?.1.split_once("bps")?.0.into())
+}
+
+/// The pause itself would take ten seconds, so what is seen is that BBR has begun anew: it knows nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stream_is_kept_from_the_pauses_of_bbr() {
+    let (mut sockets, conns, mut peers) = accepted(2);
+    let ports = [0, 1].map(|at: usize| peers[at].local_addr().unwrap().port());
+    if measured_by_bbr(ports[0]).is_none() {
+        let _ = writeln!(io::stderr(), "SKIPPED: no ss here, or the system's TCP is not BBR");
+        return;
+    }
+    let start = now();
+    sockets.handle_timeout(start);
+    for (at, size) in [128 * 1024, 32 * 1024].into_iter().enumerate() {
+        sockets.carry_out(NetOp::Send { conn: conns[at], bytes: Bytes::from(vec![0; size]) }, start);
+        sockets.flush();
+        peers[at].read_exact(&mut vec![0; size]).unwrap();
+    }
+    let measured = |port| measured_by_bbr(port).unwrap();
+    sockets.handle_timeout(start + Duration::from_millis(7990));
+    assert_ne!(measured(ports[0]), "0", "not yet");
+    sockets.handle_timeout(start + Duration::from_secs(8));
+    assert_eq!(measured(ports[0]), "0");
+    assert_ne!(measured(ports[1]), "0", "for so little it is not worth while");
+}

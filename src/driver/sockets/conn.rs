@@ -39,6 +39,8 @@ pub(super) struct Conn {
     pub(super) ending: bool,
     pub(super) read_queued: bool,
     pub(super) write_queued: bool,
+    /// Bytes written since [`is_stream`](Self::is_stream) was asked.
+    written: usize,
 }
 
 impl Conn {
@@ -53,6 +55,7 @@ impl Conn {
             ending: false,
             read_queued: false,
             write_queued: false,
+            written: 0,
         }
     }
 
@@ -63,6 +66,11 @@ impl Conn {
             State::Open => self.full,
             State::Failed => false,
         }
+    }
+
+    /// Whether at least `least` bytes were written since this was asked last.
+    pub(super) const fn is_stream(&mut self, least: usize) -> bool {
+        std::mem::replace(&mut self.written, 0) >= least
     }
 
     /// Writes until everything is gone or the socket would block.
@@ -77,7 +85,10 @@ impl Conn {
             pieces[0] = IoSlice::new(&self.outgoing[0][self.sent..]);
             match stream.write_vectored(&pieces[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.sent += written,
+                Ok(written) => {
+                    self.sent += written;
+                    self.written += written;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.full = true;
                     return Ok(());
