@@ -232,6 +232,12 @@ impl Channel {
         if let State::Open(open) = &self.state { open.flow.rate() } else { None }
     }
 
+    /// Bytes of the stream that the viewer has told of (a caster's end).
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        if let State::Open(open) = &self.state { open.flow.arrived() } else { 0 }
+    }
+
     /// Whether the line is left alone until what is on its way has arrived, as that was too much for it.
     #[must_use]
     pub fn is_draining(&self) -> bool {

@@ -169,6 +169,11 @@ impl Flow {
         self.rate
     }
 
+    /// Bytes that the receiver has told of.
+    pub(super) const fn arrived(&self) -> u64 {
+        self.received
+    }
+
     /// Whether nothing may be sent until what is on its way has arrived.
     pub(super) const fn is_draining(&self) -> bool {
         self.drain.is_some() && self.sent > self.received

@@ -2,9 +2,9 @@
 //!
 //! The line says two things: that it is *full* (a picture waits for it), and what it carried then. The budget falls to
 //! nine tenths of that as soon as the line is full for a good part of a [`PERIOD`], or at once where the line carries half of
-//! what is made or less ([`SUDDEN`]), and rises while it never is: by half at
-//! once up to where it was full last, and beyond that after a while, for the line may have become faster. It rises only
-//! if the encoder makes use of it; a still picture tells nothing of a line.
+//! what is made or less ([`SUDDEN`]), and rises while it never is: by half at once up to where it was full last, beyond
+//! that after a while, for the line may have become faster, and twofold from there on, for then it has, and nobody knows by
+//! how much. It rises only if what is made makes use of it; a still picture tells nothing of a line.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,18 @@ pub(super) const PERIOD: Duration = Duration::from_millis(500);
 /// The part of a period for which a line that suffices may be full: one burst of a keyframe.
 const FULL_PART: f64 = 0.25;
 
-/// How long nothing beyond a known end is tried. A line that became ten times faster is used to the full within five
-/// seconds: this, and six steps.
+/// How long nothing beyond a known end is tried. A line that became ten times faster is used to the full within four
+/// seconds: this, and four or five steps.
 const PROBE_AFTER: Duration = Duration::from_millis(1500);
 
 /// The part of the bitrate, as one of so many, to which a line has to fall for it to be taken note of at once. Encoders
 /// begin anew at each change, with a keyframe.
 pub(super) const SUDDEN: u64 = 2;
+
+/// The part of what the line carried when it was full last, in hundredths, to which one period lowers that unless it has become
+/// slower at once. It may have been bad luck, a picture of which a part had to be sent again; what is slower is still full in
+/// the next.
+const PERIOD_PART: u64 = 80;
 
 /// Bits a second. Less makes no picture.
 const LEAST: u64 = 150_000;
@@ -30,17 +35,29 @@ const LEAST: u64 = 150_000;
 pub(super) struct Budget {
     /// Bits a second; nothing while the line was never full.
     target: Option<u64>,
-    /// Where the line was full last, and since when nothing beyond was tried.
+    /// Where the line was full last, and since when nothing beyond was tried; nothing where that may have been a pause.
     end: Option<(u64, Instant)>,
+    /// When the period began.
     since: Instant,
     full_since: Option<Instant>,
     full: Duration,
-    bits: u64,
+    /// Bytes that had arrived in all then.
+    arrived: u64,
+    /// Bits a second that arrived in the last whole period.
+    made: u64,
 }
 
 impl Budget {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { target: None, end: None, since: now, full_since: None, full: Duration::ZERO, bits: 0 }
+        Self {
+            target: None,
+            end: None,
+            since: now,
+            full_since: None,
+            full: Duration::ZERO,
+            arrived: 0,
+            made: 0,
+        }
     }
 
     /// Bits a second that the encoder may make; `None`: as many as it likes.
@@ -60,23 +77,14 @@ impl Budget {
         }
     }
 
-    /// Counts what was sent.
-    pub(super) const fn sent(&mut self, bytes: usize) {
-        self.bits += bytes as u64 * 8;
-    }
-
     /// Takes note of a line that carries `rate` bytes a second now, and has become slower at once if that is so much less
-    /// than what is made; whether it has.
-    pub(super) fn fall(&mut self, now: Instant, rate: u64) -> bool {
+    /// than what is made; whether it has. `arrived` is as in [`Self::think`].
+    pub(super) fn fall(&mut self, now: Instant, rate: u64, arrived: u64) -> bool {
         let carries = (rate * 8).max(LEAST);
-        let time = now.saturating_duration_since(self.since).as_secs_f64();
-        let made = self.target.unwrap_or_else(|| (self.bits as f64 / time.max(0.001)) as u64);
-        let fell = carries * SUDDEN <= made;
+        let fell = self.is_sudden(carries);
         if fell {
-            self.target = Some((carries / 10 * 9).max(LEAST));
-            // Whether this is its end the next period shows: TCP looks the same for a moment when it has lost something.
-            self.end = None;
-            self.begin_period(now);
+            self.fall_to(now, carries);
+            self.begin_period(now, arrived);
         }
         fell
     }
@@ -86,33 +94,56 @@ impl Budget {
         self.since + PERIOD
     }
 
-    /// Thinks it over; `rate` is what the line carried when it was full last, in bytes a second.
-    pub(super) fn think(&mut self, now: Instant, rate: Option<u64>) {
+    /// Thinks it over. `rate` is what the line carried when it was full last, in bytes a second; `arrived` is how many have
+    /// arrived in all.
+    pub(super) fn think(&mut self, now: Instant, rate: Option<u64>, arrived: u64) {
         let time = now.saturating_duration_since(self.since).as_secs_f64();
         if let Some(since) = self.full_since {
             self.full += now.saturating_duration_since(since);
         }
-        let sent = (self.bits as f64 / time.max(0.001)) as u64;
+        let bits = arrived.saturating_sub(self.arrived) * 8;
+        let made = (bits as f64 / time.max(0.001)) as u64;
         let part = self.full.as_secs_f64() / time.max(0.001);
-        self.begin_period(now);
+        self.made = made;
+        self.begin_period(now, arrived);
         if part > FULL_PART {
-            let carries = rate.map_or(sent, |rate| (rate * 8).min(sent.max(LEAST) * 2)).max(LEAST);
-            self.target = Some((carries / 10 * 9).max(LEAST));
-            self.end = Some((carries, now));
+            // Where nothing arrives, nothing is known of how fast the line is.
+            if made > 0 {
+                let carries = rate.map_or(made, |rate| (rate * 8).min(made * 2)).max(LEAST);
+                self.fall_to(now, self.not_much_less(carries));
+            }
         } else if let Some(target) = self.target
             && part < FULL_PART / 4.0
-            && sent * 10 > target * 6
+            && made * 10 > target * 6
         {
             let raised = target + target / 2;
             self.target = Some(match self.end {
                 Some((end, at)) if raised > end && now < at + PROBE_AFTER => target.max(end / 10 * 9),
-                _ => raised,
+                Some((end, _)) if target <= end => raised,
+                Some(_) | None => target * 2,
             });
         }
     }
 
-    fn begin_period(&mut self, now: Instant) {
-        (self.since, self.full, self.bits) = (now, Duration::ZERO, 0);
+    /// A line of `carries` bits a second is full. Whether it was a sudden fall's end the next period shows: TCP looks the same
+    /// for a moment when it has lost something.
+    fn fall_to(&mut self, now: Instant, carries: u64) {
+        self.end = (!self.is_sudden(carries)).then_some((carries, now));
+        self.target = Some((carries / 10 * 9).max(LEAST));
+    }
+
+    /// What the line counts as carrying after one period in which it carried that.
+    fn not_much_less(&self, carries: u64) -> u64 {
+        let end = self.end.map_or(0, |(end, _)| end);
+        if carries * SUDDEN <= end { carries } else { carries.max(end / 100 * PERIOD_PART) }
+    }
+
+    fn is_sudden(&self, carries: u64) -> bool {
+        carries * SUDDEN <= self.target.unwrap_or(self.made)
+    }
+
+    fn begin_period(&mut self, now: Instant, arrived: u64) {
+        (self.since, self.full, self.arrived) = (now, Duration::ZERO, arrived);
         self.full_since = self.full_since.map(|_| now);
     }
 }
@@ -129,13 +160,15 @@ mod tests {
         line: u64,
         /// Bits that wait.
         waiting: u64,
+        /// Bytes that have arrived.
+        arrived: u64,
     }
 
     impl Bed {
         #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
         fn new(line: u64) -> Self {
             let now = Instant::now();
-            Self { now, budget: Budget::new(now), line, waiting: 0 }
+            Self { now, budget: Budget::new(now), line, waiting: 0, arrived: 0 }
         }
 
         fn run(&mut self, time: Duration) {
@@ -147,14 +180,19 @@ mod tests {
                 if self.waiting < carries {
                     let made = self.budget.target().unwrap_or(25_000_000).min(25_000_000) / 100;
                     self.waiting += made;
-                    self.budget.sent(usize::try_from(made / 8).unwrap());
                 }
-                self.waiting -= carries.min(self.waiting);
+                let carried = carries.min(self.waiting);
+                self.waiting -= carried;
+                self.arrived += carried / 8;
                 self.budget.note(self.now, self.waiting > 0);
                 if self.now >= self.budget.due() {
-                    self.budget.think(self.now, Some(self.line / 8));
+                    self.budget.think(self.now, Some(self.line / 8), self.arrived);
                 }
             }
+        }
+
+        fn fall(&mut self, rate: u64) -> bool {
+            self.budget.fall(self.now, rate, self.arrived)
         }
 
         fn part(&self) -> f64 {
@@ -180,14 +218,49 @@ mod tests {
         let mut bed = Bed::new(20_000_000);
         bed.run(Duration::from_secs(5));
         let before = bed.budget.target().expect("the line was full");
-        assert!(!bed.budget.fall(bed.now, before / 8 / SUDDEN + 1));
+        assert!(!bed.fall(before / 8 / SUDDEN + 1));
         assert_eq!(bed.budget.target(), Some(before));
-        assert!(bed.budget.fall(bed.now, 250_000));
+        assert!(bed.fall(250_000));
         assert_eq!(bed.budget.target(), Some(1_800_000));
         assert_eq!(bed.budget.due(), bed.now + PERIOD, "what was before says nothing any more");
-        assert!(!bed.budget.fall(bed.now, 240_000));
+        assert!(!bed.fall(240_000));
         bed.run(Duration::from_millis(3500));
         assert!((0.6..=1.5).contains(&bed.part()), "it was not so: {:.2} of the line", bed.part());
+    }
+
+    #[test]
+    fn a_line_that_became_faster_is_used_within_four_seconds() {
+        for first in 0..20 {
+            let mut bed = Bed::new(2_000_000);
+            // So that the change comes at any time before or after a look beyond the end.
+            bed.run(Duration::from_millis(8000 + first * 100));
+            bed.line = 20_000_000;
+            bed.run(Duration::from_secs(4));
+            assert!(bed.part() > 0.8, "{first}: {:.2} of the line", bed.part());
+        }
+    }
+
+    #[test]
+    fn one_bad_period_lowers_it_by_a_fifth() {
+        let mut bed = Bed::new(10_000_000);
+        bed.run(Duration::from_secs(5));
+        let (end, _) = bed.budget.end.expect("the line was full");
+        bed.budget.note(bed.now, true);
+        bed.now += PERIOD;
+        bed.arrived += 6_000_000 / 8 / 2;
+        bed.budget.think(bed.now, Some(6_000_000 / 8), bed.arrived);
+        assert_eq!(bed.budget.target(), Some(end / 100 * PERIOD_PART / 10 * 9));
+    }
+
+    #[test]
+    fn a_line_on_which_nothing_arrives_says_nothing() {
+        let mut bed = Bed::new(20_000_000);
+        bed.run(Duration::from_secs(5));
+        let before = bed.budget.target().expect("the line was full");
+        bed.budget.note(bed.now, true);
+        bed.now += PERIOD;
+        bed.budget.think(bed.now, Some(2_500_000), bed.arrived);
+        assert_eq!(bed.budget.target(), Some(before));
     }
 
     #[test]
@@ -198,7 +271,7 @@ mod tests {
         for _ in 0..20 {
             bed.now += PERIOD;
             bed.budget.note(bed.now, false);
-            bed.budget.think(bed.now, Some(125_000));
+            bed.budget.think(bed.now, Some(125_000), bed.arrived);
         }
         assert_eq!(bed.budget.target(), Some(before));
     }

@@ -133,8 +133,9 @@ impl Outlet {
 
     /// Lowers the bitrate at once if the line has become so much slower; whether it has.
     pub(super) fn take_fall(&mut self, now: Instant) -> bool {
-        let rate = self.live().and_then(|live| self.meeting.sudden_rate(live.link.conn));
-        rate.is_some_and(|rate| self.budget.fall(now, rate))
+        let Some(conn) = self.live().map(|live| live.link.conn) else { return false };
+        let rate = self.meeting.sudden_rate(conn);
+        rate.is_some_and(|rate| self.budget.fall(now, rate, self.meeting.arrived(conn)))
     }
 
     /// Bits a second that an encoder may make for this viewer; `None`: as many as it likes.
@@ -160,7 +161,7 @@ impl Outlet {
             self.tell_stats(now);
         }
         if let Some(conn) = self.live().map(|route| route.link.conn).filter(|_| self.budget.due() <= now) {
-            self.budget.think(now, self.meeting.rate(conn));
+            self.budget.think(now, self.meeting.rate(conn), self.meeting.arrived(conn));
         }
         self.settle(now, cache);
     }
@@ -422,7 +423,6 @@ impl Outlet {
                 continue;
             }
             self.meter.count(&unit);
-            self.budget.sent(unit.payload.len());
             if let Some(made) = made {
                 self.meter.age(now.saturating_duration_since(made));
             }

@@ -1,5 +1,7 @@
 //! A caster and a viewer, one connection, no network: every byte arrives at once, as it does on loopback.
 
+mod following;
+
 use super::*;
 use crate::meeting;
 use crate::page::PageToken;

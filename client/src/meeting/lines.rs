@@ -69,6 +69,12 @@ impl Meeting {
         self.lines.get(&conn).and_then(|line| line.channel.rate())
     }
 
+    /// Bytes of the stream that a link's viewer has told of.
+    #[must_use]
+    pub fn arrived(&self, conn: ConnId) -> u64 {
+        self.lines.get(&conn).map_or(0, |line| line.channel.arrived())
+    }
+
     /// Whether a link's line is left alone until what is on its way has arrived, as that was too much for it.
     #[must_use]
     pub fn is_draining(&self, conn: ConnId) -> bool {
