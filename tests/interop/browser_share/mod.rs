@@ -416,6 +416,39 @@ fn the_page_encodes_only_what_can_be_sent() {
     assert!((0..60).any(|_| page.next_picture().is_keyframe()), "a key frame on request");
 }
 
+#[test]
+fn a_screen_that_stands_still_is_shown_again() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let (display, _screen) = screen("testsrc2=s=640x720:r=30[out0]");
+    let page = page::SharePage::start();
+    let mut sharing = browser_on(&program, &display);
+    sharing.open(&page.link);
+    sharing.wait_for("document.body.dataset.socket === 'up'");
+    sharing.click("#share");
+    page.cue(Cue::Hold(false));
+    assert!(page.next_picture().is_keyframe());
+
+    // This Chromium gives frames of a screen that stands still, too; others give none.
+    sharing.evaluate(
+        "const post = Worker.prototype.postMessage; \
+         Worker.prototype.postMessage = function (message, ...rest) { \
+         if (message.type === 'frame') message.data.close(); else post.call(this, message, ...rest); }; 0",
+    );
+    let mut last = page.next_picture();
+    let again = (0..600).find_map(|_| {
+        let before = std::mem::replace(&mut last, page.next_picture());
+        let [before, now] = [&before, &last].map(|unit| avc::stamp(unit).expect("a stamp"));
+        (before.frame == now.frame && now.wall_us >= before.wall_us + 1_500_000)
+            .then_some(now.wall_us - before.wall_us)
+    });
+    let after = again.expect("the same frame once more");
+    assert!(after < 3_000_000, "after {after} us");
+    assert!(!last.is_keyframe(), "it has been seen");
+}
+
 fn numbers(sharing: &mut Chromium) -> serde_json::Value {
     sharing.evaluate(
         "(({width, height, codec, captured, sent, fps, bitrate, latencyP50, latencyP99, skipped}) => \

@@ -6,6 +6,7 @@ import { PICTURE, SOUND, SOUND_CONFIG, VIDEO_CONFIG, fit, opusHead, packet, vide
 const KEYFRAME_EVERY = 2000; // Milliseconds, while the picture changes; a still one has been seen.
 const MOST_ENCODING = 1; // Frames within the encoder. More would wait there, and be old when they come out.
 const MOST_BUFFERED_SECONDS = 0.05; // Of the bitrate, between this script and the program.
+const STILL_INTERVAL = 2000; // Milliseconds until a picture that stands still is shown again, as for the screen.
 const OPENING = 45; // Pictures from a keyframe on that was asked for, changed or not: players show nothing before the 41st.
 const EARLY = 0.3; // Of the time between two pictures.
 const LOOK_AGAIN = 5; // Milliseconds until a full buffer is looked at again: nothing tells of its draining.
@@ -141,6 +142,7 @@ let choosing = false;
 let wantKey = false;
 let opening = 0; // How many of OPENING are still to come.
 let lastKey = -Infinity;
+let lastShown = -Infinity;
 let nextDue = -Infinity; // When the next picture is due, at the frame rate.
 let again = 0;
 let failures = 0;
@@ -160,7 +162,9 @@ function takeFrame(frame) {
 // Encodes the newest frame if there is something to show and somebody takes it. Everything that could have changed that
 // calls it: a frame, the program's word, the encoder's and the socket's draining.
 function turn() {
-  if (!share || !latest || encoding.hold || !(wantKey || opening > 0 || !latest.encoded)) return;
+  if (!share || !latest || encoding.hold) return;
+  const still = lastShown + STILL_INTERVAL - performance.now();
+  if (!wantKey && opening === 0 && latest.encoded && still > 0) return later(still);
   if (socket?.readyState !== WebSocket.OPEN) return;
   const { displayWidth, displayHeight } = latest.frame;
   const size = fit(displayWidth, displayHeight, encoding);
@@ -182,7 +186,7 @@ function later(wait) {
 }
 
 function encode(now) {
-  const key = wantKey || now - lastKey >= KEYFRAME_EVERY;
+  const key = wantKey || (!latest.encoded && now - lastKey >= KEYFRAME_EVERY);
   // A frame that is shown again is of this moment: the screen still looks like it.
   const taken = latest.encoded ? now : latest.taken;
   const timestamp = Math.round(taken * 1000);
@@ -196,6 +200,7 @@ function encode(now) {
     frame.close();
   }
   latest.encoded = true;
+  lastShown = now;
   opening = Math.max(0, opening - 1);
   if (key) {
     lastKey = now;
