@@ -208,16 +208,19 @@ impl Meeting {
         self.settle(now);
     }
 
-    /// Leaves: every link with a goodbye, then the daemon.
+    /// Leaves for good: every link with a goodbye, then the daemon, then the hole port. Nobody is dialled and no link is
+    /// made any more, for the program may go on with other meetings.
     pub fn leave(&mut self, now: Instant, bye: Bye) {
+        (self.direct_again.0, self.last_chance) = (None, None);
         let all: Vec<ConnId> = self.lines.keys().copied().collect();
         for conn in all {
-            self.end(now, conn, bye);
+            self.say_goodbye(now, conn, bye);
         }
         self.relays.cancel_all();
         if let Some(agent) = &mut self.agent {
             agent.stop();
         }
+        self.hole.close();
         self.settle(now);
     }
 

@@ -16,6 +16,7 @@ struct Side {
     sent: Vec<(ConnId, Vec<u8>)>,
     dialled: Vec<(ConnId, SocketAddr)>,
     closed: Vec<(ConnId, Closing)>,
+    stopped: Vec<ListenerId>,
 }
 
 impl Side {
@@ -29,6 +30,7 @@ impl Side {
             sent: Vec::new(),
             dialled: Vec::new(),
             closed: Vec::new(),
+            stopped: Vec::new(),
         }
     }
 
@@ -56,12 +58,9 @@ impl Side {
                 Output::Net(NetOp::Send { conn, bytes }) => self.sent.push((conn, bytes.to_vec())),
                 Output::Net(NetOp::Connect { conn, to, .. }) => self.dialled.push((conn, to)),
                 Output::Net(NetOp::Close { conn, how }) => self.closed.push((conn, how)),
+                Output::Net(NetOp::StopListening { listener }) => self.stopped.push(listener),
                 Output::Net(
-                    NetOp::Listen { .. }
-                    | NetOp::StopListening { .. }
-                    | NetOp::Knock { .. }
-                    | NetOp::GiveUp { .. }
-                    | NetOp::Read { .. },
+                    NetOp::Listen { .. } | NetOp::Knock { .. } | NetOp::GiveUp { .. } | NetOp::Read { .. },
                 ) => {}
             }
         }
@@ -220,6 +219,33 @@ fn a_goodbye_ends_the_other_side_and_is_not_a_loss_here() {
     let Some(Event::Lost(_, loss)) = pair.viewer.events.last() else { panic!("the viewer hears nothing") };
     assert_eq!(*loss, Loss::Ended(EndReason::Bye(Bye::Finished)));
     assert!(!pair.caster.events.iter().any(|event| matches!(event, Event::Lost(..))));
+}
+
+#[test]
+fn whoever_has_left_dials_listens_and_links_no_more() {
+    let mut pair = Pair::new();
+    let (dialled, _) = pair.caster.dialled[0];
+    pair.caster.meeting.leave(pair.now, Bye::Finished);
+    pair.caster.drain();
+    assert_eq!(pair.caster.closed, [(dialled, Closing::Abort)]);
+    assert_eq!(pair.caster.stopped, [ListenerId { room: HOLE, serial: 4 }]);
+    assert_eq!(pair.caster.meeting.poll_timeout(), None, "it waits for nothing");
+    // A connect that completed in this very moment.
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    assert!(pair.caster.link().is_none() && pair.viewer.link().is_none());
+    assert_eq!(pair.caster.closed[1..], [(ours, Closing::Flush)]);
+    // Its own words went out before.
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    pair.caster.meeting.leave(pair.now, Bye::Finished);
+    let position = |outputs: &[Output], wanted: fn(&NetOp) -> bool| {
+        outputs.iter().position(|output| matches!(output, Output::Net(op) if wanted(op))).unwrap()
+    };
+    let outputs: Vec<Output> = std::iter::from_fn(|| pair.caster.meeting.poll_output()).collect();
+    let goodbye = position(&outputs, |op| matches!(op, NetOp::Close { how: Closing::Flush, .. }));
+    assert!(goodbye < position(&outputs, |op| matches!(op, NetOp::StopListening { .. })));
 }
 
 #[test]
