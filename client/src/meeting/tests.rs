@@ -276,6 +276,68 @@ fn a_newcomer_from_an_awaited_address_takes_the_place_of_the_oldest_again_and_ag
     assert_eq!(displaced, (0..4 * places).map(name).collect::<Vec<_>>());
 }
 
+impl Pair {
+    /// A connection to the viewer whose far end the test is: the viewer's name of it, and that end.
+    fn call(&mut self, serial: u32, from: IpAddr) -> (ConnId, link::Channel) {
+        self.now += Duration::from_millis(10);
+        let conn = ConnId { room: HOLE, serial: ConnId::ACCEPTED | serial };
+        let (listener, remote) = (ListenerId { room: HOLE, serial: 4 }, SocketAddr::new(from, 1000));
+        let local = addr(VIEWER_ADDR);
+        self.viewer.input(self.now, Input::Accepted { listener, conn, local, remote });
+        let Secrets::Caster(secrets) = self.caster.meeting.secrets() else { panic!("a caster") };
+        (conn, link::Channel::caster(self.now, secrets, link::Facts::default()))
+    }
+
+    /// Carries bytes between the viewer and that end until both are silent.
+    fn talk(&mut self, conn: ConnId, channel: &mut link::Channel) {
+        loop {
+            let mut bytes = Vec::new();
+            while let Some(output) = channel.poll_output() {
+                if let link::Output::Transmit(more) = output {
+                    bytes.extend(more);
+                }
+            }
+            self.viewer.input(self.now, Input::Received { conn, bytes: &bytes });
+            let answer = take(&mut self.viewer.sent, conn);
+            if answer.is_empty() {
+                return;
+            }
+            channel.handle_input(self.now, &answer).expect("the viewer is genuine");
+        }
+    }
+}
+
+#[test]
+fn a_place_at_the_door_is_kept_until_the_connection_is_the_link() {
+    let mut pair = Pair::new();
+    let from = addr("198.51.100.7:1000").ip();
+    let places = link::PER_SOURCE;
+    let mut proven = Vec::new();
+    for n in 0..2 * places as u32 {
+        let (conn, mut channel) = pair.call(n, from);
+        pair.talk(conn, &mut channel);
+        if channel.is_established() {
+            proven.push((conn, channel));
+        }
+    }
+    assert_eq!((proven.len(), pair.viewer.meeting.lines.len()), (places, places), "proven and not chosen");
+    // An awaited one may displace another: what has proven nothing first, then the oldest.
+    pair.viewer.meeting.door.expect(from);
+    pair.viewer.closed.clear();
+    let (silent, _) = pair.call(100, from);
+    let _ = pair.call(101, from);
+    assert_eq!(pair.viewer.closed, [(proven[0].0, Closing::Abort), (silent, Closing::Abort)]);
+    assert_eq!(pair.viewer.meeting.door.waiting(), places);
+    let (conn, channel) = &mut proven[1];
+    channel.nominate().expect("it is open");
+    pair.talk(*conn, channel);
+    assert_eq!(pair.viewer.link().map(|link| link.conn), Some(*conn));
+    assert_eq!(pair.viewer.meeting.door.waiting(), places - 1);
+    let names: Vec<ConnId> = pair.viewer.meeting.lines.keys().copied().collect();
+    names.into_iter().for_each(|conn| pair.viewer.input(pair.now, Input::Closed { conn, error: None }));
+    assert_eq!(pair.viewer.meeting.door.waiting(), 0);
+}
+
 /// What the daemon tells of a caster whose hole port it sees at `holes`.
 fn peer(client: u64, holes: &[&str]) -> Peer {
     let hole = |text: &&str| punchcast::wire::message::Observation {
