@@ -150,6 +150,8 @@ impl Meeting {
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
         self.introduced = false;
+        // Planned beside a relayed link: it is done with this, whether the link stands or was lost.
+        self.direct_again.0 = None;
         self.hole.start(now, THE_ATTEMPT, self.approach(ALONE_AFTER, None), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
@@ -270,7 +272,6 @@ impl Meeting {
             self.seek_relay(now, session);
         }
         if self.direct_again.0.is_some_and(|at| at <= now) {
-            self.direct_again.0 = None;
             self.seek(now);
         }
         let all: Vec<ConnId> = self.lines.keys().copied().collect();

@@ -379,3 +379,40 @@ fn an_introduction_is_over_once_the_caster_says_that_its_link_came_of_it_and_no_
     assert_eq!(trying(&pair), [false, true, false]);
     assert!(!pair.caster.meeting.hole.is_trying(THE_ATTEMPT));
 }
+
+#[test]
+fn what_was_planned_beside_a_relayed_link_is_not_done_once_that_is_lost_and_another_sought() {
+    let mut pair = Pair::new();
+    let (relay, session) = (Rooms::nth(0).relay, SessionId(1));
+    let conn = ConnId { room: relay, serial: 0 };
+    for (side, client) in [(&mut pair.caster, 3), (&mut pair.viewer, 1)] {
+        let approach = side.meeting.approach(Duration::ZERO, None);
+        side.meeting.introduced(pair.now, session, peer(client, &["203.0.113.1:800"]), approach);
+        let (local, remote) = (addr(CASTER_ADDR), addr("203.0.113.9:4000"));
+        let terms = relay::Terms { bytes: u64::MAX, time: Duration::from_secs(3600) };
+        let through = relay::Event::Through { conn, local, remote, terms, first: Bytes::new() };
+        side.meeting.relay_event(pair.now, session, through);
+        side.meeting.settle(pair.now);
+        side.drain();
+    }
+    pair.carry(conn, conn);
+    assert_eq!(pair.caster.link().map(|link| link.rung), Some(Rung::Relayed));
+    // The direct ways come to nothing, and are to be tried again.
+    while pair.caster.meeting.direct_again.0.is_none() {
+        let timeouts = [&pair.caster, &pair.viewer].map(|side| side.meeting.poll_timeout());
+        pair.now = timeouts.into_iter().flatten().map(|(at, _)| at).min().expect("they wait");
+        for side in [&mut pair.caster, &mut pair.viewer] {
+            side.meeting.handle_timeout(pair.now);
+            side.drain();
+        }
+        pair.carry(conn, conn);
+    }
+    let planned = pair.caster.meeting.direct_again.0.expect("it is planned");
+    pair.caster.input(pair.now, Input::Closed { conn, error: Some(NetError::Reset) });
+    assert!(matches!(pair.caster.events.last(), Some(Event::Lost(_, Loss::RelayCut(_)))));
+    pair.caster.meeting.seek(pair.now);
+    let until = pair.caster.meeting.seeks_until();
+    assert!(until.is_some_and(|until| planned < until));
+    pair.caster.meeting.handle_timeout(planned);
+    assert_eq!(pair.caster.meeting.seeks_until(), until, "the attempt goes on as it was begun");
+}
