@@ -308,6 +308,32 @@ impl Pair {
 }
 
 #[test]
+fn who_does_not_hold_the_ticket_is_reset_without_a_byte_and_who_does_and_is_not_chosen_is_not() {
+    let mut pair = Pair::new();
+    let from = addr("198.51.100.7:1000").ip();
+    let (stranger, _) = pair.call(0, from);
+    let mut message = [7; 59];
+    message[..2].copy_from_slice(&[0, 57]);
+    pair.viewer.input(pair.now, Input::Received { conn: stranger, bytes: &message });
+    assert!(pair.viewer.sent.is_empty());
+    assert_eq!(pair.viewer.closed, [(stranger, Closing::Abort)]);
+    let (spare, mut channel) = pair.call(1, from);
+    pair.talk(spare, &mut channel);
+    let until = pair.now + link::SPARE_TIME;
+    while pair.now < until && channel.is_established() && pair.viewer.closed.len() == 1 {
+        pair.now = pair.viewer.meeting.poll_timeout().expect("it does not wait for ever").0;
+        channel.handle_timeout(pair.now);
+        pair.viewer.meeting.handle_timeout(pair.now);
+        pair.viewer.drain();
+        let bytes = take(&mut pair.viewer.sent, spare);
+        channel.handle_input(pair.now, &bytes).expect("the viewer is genuine");
+        pair.talk(spare, &mut channel);
+    }
+    assert_eq!(pair.now, until);
+    assert_eq!(pair.viewer.closed[1..], [(spare, Closing::Flush)]);
+}
+
+#[test]
 fn a_place_at_the_door_is_kept_until_the_connection_is_the_link() {
     let mut pair = Pair::new();
     let from = addr("198.51.100.7:1000").ip();
