@@ -150,6 +150,8 @@ impl Meeting {
             .chain(self.sessions.iter().flat_map(|(_, peer)| targets_of(peer)))
             .collect();
         self.introduced = false;
+        // Planned beside a relayed link: it is done with this, whether the link stands or was lost.
+        self.direct_again.0 = None;
         self.hole.start(now, THE_ATTEMPT, self.approach(ALONE_AFTER, None), &targets);
         if let Some(agent) = &mut self.agent {
             agent.request_again();
@@ -208,16 +210,19 @@ impl Meeting {
         self.settle(now);
     }
 
-    /// Leaves: every link with a goodbye, then the daemon.
+    /// Leaves for good: every link with a goodbye, then the daemon, then the hole port. Nobody is dialled and no link is
+    /// made any more, for the program may go on with other meetings.
     pub fn leave(&mut self, now: Instant, bye: Bye) {
+        (self.direct_again.0, self.last_chance) = (None, None);
         let all: Vec<ConnId> = self.lines.keys().copied().collect();
         for conn in all {
-            self.end(now, conn, bye);
+            self.say_goodbye(now, conn, bye);
         }
         self.relays.cancel_all();
         if let Some(agent) = &mut self.agent {
             agent.stop();
         }
+        self.hole.close();
         self.settle(now);
     }
 
@@ -267,7 +272,6 @@ impl Meeting {
             self.seek_relay(now, session);
         }
         if self.direct_again.0.is_some_and(|at| at <= now) {
-            self.direct_again.0 = None;
             self.seek(now);
         }
         let all: Vec<ConnId> = self.lines.keys().copied().collect();

@@ -235,6 +235,8 @@ impl Sockets {
     pub(super) fn end_all(&mut self, now: Instant) {
         self.listeners.clear();
         self.pending.clear();
+        // Nobody looks at connects any more, and a look that is due would let no wait last.
+        self.handshakes = Handshakes::default();
         let names: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in names {
             self.close(conn, Closing::Flush, now);

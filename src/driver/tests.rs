@@ -336,6 +336,27 @@ fn a_peer_that_does_not_end_its_side_is_let_go_in_time() {
 }
 
 #[test]
+fn an_exit_waits_for_what_is_flushed_and_looks_at_no_connect() {
+    let (mut sockets, _conns, _peers) = accepted(1);
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect =
+        NetOp::Connect { conn: ConnIds::new(ROOM).allocate(), from: None, to: peer.local_addr().unwrap() };
+    let start = now();
+    sockets.carry_out(connect, start);
+    sockets.end_all(start);
+    let left = Duration::from_millis(50);
+    // The other end's answer to the FIN may end a wait or two.
+    let lasts = (0..5).any(|_| {
+        sockets.step_flushing(start);
+        let began = now();
+        sockets.wait(None, start + FLUSH_TIME - left).unwrap();
+        now() - began >= left
+    });
+    assert!(lasts);
+    assert_eq!(sockets.flushing(), 1, "the other end keeps it waiting");
+}
+
+#[test]
 fn the_oldest_flush_gives_way_to_one_too_many_and_its_bytes_still_arrive() {
     let (mut sockets, conns, mut peers) = accepted(MAX_FLUSHING + 1);
     for conn in conns {

@@ -1,10 +1,13 @@
-//! The door of a listener: how many connections that have proven nothing may stand before it.
+//! The door of a listener: how many connections may stand before it, that is, have not come to what it is there for.
 //!
 //! A stranger who reaches the port holds at most [`PER_SOURCE`] connections for at most
 //! [`HANDSHAKE_TIME`](super::HANDSHAKE_TIME) each, and begins at most [`RATE`] in [`RATE_WINDOW`]; all strangers
 //! together hold [`TOTAL`]. Addresses that an introduction named have [`RESERVED`] places more, so that a crowd
 //! of strangers does not shut out the peer who is awaited; and from those a newcomer may displace the oldest that stands
-//! there ([`Door::receive`]). A connection that was established, or ended, leaves.
+//! there ([`Door::receive`]). A connection that was let in, or ended, leaves.
+//!
+//! Who is let in is for the owner to say. At a link's door that takes more than the proof: the link must be chosen. So a holder
+//! of the ticket gets no further than a stranger, though it may keep a place for [`SPARE_TIME`](super::SPARE_TIME).
 
 use crate::endpoint::Prefix;
 use std::collections::BTreeMap;
@@ -35,7 +38,7 @@ pub const SOURCES: usize = 256;
 /// Sources that can be expected at one time: eight endpoints of each of some introductions. The oldest is forgotten.
 const EXPECTED: usize = 64;
 
-/// Bounds the connections that are not established yet. See the module's account.
+/// Bounds the connections that are not let in yet. See the module's account.
 #[derive(Debug, Default)]
 pub struct Door {
     sources: BTreeMap<Prefix, Visits>,
@@ -124,7 +127,7 @@ impl Door {
         if displace { Admission::Displace } else { Admission::Yes }
     }
 
-    /// An admitted connection from `addr` was established or ended.
+    /// An admitted connection from `addr` was let in, or ended.
     pub fn leave(&mut self, addr: IpAddr) {
         if let Some(visits) = self.sources.get_mut(&Prefix::of(addr))
             && visits.waiting > 0

@@ -89,9 +89,9 @@ pub enum Output {
 /// What happened on a [`Channel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The other end has proven itself, and told what it knows of the connection. Leave the [`Door`] here.
+    /// The other end has proven itself, and told what it knows of the connection.
     Established(Facts),
-    /// The caster chose this link (told to the viewer only).
+    /// The caster chose this link (told to the viewer only). It leaves the [`Door`] here.
     Nominated,
     /// Bytes of the stream, in order, at least one.
     Stream(Bytes),

@@ -56,6 +56,14 @@ impl Hole {
         self.net(op);
     }
 
+    /// Ends all attempts and closes the port. Connections that formed stay; none forms any more.
+    pub fn close(&mut self) {
+        self.efforts.clear();
+        self.end_lanes(|_| true);
+        self.end_bursts(|_| true);
+        self.outputs.extend(self.port.close(self.room).map(Output::Net));
+    }
+
     /// Tells which endpoints are our own, so that none of them is dialled: connecting a port to itself succeeds.
     pub fn set_own(&mut self, own: Vec<Endpoint>) {
         self.own = own;
@@ -318,6 +326,10 @@ impl Hole {
     }
 
     fn formed(&mut self, conn: ConnId, local: SocketAddr, remote: SocketAddr, dialled: bool) {
+        if self.port.is_closed() {
+            // On its way when the port was closed. By FIN: goodbyes of others may still go through the same mapping.
+            return self.net(NetOp::Close { conn, how: Closing::Flush });
+        }
         let (local, remote) = (Endpoint::new(local), Endpoint::new(remote));
         let hit = self.bursts.iter_mut().find_map(|burst| Some((burst.attempt, burst.formed(conn)?)));
         if let Some((attempt, _)) = hit {

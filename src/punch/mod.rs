@@ -11,6 +11,7 @@
 //!  open ─▶ Opened{locals} ─▶ start(attempt, targets) ─▶ Dialling… ─▶ Open{conn}   (as often as the network allows)
 //!                                      │                               └─▶ the owner proves the peer, elects one link
 //!                                      └── stop(attempt), or the attempt's time is over ─▶ Exhausted
+//!  close ─▶ nothing is dialled, nobody is let in
 //! ```
 //!
 //! # What holds

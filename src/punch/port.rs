@@ -9,6 +9,7 @@ const V6: u32 = 6;
 /// ```text
 ///  Closed ─open─▶ OpeningV4 ─bound─▶ OpeningV6{v4} ─▶ Open{v4, v6} | Open{v4}
 ///                     └─no IPv4 here─▶ OpeningV6{-} ─▶ Open{v6} | Failed
+///  any ─close─▶ Closed
 /// ```
 #[derive(Debug)]
 pub(super) enum Port {
@@ -31,6 +32,23 @@ impl Port {
     pub(super) fn open(&mut self, room: Room, port: u16) -> NetOp {
         *self = Self::OpeningV4 { port };
         listen(room, V4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+    }
+
+    /// Closes the port: its listeners are to stop. Nothing is bound any more, whatever is answered to what was asked.
+    pub(super) fn close(&mut self, room: Room) -> impl Iterator<Item = NetOp> {
+        let serials: Vec<u32> = match std::mem::replace(self, Self::Closed) {
+            Self::Closed => Vec::new(),
+            Self::OpeningV4 { .. } => vec![V4],
+            Self::OpeningV6 { v4 } => v4.map(|_| V4).into_iter().chain([V6]).collect(),
+            Self::Open { locals } => {
+                locals.iter().map(|local| if local.is_ipv4() { V4 } else { V6 }).collect()
+            }
+        };
+        serials.into_iter().map(move |serial| NetOp::StopListening { listener: ListenerId { room, serial } })
+    }
+
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
     }
 
     pub(super) fn locals(&self) -> &[SocketAddr] {

@@ -491,3 +491,46 @@ fn a_stopped_attempt_closes_its_connects_and_keeps_its_connections() {
     assert_eq!(closed, [&NetOp::Close { conn: dials[1].0, how: Closing::Abort }]);
     assert_eq!(bench.hole.poll_timeout(), None);
 }
+
+#[test]
+fn a_closed_hole_dials_nobody_and_lets_nobody_in() {
+    let mut bench = Bench::new(Duty::Holder);
+    bench.start(A, &["203.0.113.5:9", "203.0.113.6:9"]);
+    let [(kept, _), (given_up, _)] = bench.dials()[..] else { panic!("both are dialled") };
+    let (local, remote) = (addr("192.168.1.2:700"), addr("203.0.113.5:9"));
+    bench.input(Input::Connected { conn: kept, local, remote });
+    (bench.ops, bench.events) = (Vec::new(), Vec::new());
+    bench.hole.close();
+    bench.drain();
+    let listener = ListenerId { room: ROOM, serial: 4 };
+    let abort = NetOp::Close { conn: given_up, how: Closing::Abort };
+    assert_eq!(bench.ops, [abort, NetOp::StopListening { listener }], "what formed stays");
+    assert!(bench.hole.locals().is_empty() && bench.hole.poll_timeout().is_none());
+    // What was on its way.
+    bench.ops.clear();
+    let late = ConnId { room: ROOM, serial: ConnId::ACCEPTED };
+    bench.input(Input::Accepted { listener, conn: late, local, remote: addr("203.0.113.9:9") });
+    bench.input(Input::Closed { conn: kept, error: None });
+    assert_eq!(bench.ops, [NetOp::Close { conn: late, how: Closing::Flush }]);
+    assert_eq!(bench.events, []);
+}
+
+#[test]
+fn a_hole_that_is_closed_while_it_opens_stays_closed() {
+    let mut hole = Hole::new(ROOM);
+    hole.open(0);
+    let listener = |serial| ListenerId { room: ROOM, serial };
+    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+    let now = Instant::now();
+    hole.handle_input(now, &Input::Listening { listener: listener(4), local: addr("0.0.0.0:700") });
+    hole.close();
+    hole.handle_input(now, &Input::Listening { listener: listener(6), local: addr("[::]:700") });
+    let outputs = std::iter::from_fn(|| hole.poll_output());
+    let stopped = outputs.filter_map(|output| match output {
+        Output::Net(NetOp::StopListening { listener }) => Some(listener),
+        Output::Net(_) => None,
+        Output::Event(event) => panic!("{event:?}"),
+    });
+    assert_eq!(stopped.collect::<Vec<_>>(), [listener(4), listener(6)]);
+    assert!(hole.locals().is_empty());
+}

@@ -350,3 +350,52 @@ fn a_ticket_that_has_not_linked_gives_way_to_the_code_of_its_viewer() {
     assert_eq!(overs(&says), [told]);
     assert!(!caster.done);
 }
+
+#[test]
+#[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+fn a_viewer_whose_ticket_gave_way_to_its_code_gets_the_cast_once() {
+    let now = Instant::now();
+    let config = Config {
+        viewers: vec![nth_meeting(7, 0).into(), Whom::Code(by_code(1))],
+        serve: None,
+        rtmp: None,
+        share: None,
+        encodes: false,
+        duration: None,
+        seed: 2,
+    };
+    let mut caster = Caster::new(now, config);
+    let open = |caster: &mut Caster, number: u8| {
+        let room = meeting::Rooms::nth(number).hole;
+        let local = SocketAddr::from(([0; 4], 700 + u16::from(number)));
+        caster.handle_input(now, Input::Listening { listener: ListenerId { room, serial: 4 }, local });
+        let error = NetError::Other(97);
+        let listener = ListenerId { room, serial: 6 };
+        caster.handle_input(now, Input::ListenFailed { listener, addr: addr("[::]:1"), error });
+    };
+    open(&mut caster, 0);
+    caster.asking_output(now, 1, asking::Output::Meet(Box::new(nth_meeting(7, 1))));
+    open(&mut caster, 1);
+    let ops: Vec<NetOp> = std::iter::from_fn(|| caster.poll_output())
+        .filter_map(|output| if let Output::Net(op) = output { Some(op) } else { None })
+        .collect();
+    let dialled: Vec<ConnId> = ops
+        .iter()
+        .filter_map(|op| if let NetOp::Connect { conn, .. } = op { Some(*conn) } else { None })
+        .filter(|conn| meeting::Rooms::is_hole(conn.room))
+        .collect();
+    let [first, second] = dialled[..] else { panic!("each dials the viewer: {dialled:?}") };
+    let given_up = NetOp::Close { conn: first, how: punchcast::app::Closing::Abort };
+    assert!(ops.contains(&given_up), "the first is given up");
+    for conn in [first, second] {
+        let (local, remote) = (addr(CASTER_ADDR), addr(VIEWER_ADDR));
+        caster.handle_input(now, Input::Connected { conn, local, remote });
+    }
+    let speaks: Vec<ConnId> = std::iter::from_fn(|| caster.poll_output())
+        .filter_map(|output| match output {
+            Output::Net(NetOp::Send { conn, .. }) => Some(conn),
+            Output::Net(_) | Output::Notice(_) | Output::Exit => None,
+        })
+        .collect();
+    assert_eq!(speaks, [second], "to the one viewer, over one connection");
+}

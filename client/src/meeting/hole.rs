@@ -115,12 +115,12 @@ impl Meeting {
             Admission::Displace => {
                 let from = Prefix::of(ip);
                 let same = |line: &Line| {
-                    line.stage == Stage::AtDoor
+                    line.stage != Stage::Linked
                         && line.relayed.is_none()
                         && Prefix::of(line.open.remote.ip()) == from
                 };
                 let waiting = self.lines.iter().filter(|(_, line)| same(line));
-                let oldest = waiting.min_by_key(|(_, line)| line.since).map(|(conn, _)| *conn);
+                let oldest = waiting.min_by_key(|(_, line)| (line.stage, line.since)).map(|(conn, _)| *conn);
                 if let Some(oldest) = oldest {
                     self.close(now, oldest, Closing::Abort);
                 }

@@ -30,9 +30,11 @@ pub(super) struct Line {
     pub(super) rtt: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In this order they give way to a newcomer at the door. All but the link take a place there: who has the ticket could prove
+/// any number of connections and choose none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// Not proven: a place at the door is taken.
+    /// Not proven.
     AtDoor,
     /// Proven, not chosen.
     Spare,
@@ -48,10 +50,9 @@ impl Line {
         }
     }
 
-    /// Gives back the place at the door of one that was not proven. A relayed one took none: there are as many as
-    /// introductions.
+    /// Gives back the place at the door, if it has one. A relayed one took none: there are as many as introductions.
     pub(super) fn leave(&self, door: &mut Door) {
-        if self.relayed.is_none() {
+        if self.relayed.is_none() && self.stage != Stage::Linked {
             door.leave(self.open.remote.ip());
         }
     }
@@ -176,9 +177,6 @@ impl Meeting {
             link::Event::Established(theirs) => {
                 line.stage = Stage::Spare;
                 line.theirs = theirs;
-                if line.relayed.is_none() {
-                    self.door.leave(line.open.remote.ip());
-                }
             }
             link::Event::Nominated => self.linked(now, conn),
             link::Event::Stream(bytes) => self.event(Event::Stream(conn, bytes)),
@@ -273,6 +271,7 @@ impl Meeting {
 
     fn linked(&mut self, now: Instant, conn: ConnId) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
+        line.leave(&mut self.door);
         line.stage = Stage::Linked;
         let (open, ours, theirs, rtt) = (line.open, line.ours, line.theirs, line.rtt);
         let (relayed, formed) = (line.relayed, line.since);
@@ -357,10 +356,10 @@ impl Meeting {
     /// The connection is gone without our doing.
     pub(super) fn cut(&mut self, now: Instant, conn: ConnId, error: Option<NetError>) {
         let Some(line) = self.lines.remove(&conn) else { return };
+        line.leave(&mut self.door);
         match (line.stage, &line.relayed) {
             (Stage::AtDoor | Stage::Spare, Some(relayed)) => self.relay_broke(now, relayed),
-            (Stage::AtDoor, None) => line.leave(&mut self.door),
-            (Stage::Spare, None) => {}
+            (Stage::AtDoor | Stage::Spare, None) => {}
             (Stage::Linked, _) => {
                 if error.is_some() && self.links().next().is_none() {
                     self.renew_login(now);
@@ -393,9 +392,7 @@ impl Meeting {
     }
 
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, how: Closing) {
-        if let Some(line) = self.lines.remove(&conn)
-            && line.stage == Stage::AtDoor
-        {
+        if let Some(line) = self.lines.remove(&conn) {
             line.leave(&mut self.door);
         }
         if conn.room == self.rooms.hole {

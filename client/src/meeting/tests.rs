@@ -16,6 +16,7 @@ struct Side {
     sent: Vec<(ConnId, Vec<u8>)>,
     dialled: Vec<(ConnId, SocketAddr)>,
     closed: Vec<(ConnId, Closing)>,
+    stopped: Vec<ListenerId>,
 }
 
 impl Side {
@@ -29,6 +30,7 @@ impl Side {
             sent: Vec::new(),
             dialled: Vec::new(),
             closed: Vec::new(),
+            stopped: Vec::new(),
         }
     }
 
@@ -56,12 +58,9 @@ impl Side {
                 Output::Net(NetOp::Send { conn, bytes }) => self.sent.push((conn, bytes.to_vec())),
                 Output::Net(NetOp::Connect { conn, to, .. }) => self.dialled.push((conn, to)),
                 Output::Net(NetOp::Close { conn, how }) => self.closed.push((conn, how)),
+                Output::Net(NetOp::StopListening { listener }) => self.stopped.push(listener),
                 Output::Net(
-                    NetOp::Listen { .. }
-                    | NetOp::StopListening { .. }
-                    | NetOp::Knock { .. }
-                    | NetOp::GiveUp { .. }
-                    | NetOp::Read { .. },
+                    NetOp::Listen { .. } | NetOp::Knock { .. } | NetOp::GiveUp { .. } | NetOp::Read { .. },
                 ) => {}
             }
         }
@@ -223,6 +222,33 @@ fn a_goodbye_ends_the_other_side_and_is_not_a_loss_here() {
 }
 
 #[test]
+fn whoever_has_left_dials_listens_and_links_no_more() {
+    let mut pair = Pair::new();
+    let (dialled, _) = pair.caster.dialled[0];
+    pair.caster.meeting.leave(pair.now, Bye::Finished);
+    pair.caster.drain();
+    assert_eq!(pair.caster.closed, [(dialled, Closing::Abort)]);
+    assert_eq!(pair.caster.stopped, [ListenerId { room: HOLE, serial: 4 }]);
+    assert_eq!(pair.caster.meeting.poll_timeout(), None, "it waits for nothing");
+    // A connect that completed in this very moment.
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    assert!(pair.caster.link().is_none() && pair.viewer.link().is_none());
+    assert_eq!(pair.caster.closed[1..], [(ours, Closing::Flush)]);
+    // Its own words went out before.
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect(0);
+    pair.carry(ours, theirs);
+    pair.caster.meeting.leave(pair.now, Bye::Finished);
+    let position = |outputs: &[Output], wanted: fn(&NetOp) -> bool| {
+        outputs.iter().position(|output| matches!(output, Output::Net(op) if wanted(op))).unwrap()
+    };
+    let outputs: Vec<Output> = std::iter::from_fn(|| pair.caster.meeting.poll_output()).collect();
+    let goodbye = position(&outputs, |op| matches!(op, NetOp::Close { how: Closing::Flush, .. }));
+    assert!(goodbye < position(&outputs, |op| matches!(op, NetOp::StopListening { .. })));
+}
+
+#[test]
 fn a_caster_without_answer_hears_what_was_met() {
     let mut pair = Pair::new();
     let deadline = pair.caster.meeting.poll_timeout().unwrap().0;
@@ -248,6 +274,94 @@ fn a_newcomer_from_an_awaited_address_takes_the_place_of_the_oldest_again_and_ag
     }
     let displaced: Vec<ConnId> = pair.viewer.closed.iter().map(|(conn, _)| *conn).collect();
     assert_eq!(displaced, (0..4 * places).map(name).collect::<Vec<_>>());
+}
+
+impl Pair {
+    /// A connection to the viewer whose far end the test is: the viewer's name of it, and that end.
+    fn call(&mut self, serial: u32, from: IpAddr) -> (ConnId, link::Channel) {
+        self.now += Duration::from_millis(10);
+        let conn = ConnId { room: HOLE, serial: ConnId::ACCEPTED | serial };
+        let (listener, remote) = (ListenerId { room: HOLE, serial: 4 }, SocketAddr::new(from, 1000));
+        let local = addr(VIEWER_ADDR);
+        self.viewer.input(self.now, Input::Accepted { listener, conn, local, remote });
+        let Secrets::Caster(secrets) = self.caster.meeting.secrets() else { panic!("a caster") };
+        (conn, link::Channel::caster(self.now, secrets, link::Facts::default()))
+    }
+
+    /// Carries bytes between the viewer and that end until both are silent.
+    fn talk(&mut self, conn: ConnId, channel: &mut link::Channel) {
+        loop {
+            let mut bytes = Vec::new();
+            while let Some(output) = channel.poll_output() {
+                if let link::Output::Transmit(more) = output {
+                    bytes.extend(more);
+                }
+            }
+            self.viewer.input(self.now, Input::Received { conn, bytes: &bytes });
+            let answer = take(&mut self.viewer.sent, conn);
+            if answer.is_empty() {
+                return;
+            }
+            channel.handle_input(self.now, &answer).expect("the viewer is genuine");
+        }
+    }
+}
+
+#[test]
+fn who_does_not_hold_the_ticket_is_reset_without_a_byte_and_who_does_and_is_not_chosen_is_not() {
+    let mut pair = Pair::new();
+    let from = addr("198.51.100.7:1000").ip();
+    let (stranger, _) = pair.call(0, from);
+    let mut message = [7; 59];
+    message[..2].copy_from_slice(&[0, 57]);
+    pair.viewer.input(pair.now, Input::Received { conn: stranger, bytes: &message });
+    assert!(pair.viewer.sent.is_empty());
+    assert_eq!(pair.viewer.closed, [(stranger, Closing::Abort)]);
+    let (spare, mut channel) = pair.call(1, from);
+    pair.talk(spare, &mut channel);
+    let until = pair.now + link::SPARE_TIME;
+    while pair.now < until && channel.is_established() && pair.viewer.closed.len() == 1 {
+        pair.now = pair.viewer.meeting.poll_timeout().expect("it does not wait for ever").0;
+        channel.handle_timeout(pair.now);
+        pair.viewer.meeting.handle_timeout(pair.now);
+        pair.viewer.drain();
+        let bytes = take(&mut pair.viewer.sent, spare);
+        channel.handle_input(pair.now, &bytes).expect("the viewer is genuine");
+        pair.talk(spare, &mut channel);
+    }
+    assert_eq!(pair.now, until);
+    assert_eq!(pair.viewer.closed[1..], [(spare, Closing::Flush)]);
+}
+
+#[test]
+fn a_place_at_the_door_is_kept_until_the_connection_is_the_link() {
+    let mut pair = Pair::new();
+    let from = addr("198.51.100.7:1000").ip();
+    let places = link::PER_SOURCE;
+    let mut proven = Vec::new();
+    for n in 0..2 * places as u32 {
+        let (conn, mut channel) = pair.call(n, from);
+        pair.talk(conn, &mut channel);
+        if channel.is_established() {
+            proven.push((conn, channel));
+        }
+    }
+    assert_eq!((proven.len(), pair.viewer.meeting.lines.len()), (places, places), "proven and not chosen");
+    // An awaited one may displace another: what has proven nothing first, then the oldest.
+    pair.viewer.meeting.door.expect(from);
+    pair.viewer.closed.clear();
+    let (silent, _) = pair.call(100, from);
+    let _ = pair.call(101, from);
+    assert_eq!(pair.viewer.closed, [(proven[0].0, Closing::Abort), (silent, Closing::Abort)]);
+    assert_eq!(pair.viewer.meeting.door.waiting(), places);
+    let (conn, channel) = &mut proven[1];
+    channel.nominate().expect("it is open");
+    pair.talk(*conn, channel);
+    assert_eq!(pair.viewer.link().map(|link| link.conn), Some(*conn));
+    assert_eq!(pair.viewer.meeting.door.waiting(), places - 1);
+    let names: Vec<ConnId> = pair.viewer.meeting.lines.keys().copied().collect();
+    names.into_iter().for_each(|conn| pair.viewer.input(pair.now, Input::Closed { conn, error: None }));
+    assert_eq!(pair.viewer.meeting.door.waiting(), 0);
 }
 
 /// What the daemon tells of a caster whose hole port it sees at `holes`.
@@ -290,4 +404,41 @@ fn an_introduction_is_over_once_the_caster_says_that_its_link_came_of_it_and_no_
     introduce(&mut pair.viewer, 3, peer(4, &["198.51.100.1:9"]));
     assert_eq!(trying(&pair), [false, true, false]);
     assert!(!pair.caster.meeting.hole.is_trying(THE_ATTEMPT));
+}
+
+#[test]
+fn what_was_planned_beside_a_relayed_link_is_not_done_once_that_is_lost_and_another_sought() {
+    let mut pair = Pair::new();
+    let (relay, session) = (Rooms::nth(0).relay, SessionId(1));
+    let conn = ConnId { room: relay, serial: 0 };
+    for (side, client) in [(&mut pair.caster, 3), (&mut pair.viewer, 1)] {
+        let approach = side.meeting.approach(Duration::ZERO, None);
+        side.meeting.introduced(pair.now, session, peer(client, &["203.0.113.1:800"]), approach);
+        let (local, remote) = (addr(CASTER_ADDR), addr("203.0.113.9:4000"));
+        let terms = relay::Terms { bytes: u64::MAX, time: Duration::from_secs(3600) };
+        let through = relay::Event::Through { conn, local, remote, terms, first: Bytes::new() };
+        side.meeting.relay_event(pair.now, session, through);
+        side.meeting.settle(pair.now);
+        side.drain();
+    }
+    pair.carry(conn, conn);
+    assert_eq!(pair.caster.link().map(|link| link.rung), Some(Rung::Relayed));
+    // The direct ways come to nothing, and are to be tried again.
+    while pair.caster.meeting.direct_again.0.is_none() {
+        let timeouts = [&pair.caster, &pair.viewer].map(|side| side.meeting.poll_timeout());
+        pair.now = timeouts.into_iter().flatten().map(|(at, _)| at).min().expect("they wait");
+        for side in [&mut pair.caster, &mut pair.viewer] {
+            side.meeting.handle_timeout(pair.now);
+            side.drain();
+        }
+        pair.carry(conn, conn);
+    }
+    let planned = pair.caster.meeting.direct_again.0.expect("it is planned");
+    pair.caster.input(pair.now, Input::Closed { conn, error: Some(NetError::Reset) });
+    assert!(matches!(pair.caster.events.last(), Some(Event::Lost(_, Loss::RelayCut(_)))));
+    pair.caster.meeting.seek(pair.now);
+    let until = pair.caster.meeting.seeks_until();
+    assert!(until.is_some_and(|until| planned < until));
+    pair.caster.meeting.handle_timeout(planned);
+    assert_eq!(pair.caster.meeting.seeks_until(), until, "the attempt goes on as it was begun");
 }
