@@ -26,7 +26,7 @@ mod program;
 use chromium::Chromium;
 use program::Program;
 use punchcast::media::avc::Stamp;
-use punchcast::rtmp::{ClientEvent, ClientSession, Output, PublishConfig};
+use punchcast::rtmp::{ClientEvent, ClientSession, Output, PublishConfig, RtmpUrl};
 use punchcast_client::source::encoder::{Content, VideoConfig, VideoEncoder};
 use punchcast_client::source::metadata::VideoMetadata;
 use punchcast_client::source::picture::{Colour, Picture, Rect};
@@ -248,9 +248,10 @@ fn publish(ingest: &str, over: &AtomicBool) -> Vec<Sent> {
     let began = Instant::now();
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
     let wall = || epoch + began.elapsed();
-    let config = PublishConfig::new(&format!("rtmp://{ingest}/punchcast/cast")).expect("an address");
+    let config = PublishConfig::new(ingest).expect("an address");
+    let RtmpUrl { host, port, .. } = RtmpUrl::parse(ingest).expect("the same");
     let mut session = ClientSession::publisher(config);
-    let mut stream = TcpStream::connect(ingest).expect("the caster listens");
+    let mut stream = TcpStream::connect((host, port)).expect("the caster listens");
     stream.set_nodelay(true).expect("an option");
     while !talk(&mut session, &mut stream) {}
     stream.set_nonblocking(true).expect("an option");
