@@ -101,6 +101,17 @@ fn tags_of_unknown_types_are_passed_over_and_longer_headers_are_read() {
 }
 
 #[test]
+fn a_unit_keeps_nothing_of_the_file_but_itself() {
+    let file = file(&[unit(Kind::Video, 0, b"\x17\x01"), unit(Kind::Data, 0, &vec![7; 1 << 20])]);
+    for size in [1 << 16, usize::MAX] {
+        for unit in read(&file, || size).0 {
+            let kept = unit.payload.try_into_mut().expect("nobody else has a part of it");
+            assert_eq!(kept.capacity(), kept.len());
+        }
+    }
+}
+
+#[test]
 fn what_is_not_flv_is_refused_with_a_reason() {
     let refused = |bytes: &[u8]| read(bytes, || usize::MAX).1.unwrap_err().to_string();
     assert_eq!(

@@ -84,7 +84,8 @@ enum Expect {
 
 /// Reads an FLV file from bytes in any split.
 ///
-/// Memory stays below one tag plus one `push` when [`Reader::next`] is called to its end after each push.
+/// Memory stays below one tag plus one `push` when [`Reader::next`] is called to its end after each push. Units hold
+/// their own bytes and nothing of the reader's.
 #[derive(Debug)]
 pub struct Reader {
     expect: Expect,
@@ -213,7 +214,8 @@ impl Reader {
             return Ok(Step::Starved);
         }
         self.buffer.advance(TAG_HEADER);
-        let payload = self.buffer.split_to(body).freeze();
+        let payload = Bytes::copy_from_slice(&self.buffer[..body]);
+        self.buffer.advance(body);
         self.expect = Expect::Skip(PREVIOUS_TAG_SIZE);
         Ok(Step::Unit(Unit { kind, timestamp: u32::from_be_bytes([t3, t2, t1, t0]), payload }))
     }

@@ -82,6 +82,8 @@ fn first_string(payload: &[u8]) -> Option<&str> {
 }
 
 /// An aggregate is a sequence of FLV tags, each with its size behind it (§7.1.6). The first tag's clock is the message's.
+/// Each unit is a copy: a reference would keep all of the message for as long as any unit of it is kept, and who counts
+/// units by their length would not see it.
 fn split_aggregate(message: &Message, take: &mut impl FnMut(Unit)) -> Result<(), Error> {
     let mut at = 0;
     let (mut first, mut count) = (None, 0);
@@ -97,7 +99,7 @@ fn split_aggregate(message: &Message, take: &mut impl FnMut(Unit)) -> Result<(),
             return Err(Error::TooManyUnits);
         }
         let offset = timestamp.wrapping_sub(*first.get_or_insert(timestamp));
-        let payload = message.payload.slice(start..start + length);
+        let payload = Bytes::copy_from_slice(&message.payload[start..start + length]);
         if let Some(unit) = unit(header[0], message.timestamp.wrapping_add(offset), &payload) {
             take(unit);
         }

@@ -447,6 +447,28 @@ fn aggregates_come_apart_on_the_messages_clock() {
 }
 
 #[test]
+fn a_unit_keeps_nothing_of_its_message_but_itself() {
+    let tag = |kind, body: &[u8]| {
+        let length = &u32::to_be_bytes(body.len() as u32)[1..];
+        [&[kind], length, &[0; 7], body, &[0; 4]].concat()
+    };
+    let tags = [tag(9, b"\x17\x01\0\0\0"), tag(9, b"\x27\x01\0\0\0"), tag(7, &vec![7; 1 << 20])];
+    let aggregate =
+        Message { kind: message::AGGREGATE, stream: 1, timestamp: 0, payload: tags.concat().into() };
+    let mut client = ByHand::connected();
+    client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
+    client.server.accept(StreamId(1));
+    client.send(&[aggregate]).unwrap();
+    let units = client.events.split_off(1);
+    assert_eq!(units.len(), 2);
+    for event in units {
+        let ServerEvent::Media(unit) = event else { panic!("{event:?}") };
+        let kept = unit.payload.try_into_mut().expect("nobody else has a part of it");
+        assert_eq!(kept.capacity(), kept.len());
+    }
+}
+
+#[test]
 fn data_is_unwrapped_and_notices_are_left_out() {
     let mut client = ByHand::connected();
     client.command(1, "publish", 0.0, &[Value::Null, Value::string("a")]);
