@@ -249,9 +249,14 @@ fn a_unit() -> Unit {
     Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17; 300].into() }
 }
 
-/// What a session holds is within its limit; returns the larger of it and `most`.
-fn bounded(most: usize, held: usize) -> usize {
-    assert!(held <= MAX_BUFFERED, "{held} bytes held");
+/// What a session may hold beyond what was sent to it: the first room of a message on each of 64 chunk streams, and replies.
+/// What a message announces is no reason to hold more.
+const ROOM: usize = 64 * 64 * 1024 + 64 * 1024;
+
+/// What a session holds after it was sent `fed` bytes is within its limits; returns the larger of it and `most`. A message's
+/// room is doubled as it grows, and a unit may stand beside the message that it is of.
+fn bounded(most: usize, held: usize, fed: usize) -> usize {
+    assert!(held <= MAX_BUFFERED.min(ROOM + 3 * fed), "{held} bytes held of {fed}");
     most.max(held)
 }
 
@@ -260,10 +265,11 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
     let (base, other) = (&bases[rng.usize(..bases.len())], &others[rng.usize(..others.len())]);
     let bytes = mutate(&mut rng, base, other);
     let mut server = ServerSession::new(seed);
-    let (mut failed, mut most) = (false, 0);
+    let (mut failed, mut most, mut fed) = (false, 0, 0);
     for piece in pieces(&mut rng, &bytes) {
+        fed += piece.len();
         let result = server.handle_input(piece);
-        most = bounded(most, server.buffered_bytes());
+        most = bounded(most, server.buffered_bytes(), fed);
         assert!(!failed || result.is_err(), "a failed session takes no more");
         failed |= result.is_err();
         let mut transmitted = 0;
@@ -276,7 +282,7 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
                         1 => {}
                         _ => server.accept(stream),
                     }
-                    most = bounded(most, server.buffered_bytes());
+                    most = bounded(most, server.buffered_bytes(), fed);
                     drop(server.send_media(&a_unit()));
                     server.ping(seed as u32);
                 }
@@ -301,10 +307,11 @@ fn visit(seed: u64, mut client: ClientSession, bases: &[Vec<u8>], others: &[Vec<
     let mut rng = Rng::with_seed(seed);
     let (base, other) = (&bases[rng.usize(..bases.len())], &others[rng.usize(..others.len())]);
     let bytes = mutate(&mut rng, base, other);
-    let (mut failed, mut most) = (false, 0);
+    let (mut failed, mut most, mut fed) = (false, 0, 0);
     for piece in pieces(&mut rng, &bytes) {
+        fed += piece.len();
         let result = client.handle_input(piece);
-        most = bounded(most, client.buffered_bytes());
+        most = bounded(most, client.buffered_bytes(), fed);
         assert!(!failed || result.is_err(), "a failed session takes no more");
         failed |= result.is_err();
         while let Some(output) = client.poll_output() {

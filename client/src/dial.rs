@@ -11,6 +11,7 @@
 //!
 //! The pause doubles from one second to fifteen, and is short again once pictures have come.
 
+use crate::unread::Unread;
 use punchcast::app::{Closing, ConnId, ConnIds, Input, NetOp, Room, soonest};
 use punchcast::media::Unit;
 use punchcast::rtmp::{self, ClientEvent, ClientSession, PingClock, PlayConfig, RtmpUrl};
@@ -127,6 +128,7 @@ struct Line {
     session: ClientSession,
     stage: Stage,
     pings: PingClock,
+    unread: Unread,
     /// When it is given up unless something comes.
     until: Instant,
 }
@@ -213,11 +215,19 @@ impl Dial {
                     self.over(now, false, why, None);
                 }
             }
+            Input::Backlogged { conn } => {
+                if let Some(line) = self.line(conn) {
+                    line.unread.begin();
+                }
+            }
+            Input::Drained { conn } => {
+                if let Some(line) = self.line(conn) {
+                    line.unread.end();
+                }
+            }
             Input::Listening { .. }
             | Input::ListenFailed { .. }
             | Input::Accepted { .. }
-            | Input::Backlogged { .. }
-            | Input::Drained { .. }
             | Input::Interrupted => {}
         }
     }
@@ -294,8 +304,10 @@ impl Dial {
             buffer: 0,
             seed: self.config.seed,
         });
+        let unread = Unread::default();
         let (stage, until, pings) = (Stage::Asking, now + ASK_TIME, PingClock::new(now, PING_EVERY));
-        self.state = State::Open(Box::new(Line { conn, local, remote, session, stage, pings, until }));
+        self.state =
+            State::Open(Box::new(Line { conn, local, remote, session, stage, pings, unread, until }));
         self.settle(now);
     }
 
@@ -331,7 +343,12 @@ impl Dial {
         {
             let conn = line.conn;
             match output {
-                rtmp::Output::Transmit(bytes) => self.net(NetOp::Send { conn, bytes }),
+                rtmp::Output::Transmit(bytes) if line.unread.count(bytes.len()) => {
+                    self.net(NetOp::Send { conn, bytes });
+                }
+                rtmp::Output::Transmit(_) => {
+                    self.over(now, false, "the server asks and does not read".into(), Some(Closing::Abort));
+                }
                 rtmp::Output::Event(ClientEvent::Playing) => {
                     (line.stage, line.until) = (Stage::Waiting, now + FIRST_SILENCE);
                     let (local, remote) = (line.local, line.remote);

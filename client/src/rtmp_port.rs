@@ -37,6 +37,7 @@ pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
 use crate::player::Player;
+use crate::unread::Unread;
 use bytes::Bytes;
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room, soonest};
 use punchcast::link::Door;
@@ -50,7 +51,7 @@ use std::time::{Duration, Instant};
 /// How long a handshake may take. Local programs take milliseconds; five seconds cover a loaded machine.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
-/// How long a connection may last without publishing or playing.
+/// How long a connection may last without publishing or playing, its handshake included.
 pub const JOIN_TIME: Duration = Duration::from_secs(10);
 
 /// How long a publisher may send nothing. One that was suspended, or whose host went away, would keep the next one out;
@@ -62,7 +63,7 @@ pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
 pub const MAX_CONNECTIONS: usize = 32;
 
 /// Bytes that a connection may send before it has told a port's key: the handshake has 3 KiB, and the commands up to
-/// `publish` or `play` one more. What strangers make this side hold stays below it.
+/// `publish` or `play` one more. At most one read more is parsed before it is noticed.
 pub const MAX_STRANGER_BYTES: usize = 32 * 1024;
 
 /// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
@@ -102,10 +103,7 @@ struct Conn {
     role: Role,
     /// It has a place at the door and has not told the key: the bytes that it has sent.
     stranger: Option<usize>,
-    /// The driver holds bytes for it.
-    backlogged: bool,
-    /// Bytes queued since it became so.
-    unread: usize,
+    unread: Unread,
 }
 
 #[derive(Debug)]
@@ -161,7 +159,7 @@ impl RtmpPort {
     /// Whether a player has taken all that there was for it.
     #[must_use]
     pub fn has_idle_player(&self) -> bool {
-        self.conns.values().any(|conn| conn.plays().is_some() && !conn.backlogged)
+        self.conns.values().any(|conn| conn.plays().is_some() && !conn.unread.is_backlogged())
     }
 
     /// Sends the publisher away.
@@ -186,12 +184,12 @@ impl RtmpPort {
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::Backlogged { conn } => {
                 if let Some(conn) = self.conns.get_mut(&conn) {
-                    conn.backlogged = true;
+                    conn.unread.begin();
                 }
             }
             Input::Drained { conn: id } => {
                 if let Some(conn) = self.conns.get_mut(&id) {
-                    (conn.backlogged, conn.unread) = (false, 0);
+                    conn.unread.end();
                     self.pump(now, id);
                 }
             }
@@ -296,7 +294,7 @@ impl RtmpPort {
         self.seeds = self.seeds.wrapping_add(1);
         let session = ServerSession::new(self.seeds);
         let (role, stranger) = (Role::Joining(now), self.door.is_some().then_some(0));
-        let conn = Conn { session, remote, role, stranger, backlogged: false, unread: 0 };
+        let conn = Conn { session, remote, role, stranger, unread: Unread::default() };
         self.conns.insert(id, conn);
     }
 
@@ -369,7 +367,7 @@ impl RtmpPort {
         let busy = match what {
             Mode::Publishers => self.conns.values().any(Conn::is_publisher),
             Mode::Players => {
-                self.conns.values().filter(|conn| conn.stranger.is_none()).count() >= MAX_CONNECTIONS
+                self.conns.values().filter(|conn| conn.plays().is_some()).count() >= MAX_CONNECTIONS
             }
         };
         if busy { Err(Refusal::Busy) } else { Ok(()) }
@@ -439,8 +437,8 @@ impl RtmpPort {
     /// driver could send what it was given comes back only after the outputs are drained.
     fn pump(&mut self, now: Instant, id: ConnId) {
         let mut burst = 0;
-        while let Some(Conn { session, role: Role::Player(_, player), backlogged: false, .. }) =
-            self.conns.get_mut(&id)
+        while let Some(Conn { session, role: Role::Player(_, player), unread, .. }) = self.conns.get_mut(&id)
+            && !unread.is_backlogged()
         {
             if burst >= MAX_BURST {
                 if !player.is_empty() {
@@ -466,13 +464,10 @@ impl RtmpPort {
 
     fn send(&mut self, id: ConnId, bytes: Bytes) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.backlogged {
-            conn.unread += bytes.len();
-            if conn.unread > MAX_UNREAD_REPLIES {
-                log::debug!("conn={id} asks and does not read");
-                self.close(id, Closing::Abort);
-                return;
-            }
+        if !conn.unread.count(bytes.len()) {
+            log::debug!("conn={id} asks and does not read");
+            self.close(id, Closing::Abort);
+            return;
         }
         self.net(NetOp::Send { conn: id, bytes });
     }

@@ -1,29 +1,29 @@
-//! Replies that a link's peer leaves unread.
+//! Replies that a peer leaves unread.
 //!
-//! Media is held back while a link is full, but the stream's RTMP answers whatever the peer asks. A peer that asks and
-//! does not read would have its answers queue here without end.
+//! Media is held back while a connection is full, but RTMP answers whatever the peer asks. A peer that asks and does not
+//! read would have its answers queue here without end.
 
 use crate::rtmp_port::MAX_UNREAD_REPLIES;
 
-/// Counts the replies of one link while it is full.
+/// Counts the replies of one connection while it is full.
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
-    /// Bytes of replies since the link was full; nothing while it is not.
+    /// Bytes of replies since it was full; nothing while it is not.
     replies: Option<usize>,
 }
 
 impl Unread {
-    /// Whether the link is full.
+    /// Whether the connection is full.
     pub(crate) const fn is_backlogged(&self) -> bool {
         self.replies.is_some()
     }
 
-    /// The link is full from here on.
+    /// It is full from here on.
     pub(crate) fn begin(&mut self) {
         self.replies.get_or_insert(0);
     }
 
-    /// The link takes more again.
+    /// It takes more again.
     pub(crate) fn end(&mut self) {
         self.replies = None;
     }

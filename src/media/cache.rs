@@ -4,7 +4,7 @@
 //! Without the group a player would show nothing until the next keyframe, which an encoder may send only every ten
 //! seconds. A group that outgrows the limits is given up until the next keyframe; headers are always kept.
 
-use super::unit::{Kind, Unit};
+use super::unit::{Content, Kind, Unit};
 
 /// The most that a replayed group may hold, bytes: over two seconds at 10 Mbit/s, and less than
 /// [`pace::MAX_BYTES`](super::pace::MAX_BYTES), so that a replay fits a queue with room for what follows it.
@@ -53,7 +53,7 @@ impl Cache {
                 self.video = Some(unit.clone());
             }
             Kind::Audio if unit.is_sequence_header() => self.audio = Some(unit.clone()),
-            Kind::Video if is_end_of_sequence(unit) => self.clear_group(),
+            Kind::Video if unit.holds(Content::SequenceEnd) => self.clear_group(),
             Kind::Video if unit.is_keyframe() => {
                 self.clear_group();
                 self.append(unit);
@@ -100,15 +100,6 @@ impl Cache {
     fn clear_group(&mut self) {
         self.group.clear();
         self.group_bytes = 0;
-    }
-}
-
-/// AVC packet type 2 (FLV v10.1 §E.4.3.1) and Enhanced RTMP's `SequenceEnd`; encoders mark it as a keyframe.
-fn is_end_of_sequence(unit: &Unit) -> bool {
-    match unit.payload.first() {
-        Some(&first) if first & 0x80 != 0 => first & 0x0f == 2,
-        Some(&first) => first & 0x0f == 7 && unit.payload.get(1) == Some(&2),
-        None => false,
     }
 }
 
@@ -173,11 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_sequence_is_no_keyframe() {
-        let mut cache = cache(&[video(0, b"\x17\x01key"), video(9, b"\x17\x02\0\0\0")]);
-        assert!(!cache.has_keyframe());
-        cache.push(&video(10, b"\x92avc1"));
-        assert!(!cache.has_keyframe());
+    fn the_end_of_a_sequence_is_no_keyframe_and_ends_the_group() {
+        // AVC's, HEVC's in AVC's form, the enhanced one, and that behind a ModEx.
+        for end in [&b"\x17\x02\0\0\0"[..], b"\x1c\x02\0\0\0", b"\x92avc1", b"\x97\0\0\x02avc1"] {
+            let mut cache = cache(&[video(0, b"\x17\x01key"), video(9, end)]);
+            assert!(!cache.has_keyframe(), "{end:02x?}");
+            cache.push(&video(10, end));
+            assert!(!cache.has_keyframe(), "{end:02x?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ const OF_A_FILE: [&str; 15] = [
 
 const DURATION: &str = "duration";
 
+/// Properties that are looked at: ffmpeg writes some twenty. Tiny ones would cost several times their bytes.
+const MAX_PROPERTIES: usize = 4096;
+
 /// The unit as a live stream has it. What is no metadata, or cannot be read, stays as it is.
 #[must_use]
 pub fn of_stream(unit: Unit) -> Unit {
@@ -92,6 +95,9 @@ impl<'a> Metadata<'a> {
             let length = length + amf0::value_length(metadata.rest.get(length..)?)?;
             let (property, rest) = metadata.rest.split_at_checked(length)?;
             metadata.rest = rest;
+            if metadata.kept.len() > MAX_PROPERTIES {
+                return None;
+            }
             if OF_A_FILE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(key)) {
                 metadata.forgot = true;
             } else {
@@ -192,6 +198,18 @@ mod tests {
         let width = properties(&["width"]);
         let whole = unit("onMetaData", &Value::EcmaArray([said, width.clone()].concat()), b"");
         assert_eq!(of_stream(whole), unit("onMetaData", &Value::EcmaArray(width), b""));
+    }
+
+    #[test]
+    fn too_many_properties_stay_as_they_are() {
+        let said = |count| {
+            let mut keys = vec!["k"; count];
+            keys.push("duration");
+            unit("onMetaData", &Value::EcmaArray(properties(&keys)), b"")
+        };
+        assert_ne!(of_stream(said(MAX_PROPERTIES)), said(MAX_PROPERTIES));
+        let more = said(MAX_PROPERTIES + 2);
+        assert_eq!(of_stream(more.clone()), more);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Unit {
         if self.is_metadata() { METADATA_TIME } else { self.timestamp }
     }
 
-    fn holds(&self, content: Content) -> bool {
+    pub(super) fn holds(&self, content: Content) -> bool {
         self.packet().is_some_and(|packet| packet.content == content)
     }
 

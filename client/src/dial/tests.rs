@@ -1,4 +1,5 @@
 use super::*;
+use crate::rtmp_port::MAX_UNREAD_REPLIES;
 use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::rtmp::{Refusal, ServerEvent, ServerSession};
@@ -108,6 +109,23 @@ fn it_dials_at_once_and_plays_what_the_server_sends() {
     assert!(scene.dial.is_playing());
     scene.send(&picture());
     assert_eq!(scene.events, [DialEvent::Media(picture())]);
+}
+
+#[test]
+fn a_server_that_asks_and_does_not_read_is_left() {
+    let mut scene = Scene::playing();
+    let conn = scene.conn.expect("a connection");
+    scene.dial.handle_input(scene.now, Input::Backlogged { conn });
+    for _ in 0..MAX_UNREAD_REPLIES {
+        scene.server.ping(7);
+        scene.settle();
+        if !scene.events.is_empty() {
+            break;
+        }
+    }
+    let why = "the server asks and does not read".to_owned();
+    assert_eq!(scene.events, [DialEvent::Over { finished: false, why }]);
+    assert_eq!(scene.ops.pop(), Some(NetOp::Close { conn, how: Closing::Abort }));
 }
 
 #[test]

@@ -271,7 +271,7 @@ fn a_stranger_that_sends_much_and_tells_no_key_is_cut_off() {
     hello.resize(1 + 2 * 1536, 0);
     scene.input(Input::Received { conn: id(1), bytes: &hello });
     scene.ops.clear();
-    // A message of 16 MB minus one is announced, and its bytes come.
+    // A message of 65,536 bytes is announced, and its bytes come.
     let mut flood = vec![4, 0, 0, 0, 0x01, 0, 0, 8, 1, 0, 0, 0];
     flood.resize(MAX_STRANGER_BYTES, 0xc4);
     scene.input(Input::Received { conn: id(1), bytes: &flood });
@@ -457,6 +457,15 @@ fn connections_are_bounded() {
     }
     let one_too_many = id(MAX_CONNECTIONS as u32 + 1);
     assert_eq!(scene.ops[1..], [NetOp::Close { conn: one_too_many, how: Closing::Abort }]);
+}
+
+#[test]
+fn as_many_play_as_may_connect() {
+    let mut scene = Scene::players();
+    for serial in 1..=MAX_CONNECTIONS as u32 {
+        scene.join_player(serial);
+        assert_eq!(scene.client(serial).events, [ClientEvent::Playing], "player {serial}");
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub enum ServerEvent {
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Somebody else publishes already.
+    /// Somebody else publishes already, or there are too many players.
     Busy,
     /// There is no such app or key.
     UnknownKey,
@@ -166,14 +166,14 @@ impl ServerSession {
 
     fn deny(&mut self, stream: StreamId, why: Refusal) {
         let Some(state) = self.streams.get_mut(&stream.0) else { return };
-        let code = match state {
-            Stream::PublishAsked => "NetStream.Publish.BadName",
-            Stream::PlayAsked => "NetStream.Play.StreamNotFound",
+        let (code, busy) = match state {
+            Stream::PublishAsked => ("NetStream.Publish.BadName", "somebody else is publishing"),
+            Stream::PlayAsked => ("NetStream.Play.StreamNotFound", "too many are playing"),
             Stream::Idle | Stream::Publishing | Stream::Playing => return,
         };
         *state = Stream::Idle;
         let description = match why {
-            Refusal::Busy => "somebody else is publishing",
+            Refusal::Busy => busy,
             Refusal::UnknownKey => "no such stream",
         };
         self.status(stream, "error", code, description);
