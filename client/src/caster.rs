@@ -335,7 +335,7 @@ impl Caster {
             rtmp_port::Event::PlayerJoined { remote, .. } => {
                 self.begin_source(now);
                 self.notice(Notice::Player { remote, joined: true });
-                self.notice(Notice::KeyframeWanted);
+                self.want_keyframe();
             }
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false });
@@ -450,12 +450,20 @@ impl Caster {
         self.outputs.push_back(Output::Notice(notice));
     }
 
+    /// Somebody begins, or has missed pictures: the source is asked for a keyframe, whoever it is.
+    fn want_keyframe(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.want_keyframe();
+        }
+        self.notice(Notice::KeyframeWanted);
+    }
+
     /// A notice about one viewer; which one is said where there are several.
     fn viewer_notice(&mut self, at: usize, notice: Notice) {
+        if matches!(notice, Notice::KeyframeWanted) {
+            return self.want_keyframe();
+        }
         if let Some(share) = &mut self.share {
-            if matches!(notice, Notice::KeyframeWanted) {
-                share.want_keyframe();
-            }
             share.notice(at, &notice);
         }
         let several = self.viewers > 1;
