@@ -94,3 +94,29 @@ fn a_player_who_comes_is_given_a_keyframe_by_the_sharing_page() {
     assert!(served.says.iter().any(|notice| matches!(notice, Notice::KeyframeWanted)), "{:?}", served.says);
     assert!(served.page_hears.contains(r#""keyframe""#), "{}", served.page_hears);
 }
+
+#[test]
+fn the_source_is_held_while_nobody_is_there() {
+    let mut served = Served::new();
+    let held = |says: &[Notice]| {
+        let hold = |notice: &Notice| if let Notice::Pace(pace) = notice { Some(pace.hold) } else { None };
+        says.iter().rev().find_map(hold)
+    };
+    assert_eq!(held(&served.says), Some(true));
+    served.join();
+    assert_eq!(held(&served.says), Some(false));
+    served.input(Input::Backlogged { conn: served.conn });
+    assert_eq!(held(&served.says), Some(true), "its line is full");
+    served.input(Input::Drained { conn: served.conn });
+    assert_eq!(held(&served.says), Some(false));
+    served.player = None;
+    served.input(Input::Closed { conn: served.conn, error: None });
+    assert_eq!(held(&served.says), Some(true));
+
+    let mut bed = Bed::new();
+    assert_eq!(held(&bed.caster_says), Some(false));
+    let conn = bed.names.0;
+    bed.caster.handle_input(bed.now, Input::Closed { conn, error: Some(NetError::Reset) });
+    bed.drain();
+    assert_eq!(held(&bed.caster_says), Some(true), "until the link is made again");
+}
