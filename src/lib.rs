@@ -19,5 +19,6 @@ pub mod portmap;
 pub mod punch;
 pub mod rendezvous;
 pub mod rtmp;
+pub mod text;
 pub mod ticket;
 pub mod wire;

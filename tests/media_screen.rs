@@ -399,10 +399,10 @@ fn one_window_is_shown_alone_whatever_covers_it_until_it_is_closed() {
     let name = "one_window_is_shown_alone_whatever_covers_it_until_it_is_closed";
     let Some(display) = Display::start(name, &[]) else { return };
     let chosen = display.window("Notes - editor", RED, 40, 50);
-    let other = display.window("Mail", GREEN, 60, 60);
+    let other = display.window("Mail\x1b[2J\u{7}", GREEN, 60, 60);
     let by = |title: &str| ScreenConfig { target: Target::Window(title.into()), ..display.config() };
     let Err(OpenError::Other(why)) = Screen::open(by("calculator")) else { panic!("there is none") };
-    assert!(why.contains("Mail") && why.contains("Notes - editor"), "{why}");
+    assert!(why.contains("Mail[2J\n") && !why.contains('\x1b') && why.contains("Notes - editor"), "{why}");
     assert!(Screen::open(by(&format!("{other:#x}"))).is_ok());
 
     let mut cast = Cast::start(by("notes"));

@@ -76,7 +76,7 @@ pub struct Config {
 /// What the links can take of a source that encodes for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// Nobody takes another picture now.
+    /// Nobody takes another picture now, or nobody is there.
     pub hold: bool,
     /// Bits a second; `None`: as many as it likes.
     pub bitrate: Option<u64>,
@@ -205,14 +205,13 @@ impl Caster {
         let unlimited = live().any(|(_, bitrate)| bitrate.is_none());
         let player_waits = self.serve.as_ref().is_some_and(|serve| serve.port.has_idle_player());
         let pace = Pace {
-            hold: live().next().is_some() && live().all(|(full, _)| full) && !player_waits,
+            hold: live().all(|(full, _)| full) && !player_waits,
             bitrate: live().filter_map(|(_, bitrate)| bitrate).max().filter(|_| !unlimited),
         };
-        let nobody = live().next().is_none() && !player_waits;
         let mut changed = pace != self.pace;
         if let Some(share) = &mut self.share {
             let bits = pace.bitrate.and_then(|bits| u32::try_from(bits).ok());
-            changed |= share.set_hold(pace.hold || nobody);
+            changed |= share.set_hold(pace.hold);
             changed |= share.set_bitrate(bits.unwrap_or(u32::MAX));
         }
         if pace != self.pace {
@@ -335,7 +334,7 @@ impl Caster {
             rtmp_port::Event::PlayerJoined { remote, .. } => {
                 self.begin_source(now);
                 self.notice(Notice::Player { remote, joined: true });
-                self.notice(Notice::KeyframeWanted);
+                self.want_keyframe();
             }
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false });
@@ -450,12 +449,20 @@ impl Caster {
         self.outputs.push_back(Output::Notice(notice));
     }
 
+    /// Somebody begins, or has missed pictures: the source is asked for a keyframe, whoever it is.
+    fn want_keyframe(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.want_keyframe();
+        }
+        self.notice(Notice::KeyframeWanted);
+    }
+
     /// A notice about one viewer; which one is said where there are several.
     fn viewer_notice(&mut self, at: usize, notice: Notice) {
+        if matches!(notice, Notice::KeyframeWanted) {
+            return self.want_keyframe();
+        }
         if let Some(share) = &mut self.share {
-            if matches!(notice, Notice::KeyframeWanted) {
-                share.want_keyframe();
-            }
             share.notice(at, &notice);
         }
         let several = self.viewers > 1;

@@ -124,6 +124,18 @@ fn events_that_nobody_reads_any_more_end_the_program_though_nothing_happens() {
 }
 
 #[test]
+fn results_that_cannot_be_written_are_a_failure_with_its_reason() {
+    for args in [&["--version"][..], &["view", "--json", "--no-port-mapping", "--page", "none"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let mut command = Command::new(binary("punchcast"));
+        let output = command.args(args).stdout(full).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("standard output takes no more"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_source_that_was_cut_is_told_with_the_place() {
     if !have(&["ffmpeg"]) {
         return;

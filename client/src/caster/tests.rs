@@ -1,6 +1,7 @@
 //! A caster and a viewer, one connection, no network: every byte arrives at once, as it does on loopback.
 
 mod following;
+mod players;
 
 use super::*;
 use crate::meeting;
@@ -255,20 +256,26 @@ fn a_viewer_that_was_linked_and_is_gone_is_said_not_to_have_come_back() {
     assert!(reason.contains("has not come back") && !reason.contains("ticket"), "{reason}");
 }
 
-#[test]
-fn the_sharing_page_is_held_while_the_link_is_full() {
-    let mut bed = Bed::new();
+/// Opens the sharing page's WebSocket.
+fn open_page(caster: &mut Caster, now: Instant) -> ConnId {
     let conn = ConnId { room: SHARE, serial: ConnId::ACCEPTED };
     let (local, remote) = (addr("127.0.0.1:80"), addr("127.0.0.1:5000"));
     let listener = ListenerId { room: SHARE, serial: 0 };
-    bed.caster.handle_input(bed.now, Input::Accepted { listener, conn, local, remote });
+    caster.handle_input(now, Input::Accepted { listener, conn, local, remote });
     let token = PageToken::new([7; 16]);
     let request = format!(
         "GET /ws?t={} HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         token.as_str()
     );
-    bed.caster.handle_input(bed.now, Input::Received { conn, bytes: request.as_bytes() });
+    caster.handle_input(now, Input::Received { conn, bytes: request.as_bytes() });
+    conn
+}
+
+#[test]
+fn the_sharing_page_is_held_while_the_link_is_full() {
+    let mut bed = Bed::new();
+    open_page(&mut bed.caster, bed.now);
     bed.drain();
     assert!(bed.page_hears.contains(r#""hold":false"#), "{}", bed.page_hears);
     assert!(bed.page_hears.contains(r#""phase":"live""#), "{}", bed.page_hears);

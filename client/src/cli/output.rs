@@ -18,14 +18,17 @@ static LINE_STANDS: AtomicBool = AtomicBool::new(false);
 /// Back to the line's beginning, and the rest of it away (ECMA-48 §8.3.41).
 const CLEAR_LINE: &str = "\r\x1b[K";
 
-/// Prints a result; a reader that has gone is no error.
+/// Prints a result. A reader that has gone is no error; whatever else keeps it from being written ends the program as one.
 pub(super) fn print_line(line: &str) {
     clear_line();
     let mut stdout = io::stdout().lock();
-    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-        // A broken pipe is a quiet exit (`punchcast view | head -1`).
+    let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) else { return };
+    // A broken pipe is a quiet exit (`punchcast view | head -1`).
+    if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(super::DONE);
     }
+    talk_failure(&format!("standard output takes no more: {error}"));
+    std::process::exit(super::NO_LINK);
 }
 
 /// Ends the program as [`print_line`] does once nobody reads standard output, though there be nothing to print for long.

@@ -6,6 +6,7 @@ use crate::media::Unit;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{self, Command, Message, UserControl};
 use crate::rtmp::{Error, ParseUrlError, PingEvent, RtmpUrl};
+use crate::text::one_line;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -377,11 +378,6 @@ impl ClientSession {
     }
 }
 
-/// A peer's words, fit for a line of a log.
-fn one_line(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
-}
-
 /// The commands that are understood; others are passed over.
 const KNOWN: &[&str] = &["_result", "_error", "onStatus", "close"];
 
@@ -393,6 +389,3 @@ const LIVE_OR_RECORDED: f64 = -2000.0;
 
 /// What servers that look at it want to see; the name in brackets is free.
 const FLASH_VERSION: &str = "FMLE/3.0 (compatible; punchcast)";
-
-/// How many characters of a server's status are kept.
-const MAX_WORDS: usize = 200;

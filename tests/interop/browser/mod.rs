@@ -258,6 +258,50 @@ fn without_webcodecs_the_page_falls_back_to_media_source_extensions() {
 }
 
 #[test]
+fn a_picture_that_media_source_extensions_cannot_read_is_told_of() {
+    let Some(program) = program() else { return };
+    let viewer = Viewer::start("127.0.0.1:0".parse().unwrap(), TICKET);
+    let mut browser = Chromium::start(&program, &scratch(), (1280, 720));
+    browser.prelude(
+        "delete globalThis.VideoDecoder; const append = SourceBuffer.prototype.appendBuffer; \
+         SourceBuffer.prototype.appendBuffer = function (data) { \
+         return append.call(this, globalThis.broken ? new Uint8Array(1024).fill(255) : data); };",
+    );
+    browser.open(&format!("http://{}/", viewer.local));
+    browser.wait_for("document.body.dataset.socket === 'up'");
+    viewer.cue(Cue::Status(live()));
+    viewer.cue(Cue::Play(0, stream()));
+    browser.wait_for("punchcast.tiles.get(0).frames > 10");
+    browser.evaluate("globalThis.broken = true");
+    browser.wait_for(
+        "document.querySelector('.veil .message').textContent.includes('does not take this picture')",
+    );
+}
+
+#[test]
+fn a_cast_that_comes_back_to_h264_is_shown_again() {
+    let Some(program) = program() else { return };
+    let viewer = Viewer::start("127.0.0.1:0".parse().unwrap(), TICKET);
+    let mut browser = Chromium::start(&program, &scratch(), (1280, 720));
+    browser.open(&format!("http://{}/", viewer.local));
+    browser.wait_for("document.body.dataset.socket === 'up'");
+    viewer.cue(Cue::Status(live()));
+    let later = |units: &[Unit]| -> Vec<Unit> {
+        let later = |unit: &Unit| Unit { timestamp: unit.timestamp + 5000, ..unit.clone() };
+        units.iter().map(later).collect()
+    };
+    let h264 = stream();
+    let hevc = Unit { kind: Kind::Video, timestamp: 2500, payload: b"\x90hvc1\x01\x02".as_slice().into() };
+    viewer.cue(Cue::Play(0, [&h264[..], &[hevc], &later(&h264)].concat()));
+    let trouble = "document.querySelector('.tile').dataset.trouble";
+    browser.wait_for("punchcast.tiles.get(0).frames > 30");
+    browser.wait_for(&format!("{trouble}?.includes('H.264')"));
+    let before = browser.evaluate("punchcast.tiles.get(0).frames").as_u64().expect("a count");
+    browser.wait_for(&format!("punchcast.tiles.get(0).frames > {before} + 10 && {trouble} === ''"));
+    assert_left_half(&mut browser, CANVAS, LEFT);
+}
+
+#[test]
 fn when_webcodecs_fails_half_way_media_source_extensions_take_over() {
     let Some(program) = program() else { return };
     let viewer = Viewer::start("127.0.0.1:0".parse().unwrap(), TICKET);

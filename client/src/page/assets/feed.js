@@ -31,6 +31,10 @@ export class Feed {
         return failed(error);
       }
       this.#buffer.addEventListener("updateend", () => this.#append());
+      // What cannot be parsed ends the source: nothing is appended any more, and nothing thrown.
+      this.#buffer.addEventListener("error", () => {
+        if (this.#source === source) failed(new Error(element.error?.message || "it cannot be read"));
+      });
       this.#append();
     });
     element.src = url;

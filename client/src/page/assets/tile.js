@@ -142,6 +142,8 @@ export class Tile {
     const timestamp = this.#unwrap(raw);
     switch (kind) {
       case VIDEO_CONFIG:
+        // It may be the first that can be shown.
+        if (!this.#picture) this.#choosePicture();
         if (this.#picture) this.#trouble("");
         this.#config = data;
         this.#picture?.configure(data);
@@ -241,7 +243,7 @@ export class Tile {
   }
 
   #trouble(text) {
-    if (this.isInTrouble === Boolean(text)) return;
+    if ((this.root.dataset.trouble ?? "") === text) return;
     this.isInTrouble = Boolean(text);
     this.#describe(text);
     this.#actions.shown();

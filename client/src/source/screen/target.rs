@@ -2,6 +2,7 @@
 
 use super::area::Area;
 use super::capture::Fault;
+use punchcast::text::one_line;
 use std::fmt::Write as _;
 use x11rb::connection::{Connection as _, RequestConnection as _};
 use x11rb::protocol::composite::{self, ConnectionExt as _};
@@ -222,7 +223,7 @@ fn monitors(conn: &RustConnection, root: Window) -> Result<Vec<Monitor>, Fault> 
             h: monitor.height.into(),
         };
         monitors.push(Monitor {
-            name: String::from_utf8_lossy(&name).into_owned(),
+            name: one_line(&String::from_utf8_lossy(&name)),
             area,
             primary: monitor.primary,
         });
@@ -339,7 +340,8 @@ fn managed(conn: &RustConnection, root: Window) -> Result<Vec<Window>, Fault> {
 
 fn title(conn: &RustConnection, id: Window, name: Atom, kind: Atom) -> Result<Option<String>, Fault> {
     let reply = conn.get_property(false, id, name, kind, 0, TITLE_WORDS)?.reply();
-    let text = reply.map(|property| String::from_utf8_lossy(&property.value).into_owned());
+    // Every program of the display names its own windows.
+    let text = reply.map(|property| one_line(&String::from_utf8_lossy(&property.value)));
     Ok(text.ok().filter(|text| !text.is_empty()))
 }
 
