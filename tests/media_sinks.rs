@@ -454,6 +454,33 @@ fn a_disk_that_cannot_keep_up_costs_frames_up_to_a_keyframe_and_never_waits() {
 }
 
 #[test]
+fn a_recording_into_a_pipe_waits_for_its_reader_neither_at_the_start_nor_at_the_end() {
+    let units = collect_pattern(SMALL, 5);
+    let pipe = temp_dir("pipe").join("pipe.flv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut recorder = Recorder::create(&pipe, Existing::Keep, drop).unwrap();
+    assert!(units.iter().all(|unit| recorder.write(unit)));
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    assert_eq!(recorder.finish().unwrap().tags, 7);
+    assert_eq!(read(&reader.join().unwrap()).len(), 7);
+    // Nothing came, and nobody reads.
+    let recorder = Recorder::create(&pipe, Existing::Keep, drop).unwrap();
+    assert_eq!(recorder.finish().unwrap(), Recording::default());
+
+    // A reader that stands still.
+    let disk = Arc::new((Mutex::new(Disk::default()), Condvar::new()));
+    let mut recorder = Recorder::to_stream(Stuck(disk)).unwrap();
+    assert!(units.iter().all(|unit| recorder.write(unit)));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(recorder.finish()).unwrap());
+    let ended = told.recv_timeout(Duration::from_secs(20)).expect("the end waits for the reader");
+    assert!(ended.unwrap_err().to_string().contains("not read in time"));
+}
+
+#[test]
 fn a_recording_into_nothing_says_so() {
     let missing = Path::new("/nonexistent-directory/file.flv");
     assert!(Recorder::create(missing, Existing::Keep, drop).is_err());

@@ -102,7 +102,21 @@ impl Sinks {
         })
     }
 
-    pub(super) fn write(&mut self, now: Instant, cast: usize, unit: &Unit) {
+    /// Takes what happened to a cast.
+    pub(super) fn follow(&mut self, now: Instant, cast: usize, notice: &Notice) {
+        #[allow(clippy::wildcard_enum_match_arm)] // The rest is nothing to write.
+        match notice {
+            Notice::Unit(unit) => self.write(now, cast, unit),
+            Notice::StreamStarted => self.stream_started(cast),
+            // One that takes the place of a link whose loss was not noticed ends that one's stream.
+            Notice::CastEnded | Notice::Lost { .. } | Notice::Link { moves: false, .. } => {
+                self.stream_ended(now, cast);
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, now: Instant, cast: usize, unit: &Unit) {
         self.heard.insert(cast, now);
         self.record_by(cast, |recorder| recorder.write(unit));
         if cast == 0 {
@@ -114,7 +128,7 @@ impl Sinks {
     }
 
     /// A cast has ended, or its link was lost.
-    pub(super) fn stream_ended(&mut self, now: Instant, cast: usize) {
+    fn stream_ended(&mut self, now: Instant, cast: usize) {
         let Some(heard) = self.heard.remove(&cast) else { return };
         let stay = now.saturating_duration_since(heard);
         self.record_by(cast, |recorder| recorder.end_stream(stay));
@@ -138,7 +152,7 @@ impl Sinks {
         }
     }
 
-    pub(super) fn stream_started(&mut self, cast: usize) {
+    fn stream_started(&mut self, cast: usize) {
         match self.record(cast) {
             Some(Record::Running(recorder)) => recorder.next_stream(),
             Some(Record::Ended(Err(error))) => talk(&format!("this cast is not recorded: {error}")),
@@ -318,7 +332,12 @@ fn snapshot_words(result: &Result<SnapshotInfo, SnapshotError>, once: bool) -> (
 #[cfg(test)]
 mod tests {
     use super::*;
-    use punchcast::media::Kind;
+    use crate::meeting::{HOLE, Link};
+    use punchcast::app::ConnId;
+    use punchcast::endpoint::Endpoint;
+    use punchcast::media::{Kind, flv};
+    use punchcast::policy::Rung;
+    use std::time::Duration;
 
     #[test]
     fn a_snapshot_of_nothing_is_a_note_and_fails_a_cast_that_was_to_be_had() {
@@ -390,5 +409,40 @@ mod tests {
         assert!(why.is_some_and(|why| why.starts_with("the recording is incomplete: ")));
         let failed = |notice: &Notice| matches!(notice, Notice::SinkFailed { sink: "record", .. });
         assert!(matches!(&notices[..], [notice] if failed(notice)), "{notices:?}");
+    }
+
+    #[test]
+    fn a_link_that_takes_another_s_place_ends_what_its_last_picture_stood() {
+        let path = std::env::temp_dir().join(format!("punchcast-replaced-{}.flv", std::process::id()));
+        let wanted =
+            Wanted { record: Some(&path), snapshot: None, live: &[], existing: Existing::Replace, casts: 1 };
+        let Ok(mut sinks) = Sinks::open(&wanted) else { panic!("a scratch file can be written") };
+        let now = punchcast::driver::now();
+        let at = |port| Endpoint::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+        let link = Link {
+            conn: ConnId { room: HOLE, serial: 1 },
+            rung: Rung::Lan,
+            local: at(1),
+            remote: at(2),
+            rtt: None,
+            run: 1,
+            obstacle: None,
+            secure: true,
+            formed: now,
+        };
+        let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
+        // A minute the first link's picture stood, and nobody was told that it was lost.
+        for at in [now, now + Duration::from_secs(60)] {
+            sinks.follow(at, 0, &Notice::Link { link, elapsed: Duration::ZERO, moves: false });
+            sinks.follow(at, 0, &Notice::StreamStarted);
+            sinks.follow(at, 0, &Notice::Unit(keyframe.clone()));
+        }
+        assert_eq!(sinks.finish(now + Duration::from_secs(60), true).why, None);
+        let mut reader = flv::Reader::new();
+        reader.push(&std::fs::read(&path).expect("a file"));
+        let times: Vec<_> =
+            std::iter::from_fn(|| reader.next().expect("FLV")).map(|unit| unit.timestamp).collect();
+        assert_eq!(times, [0, 60_000, 60_040]);
+        let _ = std::fs::remove_file(path);
     }
 }

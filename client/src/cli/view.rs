@@ -235,6 +235,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         }
         printer.show(&notice);
         let (cast, notice) = notice.of_cast();
+        sinks.follow(driver::now(), cast, &notice);
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {
             Notice::Ready { ticket, page, rtmp, rtmp_url } if !printer.is_json() => {
@@ -247,11 +248,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
             Notice::HoleOpen { port } if has_daemon => {
                 port_map = options.port_mapping.start(port, driver.handle(), |mappings| mappings);
             }
-            Notice::Unit(unit) => sinks.write(driver::now(), cast, &unit),
-            Notice::StreamStarted => sinks.stream_started(cast),
-            Notice::CastEnded => sinks.stream_ended(driver::now(), cast),
             Notice::Lost { .. } => {
-                sinks.stream_ended(driver::now(), cast);
                 if let Some(port_map) = &port_map {
                     port_map.renew();
                 }

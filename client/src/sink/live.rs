@@ -12,6 +12,7 @@
 
 #![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
 
+use super::FINISH_TIME;
 use super::file::FlvFile;
 use super::record::{Existing, is_no_file, of_file};
 use super::timeline::Timeline;
@@ -35,9 +36,6 @@ const MAX_QUEUED_BYTES: usize = 8 << 20;
 
 /// How long a player may take to end once its input has.
 const PLAYER_GRACE: Duration = Duration::from_secs(3);
-
-/// How long the end of the program waits for what is still to be written. A pipe that nobody opens is not waited for.
-const FINISH_TIME: Duration = Duration::from_secs(4);
 
 /// Where FLV goes as it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]

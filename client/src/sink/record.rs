@@ -7,6 +7,7 @@
 //! fit a file that has begun (by the timeline's rule of parts) goes on in another: `FILE-part2.flv`, and so on. A file that
 //! was there before is replaced only where that is wanted. It is told its length when it ends.
 
+use super::FINISH_TIME;
 use super::file::FlvFile;
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv, metadata};
@@ -16,8 +17,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 /// Units that may wait for the disk: half a minute of video and sound.
@@ -116,7 +117,7 @@ pub struct Recorder {
     dropped: u64,
     queue: SyncSender<Piece>,
     queued_bytes: Arc<AtomicUsize>,
-    thread: JoinHandle<io::Result<Recording>>,
+    done: Receiver<io::Result<Recording>>,
 }
 
 #[derive(Debug)]
@@ -138,7 +139,8 @@ impl Recorder {
     /// each file that begins, on the recorder's thread.
     ///
     /// # Errors
-    /// When the file could not be created, or the thread not started.
+    /// When the file could not be created, or the thread not started. Whether a pipe or a device can be had is told when it is
+    /// written to: opening one may take until somebody reads it.
     pub fn create(
         path: &Path,
         existing: Existing,
@@ -147,12 +149,17 @@ impl Recorder {
         if path == Path::new("-") {
             return Self::to_stream(io::stdout());
         }
-        if is_no_file(path) {
-            return Self::to_stream(existing.open(path)?);
+        if is_no_file(path) && !path.is_dir() {
+            let path = path.to_owned();
+            let open = move || match existing.open(&path) {
+                Ok(file) => Ok(Box::new(file) as Box<dyn Write>),
+                Err(error) => Err(of_file(path.display(), &error)),
+            };
+            return Self::start(Opening::Stream(Box::new(open)), Timeline::default());
         }
         existing.check(path)?;
         let parts = Parts { first: path.to_owned(), existing, number: 1, tell: Box::new(tell) };
-        Self::start(Target::File(None, parts), Timeline::in_parts())
+        Self::start(Opening::File(parts), Timeline::in_parts())
     }
 
     /// Records into a stream, which cannot be corrected later.
@@ -160,17 +167,20 @@ impl Recorder {
     /// # Errors
     /// When the thread cannot be started.
     pub fn to_stream(stream: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(Target::Stream(Box::new(stream)), Timeline::default())
+        Self::start(Opening::Stream(Box::new(move || Ok(Box::new(stream)))), Timeline::default())
     }
 
-    fn start(target: Target, timeline: Timeline) -> io::Result<Self> {
+    fn start(target: Opening, timeline: Timeline) -> io::Result<Self> {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let queued = Arc::clone(&queued_bytes);
-        let is_file = matches!(target, Target::File(..));
-        let thread = thread::Builder::new()
-            .name("recorder".into())
-            .spawn(move || write_all(target, &pieces, &queued))?;
+        let is_file = matches!(target, Opening::File(_));
+        let (tell_done, done) = channel();
+        thread::Builder::new().name("recorder".into()).spawn(move || {
+            let result = target.open().and_then(|target| write_all(target, &pieces, &queued));
+            // Nobody may wait for it.
+            let _ = tell_done.send(result);
+        })?;
         Ok(Self {
             timeline,
             header: None,
@@ -180,7 +190,7 @@ impl Recorder {
             dropped: 0,
             queue,
             queued_bytes,
-            thread,
+            done,
         })
     }
 
@@ -226,15 +236,28 @@ impl Recorder {
         self.timeline.next_stream();
     }
 
-    /// Waits until everything is written, and closes the file.
+    /// Waits until everything is written, and closes the file. A disk takes what it is given, or says why not; who reads a pipe
+    /// need not, and is given a few seconds.
     ///
     /// # Errors
     /// The first error of the file. What was written before it plays.
     pub fn finish(self) -> io::Result<Recording> {
-        let Self { queue, thread, dropped, .. } = self;
+        let Self { queue, done, is_file, queued_bytes, dropped, .. } = self;
         drop(queue);
-        let recording =
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("the recorder's thread panicked")))?;
+        let ended = if is_file { done.recv().map_err(Into::into) } else { done.recv_timeout(FINISH_TIME) };
+        let recording = match ended {
+            Ok(result) => result?,
+            // Nothing came, and nobody opened the pipe.
+            Err(RecvTimeoutError::Timeout) if queued_bytes.load(Ordering::Relaxed) == 0 => {
+                Recording::default()
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(io::Error::other("what waited for its reader was not read in time"));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("the recorder's thread panicked"));
+            }
+        };
         Ok(Recording { dropped, ..recording })
     }
 
@@ -302,11 +325,27 @@ impl Piece {
     }
 }
 
+/// What the recorder's thread opens.
+enum Opening {
+    File(Parts),
+    /// It may take until somebody reads.
+    Stream(Box<dyn FnOnce() -> io::Result<Box<dyn Write>> + Send>),
+}
+
+impl Opening {
+    fn open(self) -> io::Result<Target> {
+        match self {
+            Self::File(parts) => Ok(Target::File(None, parts)),
+            Self::Stream(open) => open().map(Target::Stream),
+        }
+    }
+}
+
 /// Where the recorder's thread writes.
 enum Target {
     /// Open once something came.
     File(Option<FlvFile>, Parts),
-    Stream(Box<dyn Write + Send>),
+    Stream(Box<dyn Write>),
 }
 
 /// The files that a recording comes in.

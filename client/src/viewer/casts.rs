@@ -87,13 +87,18 @@ impl Viewer {
             return;
         };
         let given_up = show.next().and_then(Option::take).map(|next| next.cast.link.conn);
-        let mut over = None;
+        let (mut over, mut frames) = (None, 0);
         match &mut show.stage {
             Stage::Live(_, next) if moves => *next = Some(Box::new(Next::new(cast))),
             Stage::Live(..) | Stage::Over { .. } => {
-                over = show.begin(now, cast).map(|old| old.link.conn);
+                let shown = show.meter.total_frames();
+                if let Some(old) = show.begin(now, cast) {
+                    // Its end was not noticed, so this is where its pictures are added up.
+                    (over, frames) = (Some(old.link.conn), shown);
+                }
             }
         }
+        self.frames += frames;
         for conn in given_up.into_iter().chain(over) {
             self.end_link(now, conn, Bye::NotChosen);
         }

@@ -7,6 +7,7 @@ use punchcast::app::{ConnId, ListenerId};
 use punchcast::endpoint::Endpoint;
 use punchcast::id::SessionId;
 use punchcast::link::EndReason;
+use punchcast::media::{Kind, Unit};
 use punchcast::policy::Rung;
 use punchcast::wire::message::Peer;
 use std::time::Duration;
@@ -244,6 +245,20 @@ fn a_relayed_link_that_is_told_late_does_not_take_the_direct_one_s_place() {
     // The direct one is dead, and its end has not come here.
     viewer.linked(now + second * 3, relayed(3, now + second * 2));
     assert_eq!((carries(&mut viewer, 1), carries(&mut viewer, 3)), (None, Some(0)));
+}
+
+#[test]
+fn pictures_of_a_link_that_was_replaced_before_its_loss_was_noticed_are_counted() {
+    let (now, mut viewer) = viewer(None);
+    viewer.once = true;
+    let picture = || Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
+    for (serial, pictures) in [(1, 3), (2, 2)] {
+        viewer.linked(now, link_of(serial, 1, "192.168.1.10:700"));
+        (0..pictures).for_each(|_| viewer.unit(now, 0, picture()));
+    }
+    viewer.leave(now, true, String::new());
+    let frames = |(_, notice)| if let Notice::Report(report) = notice { Some(report.frames) } else { None };
+    assert_eq!(told(&mut viewer).into_iter().find_map(frames), Some(5));
 }
 
 #[test]
