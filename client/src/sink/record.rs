@@ -149,7 +149,10 @@ impl Recorder {
         if path == Path::new("-") {
             return Self::to_stream(io::stdout());
         }
-        if is_no_file(path) && !path.is_dir() {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if is_no_file(path) {
             let path = path.to_owned();
             let open = move || match existing.open(&path) {
                 Ok(file) => Ok(Box::new(file) as Box<dyn Write>),
