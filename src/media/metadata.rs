@@ -29,10 +29,12 @@ const OF_A_FILE: [&str; 15] = [
 
 const DURATION: &str = "duration";
 
-/// Properties that are looked at: ffmpeg writes some twenty. Tiny ones would cost several times their bytes.
+/// The most properties that are looked through. Real metadata has some twenty, at most a few hundred; each costs sixteen
+/// bytes here and may take three of the message, so that without a bound one of 8 MiB would cost five times as much.
 const MAX_PROPERTIES: usize = 4096;
 
-/// The unit as a live stream has it. What is no metadata, or cannot be read, stays as it is.
+/// The unit as a live stream has it. What is no metadata, cannot be read, or has more properties than any real one stays
+/// as it is.
 #[must_use]
 pub fn of_stream(unit: Unit) -> Unit {
     match Metadata::of(&unit).filter(|metadata| metadata.forgot) {
@@ -42,7 +44,8 @@ pub fn of_stream(unit: Unit) -> Unit {
 }
 
 /// The metadata with a `duration` of 0, and where in the payload its eight bytes are: for a file that is to tell its
-/// length once it is known. `None` for what is no metadata, cannot be read, or has no room in a tag.
+/// length once it is known. `None` for what is no metadata, cannot be read, has more properties than any real one, or
+/// no room in a tag.
 #[must_use]
 pub fn with_duration(unit: &Unit) -> Option<(Unit, usize)> {
     let metadata = Metadata::of(unit)?;
@@ -95,13 +98,12 @@ impl<'a> Metadata<'a> {
             let length = length + amf0::value_length(metadata.rest.get(length..)?)?;
             let (property, rest) = metadata.rest.split_at_checked(length)?;
             metadata.rest = rest;
-            if metadata.kept.len() > MAX_PROPERTIES {
-                return None;
-            }
             if OF_A_FILE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(key)) {
                 metadata.forgot = true;
-            } else {
+            } else if metadata.kept.len() < MAX_PROPERTIES {
                 metadata.kept.push(property);
+            } else {
+                return None;
             }
         }
         Some(metadata)
@@ -201,15 +203,18 @@ mod tests {
     }
 
     #[test]
-    fn too_many_properties_stay_as_they_are() {
+    fn more_properties_than_any_real_metadata_has_are_passed_on_unread() {
         let said = |count| {
-            let mut keys = vec!["k"; count];
-            keys.push("duration");
-            unit("onMetaData", &Value::EcmaArray(properties(&keys)), b"")
+            let width = ("width".to_owned(), Value::Number(1.0));
+            let mut said = vec![("duration".to_owned(), 6000.0.into())];
+            said.resize(1 + count, width);
+            unit("onMetaData", &Value::EcmaArray(said), b"")
         };
-        assert_ne!(of_stream(said(MAX_PROPERTIES)), said(MAX_PROPERTIES));
-        let more = said(MAX_PROPERTIES + 2);
+        let most = said(MAX_PROPERTIES);
+        assert_ne!(of_stream(most.clone()), most);
+        let more = said(MAX_PROPERTIES + 1);
         assert_eq!(of_stream(more.clone()), more);
+        assert_eq!(with_duration(&more), None);
     }
 
     #[test]

@@ -165,11 +165,12 @@ fn a_refusal_reaches_the_client_with_its_reason() {
     );
     assert_eq!(pair.client.handle_input(b"x"), Err(Error::Over));
 
-    let mut pair = Pair::player();
-    pair.run(&mut |server, stream| server.refuse(stream, Refusal::UnknownKey));
-    assert!(
-        matches!(&pair.errors[..], [Error::Refused { code, .. }] if code == "NetStream.Play.StreamNotFound")
-    );
+    for (why, told) in [(Refusal::UnknownKey, "no such stream"), (Refusal::Busy, "too many are playing")] {
+        let mut pair = Pair::player();
+        pair.run(&mut |server, stream| server.refuse(stream, why));
+        let [error] = &pair.errors[..] else { panic!("{:?}", pair.errors) };
+        assert_eq!(error.to_string(), format!("play refused: NetStream.Play.StreamNotFound ({told})"));
+    }
 }
 
 #[test]
