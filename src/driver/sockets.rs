@@ -314,7 +314,7 @@ impl Sockets {
         }
         self.avoid_at = Some(now + PAUSE_AVOIDED_EVERY);
         for conn in self.conns.values_mut() {
-            if conn.is_stream(STREAM_BYTES)
+            if conn.take_written() >= STREAM_BYTES
                 && let Some(stream) = &conn.stream
             {
                 socket::avoid_pause(stream);

@@ -39,7 +39,7 @@ pub(super) struct Conn {
     pub(super) ending: bool,
     pub(super) read_queued: bool,
     pub(super) write_queued: bool,
-    /// Bytes written since [`is_stream`](Self::is_stream) was asked.
+    /// Bytes written since they were [taken](Self::take_written).
     written: usize,
 }
 
@@ -68,9 +68,9 @@ impl Conn {
         }
     }
 
-    /// Whether at least `least` bytes were written since this was asked last.
-    pub(super) const fn is_stream(&mut self, least: usize) -> bool {
-        std::mem::replace(&mut self.written, 0) >= least
+    /// Bytes written since this was asked last.
+    pub(super) const fn take_written(&mut self) -> usize {
+        std::mem::replace(&mut self.written, 0)
     }
 
     /// Writes until everything is gone or the socket would block.
