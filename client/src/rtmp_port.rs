@@ -66,10 +66,6 @@ pub const MAX_CONNECTIONS: usize = 32;
 /// `publish` or `play` one more. At most one read more is parsed before it is noticed.
 pub const MAX_STRANGER_BYTES: usize = 32 * 1024;
 
-/// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
-/// so far: media is held back by then.
-pub const MAX_UNREAD_REPLIES: usize = 64 * 1024;
-
 /// A local RTMP port. See the [module](self).
 #[derive(Debug)]
 pub struct RtmpPort {

@@ -3,7 +3,9 @@
 //! Media is held back while a connection is full, but RTMP answers whatever the peer asks. A peer that asks and does not
 //! read would have its answers queue here without end.
 
-use crate::rtmp_port::MAX_UNREAD_REPLIES;
+/// Bytes of replies that may be queued on a connection that takes none. Only a peer that asks and does not read gets
+/// so far: media is held back by then.
+pub(crate) const MAX_UNREAD_REPLIES: usize = 64 * 1024;
 
 /// Counts the replies of one connection while it is full.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rtmp_port::MAX_UNREAD_REPLIES;
+use crate::unread::MAX_UNREAD_REPLIES;
 use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::rtmp::{Refusal, ServerEvent, ServerSession};

@@ -1,5 +1,6 @@
 use super::*;
 use crate::player::FRESH_TIME;
+use crate::unread::MAX_UNREAD_REPLIES;
 use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;

@@ -3,7 +3,7 @@
 use crate::caster::{self, Caster};
 use crate::meeting::{self, HOLE, Rooms, Secrets};
 use crate::notice::Notice;
-use crate::rtmp_port::MAX_UNREAD_REPLIES;
+use crate::unread::MAX_UNREAD_REPLIES;
 use crate::viewer::{self, Viewer};
 use bytes::Bytes;
 use punchcast::app::{App, ConnId, Input, ListenerId, NetError, NetOp, Output};
