@@ -57,20 +57,7 @@ impl Bed {
         };
         let secrets = meeting::Secrets::Caster(ticket.caster_secrets());
         let meeting = meeting_of(secrets, CASTER_ADDR, Some(&ticket));
-        let share = ShareConfig {
-            addr: addr("127.0.0.1:0"),
-            token: PageToken::new([7; 16]),
-            encoding: Encoding::default(),
-        };
-        let caster = Config {
-            viewers: vec![meeting.into()],
-            serve: None,
-            rtmp: None,
-            share: Some(share),
-            encodes: false,
-            duration: None,
-            seed: 2,
-        };
+        let caster = Config { share: Some(share_page()), ..config(vec![meeting.into()]) };
         let ours = ConnId { room: meeting::HOLE, serial: 0 };
         let theirs = ConnId { room: meeting::HOLE, serial: ConnId::ACCEPTED };
         let mut bed = Self {
@@ -157,6 +144,15 @@ impl Bed {
     fn viewer_knows_the_end(&self) -> bool {
         self.viewer_says.iter().any(|notice| matches!(notice, Notice::CastEnded))
     }
+}
+
+/// A cast to these alone.
+const fn config(viewers: Vec<Whom>) -> Config {
+    Config { viewers, serve: None, rtmp: None, share: None, encodes: false, duration: None, seed: 2 }
+}
+
+fn share_page() -> ShareConfig {
+    ShareConfig { addr: addr("127.0.0.1:0"), token: PageToken::new([7; 16]), encoding: Encoding::default() }
 }
 
 fn meeting_of(secrets: meeting::Secrets, own: &str, ticket: Option<&Ticket>) -> meeting::Config {
@@ -335,16 +331,8 @@ fn a_code_of_a_viewer_who_has_the_cast_already_gives_no_second_one() {
 #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
 fn a_ticket_that_has_not_linked_gives_way_to_the_code_of_its_viewer() {
     let now = Instant::now();
-    let config = Config {
-        viewers: vec![nth_meeting(7, 0).into(), Whom::Code(by_code(1)), Whom::Code(by_code(2))],
-        serve: None,
-        rtmp: None,
-        share: None,
-        encodes: false,
-        duration: None,
-        seed: 2,
-    };
-    let mut caster = Caster::new(now, config);
+    let viewers = vec![nth_meeting(7, 0).into(), Whom::Code(by_code(1)), Whom::Code(by_code(2))];
+    let mut caster = Caster::new(now, config(viewers));
     caster.asking_output(now, 1, asking::Output::Meet(Box::new(nth_meeting(7, 1))));
     caster.asking_output(now, 2, asking::Output::Meet(Box::new(nth_meeting(8, 2))));
     caster.settle(now);
@@ -362,16 +350,8 @@ fn a_ticket_that_has_not_linked_gives_way_to_the_code_of_its_viewer() {
 #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
 fn a_viewer_whose_ticket_gave_way_to_its_code_gets_the_cast_once() {
     let now = Instant::now();
-    let config = Config {
-        viewers: vec![nth_meeting(7, 0).into(), Whom::Code(by_code(1))],
-        serve: None,
-        rtmp: None,
-        share: None,
-        encodes: false,
-        duration: None,
-        seed: 2,
-    };
-    let mut caster = Caster::new(now, config);
+    let viewers = vec![nth_meeting(7, 0).into(), Whom::Code(by_code(1))];
+    let mut caster = Caster::new(now, config(viewers));
     let open = |caster: &mut Caster, number: u8| {
         let room = meeting::Rooms::nth(number).hole;
         let local = SocketAddr::from(([0; 4], 700 + u16::from(number)));

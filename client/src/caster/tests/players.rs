@@ -19,20 +19,8 @@ impl Served {
     fn new() -> Self {
         let now = Instant::now();
         let serve = Serve { addr: addr("127.0.0.1:0"), key: KEY.into(), own_ips: Vec::new() };
-        let share = ShareConfig {
-            addr: addr("127.0.0.1:0"),
-            token: PageToken::new([7; 16]),
-            encoding: Encoding::default(),
-        };
-        let config = Config {
-            viewers: Vec::new(),
-            serve: Some(serve),
-            rtmp: None,
-            share: Some(share),
-            encodes: true,
-            duration: None,
-            seed: 2,
-        };
+        let config =
+            Config { serve: Some(serve), share: Some(share_page()), encodes: true, ..config(Vec::new()) };
         let mut served = Self {
             now,
             caster: Caster::new(now, config),
