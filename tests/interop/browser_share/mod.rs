@@ -156,6 +156,16 @@ fn browser_on(program: &Path, display: &str) -> Chromium {
     Chromium::on_display(program, &scratch(), display, width / 2, (width / 2, height))
 }
 
+/// The sharing page with no link behind it, held, and the browser that shares a display on it.
+fn share_alone(program: &Path, display: &str) -> (page::SharePage, Chromium) {
+    let page = page::SharePage::start();
+    let mut sharing = browser_on(program, display);
+    sharing.open(&page.link);
+    sharing.wait_for("document.body.dataset.socket === 'up'");
+    sharing.click("#share");
+    (page, sharing)
+}
+
 /// JavaScript that is true once the viewer's picture has the colours where the screen has them.
 fn shows_colours() -> String {
     let (width, height) = SCREEN;
@@ -368,11 +378,7 @@ fn the_page_encodes_only_what_can_be_sent() {
         return;
     }
     let (display, _screen) = screen("testsrc2=s=640x720:r=30[out0]");
-    let page = page::SharePage::start();
-    let mut sharing = browser_on(&program, &display);
-    sharing.open(&page.link);
-    sharing.wait_for("document.body.dataset.socket === 'up'");
-    sharing.click("#share");
+    let (page, mut sharing) = share_alone(&program, &display);
 
     sharing.wait_for("punchcast.numbers?.captured > 20");
     assert_eq!(sharing.evaluate("punchcast.numbers.sent"), 0, "nothing is linked yet");
@@ -423,11 +429,7 @@ fn a_screen_that_stands_still_is_shown_again() {
         return;
     }
     let (display, _screen) = screen("testsrc2=s=640x720:r=30[out0]");
-    let page = page::SharePage::start();
-    let mut sharing = browser_on(&program, &display);
-    sharing.open(&page.link);
-    sharing.wait_for("document.body.dataset.socket === 'up'");
-    sharing.click("#share");
+    let (page, mut sharing) = share_alone(&program, &display);
     page.cue(Cue::Hold(false));
     assert!(page.next_picture().is_keyframe());
 
