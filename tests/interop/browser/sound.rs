@@ -170,6 +170,24 @@ fn opus_is_heard_without_its_header() {
     browser.wait_for(&hears_tone());
 }
 
+/// Sound of which half a second is missing every two keeps in step with the picture.
+fn assert_gaps_do_not_add_up(mut units: Vec<Unit>) {
+    units.retain(|unit| unit.kind == Kind::Video || unit.timestamp < 1500);
+    let Some((_viewer, mut browser)) = playing(units, "") else { return };
+    browser.wait_for("punchcast.tiles.get(0).frames > 200");
+    assert_in_step(&mut browser, CANVAS);
+}
+
+#[test]
+fn gaps_in_opus_do_not_add_up() {
+    assert_gaps_do_not_add_up(opus());
+}
+
+#[test]
+fn gaps_in_aac_do_not_add_up() {
+    assert_gaps_do_not_add_up(stream());
+}
+
 #[test]
 fn aac_is_heard() {
     let Some((_viewer, mut browser)) = playing(stream(), "") else { return };

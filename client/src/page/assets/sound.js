@@ -10,7 +10,7 @@ const MAX_EARLY = 0.045;
 const MAX_LATE = 0.12;
 const MAX_LEAD = 0.25; // Where no picture says when it is due. What is further ahead than this came in a burst.
 const IN_STEP = 0.02; // Once sound is left out, as much is that it is in step: one gap instead of many.
-const MAX_DECODE_QUEUE = 50; // A second of packets.
+const MAX_DECODE_QUEUE = 50; // A second of packets. What is further behind is begun anew.
 const MAX_FAILURES = 3; // Without one sound between: the decoder does not take the stream.
 
 export class Sound {
@@ -19,6 +19,7 @@ export class Sound {
   #step;
   #failed;
   #decoder = null;
+  #decoding = []; // The timestamps of what is in the decoder.
   #format = null;
   #context = null;
   #gain = null;
@@ -69,8 +70,9 @@ export class Sound {
   frame(timestamp, data) {
     if (!this.#on || !this.#format) return;
     try {
+      if (this.#decoding.length === MAX_DECODE_QUEUE) this.#close();
       if (!this.#decoder) this.#open();
-      if (this.#decoder.decodeQueueSize > MAX_DECODE_QUEUE) return;
+      this.#decoding.push(timestamp);
       this.#decoder.decode(new EncodedAudioChunk({ type: "key", timestamp: timestamp * 1000, data }));
     } catch (error) {
       this.#fail(error);
@@ -100,6 +102,7 @@ export class Sound {
   #close() {
     if (this.#decoder && this.#decoder.state !== "closed") this.#decoder.close();
     this.#decoder = null;
+    this.#decoding = [];
     this.#next = 0;
     this.#leavesOut = false;
     this.late = null;
@@ -116,7 +119,8 @@ export class Sound {
   #play(decoder, sound) {
     if (decoder === this.#decoder) {
       this.#failures = 0;
-      const at = this.#place(sound.timestamp / 1000);
+      // The decoder's own timestamps count samples from the first, and so know nothing of gaps.
+      const at = this.#place(this.#decoding.shift() ?? sound.timestamp / 1000);
       if (at !== null) this.#start(sound, at);
     }
     sound.close();
