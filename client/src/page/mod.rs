@@ -40,6 +40,7 @@ use conn::{Conn, Joined, Stage, Turn};
 use packet::{PacketKind, Reading};
 use punchcast::app::{Closing, ConnId, Input, ListenerId, NetError, NetOp, Room, soonest};
 use punchcast::endpoint::Prefix;
+use punchcast::media::pace::{self, Queue};
 use punchcast::media::{Cache, Unit};
 use site::Site;
 use socket::{Socket, Wish};
@@ -70,6 +71,10 @@ const STATUS_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 
 /// A replay of more packets than this (half a second of pictures and sound) is worth a key frame when somebody joins.
 const LONG_REPLAY: usize = 45;
+
+/// Bytes of groups under way that a browser is given when it joins, of all casts together: the longest group and room for
+/// short ones, and as much as may wait of one cast. Who takes none of it costs no more, however many casts there are.
+const MAX_REPLAY: usize = pace::MAX_BYTES;
 
 /// What the page is made of.
 #[derive(Clone, Debug)]
@@ -350,23 +355,32 @@ impl Page {
         self.want_keyframe(now, place);
     }
 
-    /// Makes a connection a WebSocket and sends what its page needs to show a picture at once.
+    /// Makes a connection a WebSocket and sends what its page needs to show a picture at once. A cast whose group does not
+    /// fit what there is room for begins with its next keyframe, which is asked for.
     fn join(&mut self, now: Instant, id: ConnId, mut switch: Vec<u8>) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let mut socket = Socket::new(now);
         socket.text(&self.site.status_json());
-        let mut hungry = Vec::new();
+        let (mut hungry, mut room) = (Vec::new(), MAX_REPLAY);
         for (&place, cast) in &self.casts {
             if cast.streaming {
                 socket.text(&Control::Start.json(place));
             }
-            let replay: Vec<Unit> = cast.cache.replay().collect();
+            let mut replay: Vec<Unit> = cast.cache.replay().collect();
+            let size: usize = replay.iter().map(|unit| unit.payload.len()).sum();
+            let fits = size <= room;
+            if fits {
+                room -= size;
+            } else {
+                replay = cast.cache.headers().collect();
+                socket.lane(place).queue = Queue::awaiting_keyframe();
+            }
             let shown = replay.iter().filter(|unit| matches!(packet::read(unit), Reading::Packet(_))).count();
             socket.text(&format!(r#"{{"type":"catch-up","cast":{place},"packets":{shown}}}"#));
             for unit in &replay {
                 socket.unit(place, unit);
             }
-            if cast.streaming && (!cast.cache.has_keyframe() || shown > LONG_REPLAY) {
+            if cast.streaming && (!fits || !cast.cache.has_keyframe() || shown > LONG_REPLAY) {
                 hungry.push(place);
             }
         }

@@ -377,6 +377,32 @@ fn who_joins_is_brought_up_to_the_present_first() {
 }
 
 #[test]
+fn who_joins_is_given_no_more_than_there_is_room_for_and_a_keyframe_of_the_rest() {
+    let mut bed = Bed::new();
+    for place in 0..3 {
+        bed.page.stream_started(bed.now, place);
+        let mut key = video(KEY, 0).payload.to_vec();
+        key.resize(MAX_REPLAY * 2 / 5, 0);
+        let key = Unit { kind: Kind::Video, timestamp: 0, payload: key.into() };
+        for unit in [video(CONFIG, 0), key, video(DELTA, 33)] {
+            bed.page.publish(bed.now, place, &unit);
+        }
+    }
+    bed.drain();
+    let (conn, first) = bed.join();
+    assert!(first.iter().map(|frame| frame.1.len()).sum::<usize>() < MAX_REPLAY);
+    let of = |place| first.iter().filter(move |(opcode, bytes)| *opcode == 2 && bytes[3] == place).count();
+    assert_eq!([of(0), of(1), of(2)], [3, 3, 1]);
+    assert_eq!(bed.events, [PageEvent::KeyframeWanted { cast: 2 }]);
+    // Nothing that needs what it was not given.
+    for (head, expected) in [(DELTA, &[][..]), (KEY, &[(2, 1)]), (DELTA, &[(2, 0)])] {
+        bed.page.publish(bed.now, 2, &video(head, 66));
+        bed.drain();
+        assert_eq!(media(&bed.messages(conn)), expected);
+    }
+}
+
+#[test]
 fn a_key_frame_is_asked_for_when_a_browser_has_none() {
     let mut bed = Bed::new();
     bed.page.stream_started(bed.now, 0);
