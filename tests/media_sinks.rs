@@ -507,8 +507,13 @@ fn a_snapshot_is_the_last_frame_that_was_seen() {
     // What a publisher sends last.
     let end = Unit { kind: Kind::Video, timestamp: 2500, payload: vec![0x17, 2, 0, 0, 0].into() };
     snapshot.write(&end);
+    std::fs::write(&path, "an old picture").unwrap();
+    let old = path.with_file_name("old.png");
+    std::fs::hard_link(&path, &old).unwrap();
     let info = snapshot.finish().unwrap();
     assert_eq!((info.width, info.height, info.frame), (1280, 720, Some(74)));
+    assert_eq!(std::fs::read(&old).unwrap(), b"an old picture", "it stays until the new one is whole");
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "nothing is left beside it");
 
     let (width, height, pixels) = decode_png(&path);
     assert_eq!((width, height), (1280, 720));

@@ -3,12 +3,15 @@
 //! Meanwhile it only keeps the units since the last keyframe, which share their bytes with everybody else; they are
 //! decoded when the picture is asked for.
 
+use super::record::is_no_file;
 use openh264::decoder::{DecodeOptions, DecodedYUV, Decoder, Flush};
 use openh264::formats::YUVSource;
 use punchcast::media::Unit;
 use punchcast::media::avc::{self, AvcError, Config};
+use std::ffi::OsString;
 use std::fmt;
-use std::io;
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Units to keep since the last keyframe: ten seconds at 60 frames a second. A stream with fewer keyframes gives the
@@ -112,7 +115,7 @@ impl Snapshot {
     /// Decodes what was kept and writes the last picture. More units may follow, and another picture.
     ///
     /// # Errors
-    /// [`SnapshotError`]; the file is created only when there is a picture.
+    /// [`SnapshotError`]; the file is created, or an older one replaced, only when there is a whole picture.
     pub fn finish(&self) -> Result<SnapshotInfo, SnapshotError> {
         let config = match &self.config {
             Some(config) => config.clone().map_err(SnapshotError::Avc)?,
@@ -120,9 +123,41 @@ impl Snapshot {
         };
         let image = decode_last(&config, &self.group)?;
         let png = image.png().map_err(|error| SnapshotError::File(error.into()))?;
-        std::fs::write(&self.path, png).map_err(SnapshotError::File)?;
+        replace(&self.path, &png).map_err(SnapshotError::File)?;
         Ok(SnapshotInfo { width: image.width as u32, height: image.height as u32, frame: image.frame })
     }
+}
+
+/// Writes a file whole or not at all: beside it, and then in its place. What is no file is written to.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if is_no_file(path) {
+        return fs::write(path, bytes);
+    }
+    // Of a symbolic link, what it leads to.
+    let there = fs::canonicalize(path).ok();
+    let path = there.as_deref().unwrap_or(path);
+    let mut name = OsString::from(".");
+    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    // What an earlier program of that number was stopped at.
+    let _ = fs::remove_file(&beside);
+    let mut file = match fs::File::create_new(&beside) {
+        Ok(file) => file,
+        // A directory that takes no new files may hold one that can be written.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return fs::write(path, bytes),
+        Err(error) => return Err(error),
+    };
+    let written = file.write_all(bytes).and_then(|()| {
+        // Who could not read the old one cannot read the new one.
+        path.metadata().map_or(Ok(()), |old| file.set_permissions(old.permissions()))?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // It is of no use to anybody.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// Decodes a keyframe and what follows it, and gives the last picture. Damage after the keyframe ends it early.
