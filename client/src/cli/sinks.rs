@@ -7,7 +7,7 @@ use crate::sink::{
     Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, beside,
 };
 use punchcast::media::Unit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,22 @@ pub(super) struct Wanted<'a> {
     pub(super) existing: Existing,
     /// The most casts at once.
     pub(super) casts: usize,
+}
+
+impl Wanted<'_> {
+    /// Where casts beside the first are recorded.
+    fn further(&self) -> impl Iterator<Item = PathBuf> {
+        let path = self.record.filter(|path| path.as_os_str() != "-");
+        path.into_iter().flat_map(|path| (1..self.casts).map(move |cast| of_cast(path, cast)))
+    }
+
+    /// Whether two of the files are one.
+    pub(super) fn collides(&self) -> bool {
+        let live = self.live.iter().filter_map(LiveTarget::path);
+        let named = self.record.into_iter().chain(live).chain(self.snapshot).map(Path::to_path_buf);
+        let mut files = BTreeSet::new();
+        named.chain(self.further()).any(|path| !files.insert(whole(&path)))
+    }
 }
 
 /// What the viewer writes to.
@@ -65,11 +81,10 @@ impl Sinks {
         let &Wanted { record, snapshot, existing, .. } = wanted;
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
         if existing == Existing::Keep {
-            let further = path.iter().flat_map(|path| (1..wanted.casts).map(|cast| of_cast(path, cast)));
             let live = live_files(wanted.live).map(Path::to_path_buf);
             // The one that was named first of all.
             if let Some(path) =
-                path.clone().into_iter().chain(further).chain(live).find(|path| path.is_file())
+                path.clone().into_iter().chain(wanted.further()).chain(live).find(|path| path.is_file())
             {
                 return Err(Failure::Failed(cannot_write(&path, &io::ErrorKind::AlreadyExists.into())));
             }
@@ -273,6 +288,15 @@ fn of_cast(path: &Path, cast: usize) -> PathBuf {
     beside(path, &(cast + 1).to_string())
 }
 
+/// A path by which files can be told apart, be they there or not, however they are named.
+fn whole(path: &Path) -> PathBuf {
+    let in_folder = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Ok(folder.unwrap_or(Path::new(".")).canonicalize()?.join(path.file_name().unwrap_or_default()))
+    };
+    path.canonicalize().or_else(|_: io::Error| in_folder()).unwrap_or_else(|_: io::Error| path.to_owned())
+}
+
 /// What to say of a file that cannot be had.
 fn cannot_write(path: &Path, error: &io::Error) -> String {
     let path = path.display();
@@ -376,6 +400,33 @@ mod tests {
     fn further_casts_are_recorded_beside_the_first() {
         assert_eq!(of_cast(Path::new("a/cast.flv"), 1), Path::new("a/cast-2.flv"));
         assert_eq!(of_cast(Path::new("cast"), 8), Path::new("cast-9"));
+    }
+
+    #[test]
+    fn files_are_told_apart_by_what_they_are_and_not_by_their_names() {
+        let folder = std::env::temp_dir().join(format!("punchcast-alias-{}", std::process::id()));
+        std::fs::create_dir(&folder).expect("a scratch folder");
+        std::fs::write(folder.join("there.flv"), "").expect("a scratch file");
+        std::os::unix::fs::symlink(folder.join("there.flv"), folder.join("link.flv")).expect("a link");
+        let collides = |record: &str, live: &str| {
+            let live = [LiveTarget::Path(folder.join(live))];
+            let record = folder.join(record);
+            let (record, live) = (Some(&*record), &live[..]);
+            Wanted { record, snapshot: None, live, existing: Existing::Replace, casts: 4 }.collides()
+        };
+        for (record, live, expected) in [
+            ("a.flv", "b.flv", false),
+            ("a.flv", "a.flv", true),
+            ("a.flv", "./a.flv", true),
+            ("a.flv", "../nowhere/a.flv", false),
+            ("there.flv", "link.flv", true),
+            ("a.flv", "a-2.flv", true),
+            ("a.flv", "./a-4.flv", true),
+            ("a.flv", "a-5.flv", false),
+        ] {
+            assert_eq!(collides(record, live), expected, "{record} {live}");
+        }
+        let _ = std::fs::remove_dir_all(folder);
     }
 
     /// A disk that takes nothing.

@@ -21,7 +21,7 @@ use punchcast::ticket::{Host, Server, ViewerIdentity};
 use punchcast::wire::message::Role;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -123,11 +123,10 @@ impl Options {
         if stdout > 1 {
             return usage("only one of --json, --record - and --flv - can have standard output");
         }
-        let live = self.live.iter().filter_map(LiveTarget::path);
-        let files: Vec<&Path> =
-            self.record.as_deref().into_iter().chain(live).chain(self.snapshot.as_deref()).collect();
-        if files.iter().enumerate().any(|(at, file)| files[..at].contains(file)) {
-            return usage("--record, --flv and --snapshot need a file of their own each");
+        if self.wanted().collides() {
+            return usage(
+                "--record, --flv and --snapshot need a file of their own each, and so has each cast that is recorded",
+            );
         }
         if self.rtmp_key.is_some() && !self.rtmp_in {
             return usage("--rtmp-key is the key of --rtmp-in");
