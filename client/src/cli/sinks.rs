@@ -54,6 +54,8 @@ pub(super) struct Sinks {
     notices: (Sender<Notice>, Receiver<Notice>),
     /// Pipes and players of the first cast.
     live: Vec<LivePipe>,
+    /// The run of its caster, as long as its cast is not over.
+    run: Option<u64>,
     snapshot: Option<Snapshot>,
 }
 
@@ -113,6 +115,7 @@ impl Sinks {
             heard: BTreeMap::new(),
             notices,
             live,
+            run: None,
             snapshot: snapshot.map(Snapshot::new),
         })
     }
@@ -123,9 +126,22 @@ impl Sinks {
         match notice {
             Notice::Unit(unit) => self.write(now, cast, unit),
             Notice::StreamStarted => self.stream_started(cast),
-            // One that takes the place of a link whose loss was not noticed ends that one's stream.
-            Notice::CastEnded | Notice::Lost { .. } | Notice::Link { moves: false, .. } => {
+            Notice::Link { link, moves, .. } => {
+                // It may take the place of one whose loss was not noticed.
+                if !moves {
+                    self.stream_ended(now, cast);
+                }
+                if cast == 0 && self.run != Some(link.run) {
+                    self.run = Some(link.run);
+                    self.live.iter_mut().for_each(LivePipe::next_cast);
+                }
+            }
+            Notice::Lost { .. } => self.stream_ended(now, cast),
+            Notice::CastEnded => {
                 self.stream_ended(now, cast);
+                if cast == 0 {
+                    self.run = None;
+                }
             }
             _ => {}
         }
@@ -450,7 +466,7 @@ mod tests {
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
         let (heard, notices) = (BTreeMap::new(), channel());
-        let mut sinks = Sinks { path: None, existing, records, heard, notices, live, snapshot };
+        let mut sinks = Sinks { path: None, existing, records, heard, notices, live, run: None, snapshot };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while matches!(sinks.records[&0], Record::Running(_)) {
             sinks.write(punchcast::driver::now(), 0, &keyframe);

@@ -7,7 +7,7 @@
 //! ```text
 //!  open ─▶ a new generation ─▶ header, tags … ─▶ reader gone ─┬─ standard output: the end, and a failure
 //!    ▲                                                        ├─ named pipe: the next reader
-//!    └────────────────────────────────────────────────────────┴─ player: with the next stream
+//!    └────────────────────────────────────────────────────────┴─ player: with the next cast
 //! ```
 
 #![allow(clippy::disallowed_methods)] // The program's edge: a player that does not end is given a real second.
@@ -44,7 +44,7 @@ pub enum LiveTarget {
     Stdout,
     /// A named pipe, opened when somebody reads it, again and again; or a file, which begins with its first byte.
     Path(PathBuf),
-    /// A program and its arguments, which reads its standard input. One that ends is started again with the next stream.
+    /// A program and its arguments, which reads its standard input. One that ends is started again with the next cast.
     Player(Vec<String>),
 }
 
@@ -57,8 +57,8 @@ pub struct LivePipe {
     header: Option<flv::Writer>,
     /// The file's header is with the reader.
     begun: bool,
-    /// Streams so far.
-    stream: u32,
+    /// Casts so far.
+    cast: u32,
     shared: Arc<Shared>,
     queue: SyncSender<Piece>,
     done: Receiver<io::Result<()>>,
@@ -77,7 +77,7 @@ struct Shared {
 
 struct Piece {
     generation: u32,
-    stream: u32,
+    cast: u32,
     /// It begins with the file's header.
     first: bool,
     bytes: Vec<u8>,
@@ -112,7 +112,7 @@ impl LivePipe {
             generation: 0,
             header: None,
             begun: false,
-            stream: 0,
+            cast: 0,
             shared,
             queue,
             done,
@@ -161,10 +161,14 @@ impl LivePipe {
         }
     }
 
-    /// Another stream follows.
+    /// Another stream follows, of the same cast or of another.
     pub fn next_stream(&mut self) {
-        self.stream = self.stream.wrapping_add(1);
         self.timeline.next_stream();
+    }
+
+    /// Another cast follows: a player that was closed in the one before is started again.
+    pub const fn next_cast(&mut self) {
+        self.cast = self.cast.wrapping_add(1);
     }
 
     /// Ends: the reader gets what waits, if it reads; a player has a little time to end by itself.
@@ -188,8 +192,8 @@ impl LivePipe {
     fn append(&self, bytes: Vec<u8>) -> bool {
         let size = bytes.len();
         let queued = self.shared.queued.fetch_add(size, Ordering::Relaxed);
-        let (generation, stream, first) = (self.generation, self.stream, !self.begun);
-        let piece = Piece { generation, stream, first, bytes };
+        let (generation, cast, first) = (self.generation, self.cast, !self.begun);
+        let piece = Piece { generation, cast, first, bytes };
         if queued + size <= MAX_QUEUED_BYTES {
             match self.queue.try_send(piece) {
                 Ok(()) => return true,
@@ -207,7 +211,7 @@ struct Writer {
     shared: Arc<Shared>,
     existing: Existing,
     generation: u32,
-    /// The stream in which the last player ended.
+    /// The cast in which the last player ended.
     ended_in: Option<u32>,
 }
 
@@ -248,8 +252,8 @@ impl Writer {
             reader.close();
             match end {
                 End::Finished => return Ok(()),
-                End::Gone(stream, error) => {
-                    self.ended_in = Some(stream);
+                End::Gone(cast, error) => {
+                    self.ended_in = Some(cast);
                     if !target.goes_on(&error, say) {
                         return failed(error, "takes no more");
                     }
@@ -294,11 +298,11 @@ impl Writer {
         self.shared.wanted.store(self.generation, Ordering::Release);
     }
 
-    /// Waits for the beginning of a file in a stream in which no player has ended; `None` when there will be none.
+    /// Waits for the beginning of a file in a cast in which no player has ended; `None` when there will be none.
     fn await_stream(&mut self) -> Option<Piece> {
         loop {
             let piece = self.take()?;
-            if self.ended_in == Some(piece.stream) || piece.generation != self.generation {
+            if self.ended_in == Some(piece.cast) || piece.generation != self.generation {
                 continue;
             }
             if piece.first {
@@ -319,7 +323,7 @@ impl Writer {
             if piece.generation == self.generation
                 && let Err(error) = reader.write(&piece.bytes)
             {
-                return End::Gone(piece.stream, error);
+                return End::Gone(piece.cast, error);
             }
         }
         End::Finished

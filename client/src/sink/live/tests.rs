@@ -60,7 +60,7 @@ fn a_player_gets_a_file_from_the_first_keyframe_on() {
 }
 
 #[test]
-fn a_player_that_ends_is_started_again_with_the_next_stream_only() {
+fn a_player_that_ends_is_started_again_with_the_next_cast_only() {
     let path = scratch("again");
     let script = format!("echo started >> '{}'", path.display());
     let (say, told) = said();
@@ -68,6 +68,7 @@ fn a_player_that_ends_is_started_again_with_the_next_stream_only() {
     let mut pipe = LivePipe::start(LiveTarget::Player(words), Existing::Keep, say).expect("a thread");
     let until = Instant::now() + PATIENCE;
     for _ in 0..2 {
+        pipe.next_cast();
         pipe.next_stream();
         // The player reads nothing and ends: the pipe notices when it writes.
         while told.try_recv().is_err() {
@@ -75,6 +76,8 @@ fn a_player_that_ends_is_started_again_with_the_next_stream_only() {
             pipe.write(&picture(0, true));
             thread::yield_now();
         }
+        // The link was made again.
+        pipe.next_stream();
         for _ in 0..1000 {
             pipe.write(&picture(0, true));
         }
