@@ -157,9 +157,10 @@ fn browser_on(program: &Path, display: &str) -> Chromium {
 }
 
 /// The sharing page with no link behind it, held, and the browser that shares a display on it.
-fn share_alone(program: &Path, display: &str) -> (page::SharePage, Chromium) {
+fn share_alone(program: &Path, display: &str, prelude: &str) -> (page::SharePage, Chromium) {
     let page = page::SharePage::start();
     let mut sharing = browser_on(program, display);
+    sharing.prelude(prelude);
     sharing.open(&page.link);
     sharing.wait_for("document.body.dataset.socket === 'up'");
     sharing.click("#share");
@@ -378,9 +379,10 @@ fn the_page_encodes_only_what_can_be_sent() {
         return;
     }
     let (display, _screen) = screen("testsrc2=s=640x720:r=30[out0]");
-    let (page, mut sharing) = share_alone(&program, &display);
+    let (page, mut sharing) = share_alone(&program, &display, TUNING_FORK);
 
     sharing.wait_for("punchcast.numbers?.captured > 20");
+    assert_eq!(sharing.evaluate("punchcast.numbers.sounds"), 0, "nothing is linked yet");
     assert_eq!(sharing.evaluate("punchcast.numbers.sent"), 0, "nothing is linked yet");
     page.cue(Cue::Hold(false));
     let first = page.next_picture();
@@ -403,6 +405,9 @@ fn the_page_encodes_only_what_can_be_sent() {
     let sent = sharing.evaluate("punchcast.numbers.sent");
     sharing.wait_for(&format!("punchcast.numbers.captured > {at_hold} + 60"));
     assert_eq!(sharing.evaluate("punchcast.numbers.sent"), sent, "held pages encode nothing");
+    let sounds = sharing.evaluate("punchcast.numbers.sounds").as_u64().expect("a count");
+    sharing.wait_for(&format!("punchcast.numbers.captured > {at_hold} + 90"));
+    assert_eq!(sharing.evaluate("punchcast.numbers.sounds"), sounds, "sound goes on for a second at most");
 
     // Behind another tab, where browsers slow pages down.
     let hidden = sharing.call("Target.createTarget", json!({"url": "about:blank"}));
@@ -413,6 +418,7 @@ fn the_page_encodes_only_what_can_be_sent() {
     let next = page.next_picture();
     let newest = avc::stamp(&next).expect("a stamp").frame;
     assert!(newest > at_hold + 60, "the newest picture: {newest} after {at_hold}");
+    sharing.wait_for(&format!("punchcast.numbers.sounds > {sounds}"));
     sharing.wait_for("punchcast.numbers.fps > 15");
     sharing.wait_for("punchcast.numbers.bitrate > 0 && punchcast.numbers.bitrate < 1e6");
     page.forget();
@@ -429,7 +435,7 @@ fn a_screen_that_stands_still_is_shown_again() {
         return;
     }
     let (display, _screen) = screen("testsrc2=s=640x720:r=30[out0]");
-    let (page, mut sharing) = share_alone(&program, &display);
+    let (page, mut sharing) = share_alone(&program, &display, "");
     page.cue(Cue::Hold(false));
     assert!(page.next_picture().is_keyframe());
 

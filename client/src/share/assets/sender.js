@@ -12,6 +12,7 @@ const EARLY = 0.3; // Of the time between two pictures.
 const LOOK_AGAIN = 5; // Milliseconds until a full buffer is looked at again: nothing tells of its draining.
 const SOUND_BITRATE = 96_000;
 const SOUND_SLIP = 100_000; // Microseconds that the sound's clock may be off the pictures' before it is set anew.
+const SOUND_HOLD = 1000; // Milliseconds of a hold that sound goes on for: what may wait of it at the caster.
 const MOST_LATENCIES = 600;
 
 // ---- What the program says ----
@@ -19,6 +20,7 @@ const MOST_LATENCIES = 600;
 let socket = null;
 let delay = 250;
 let over = false;
+let heldAt = -Infinity; // When the hold began.
 let encoding = { hold: true, width: 1920, height: 1200, fps: 30, bitrate: 4_000_000 };
 
 function connect() {
@@ -43,6 +45,7 @@ function connect() {
 function heard(message) {
   switch (message.type) {
     case "encoding":
+      if (message.hold && !encoding.hold) heldAt = performance.now();
       encoding = message;
       // The first word of all: the program is there.
       postMessage(encoding);
@@ -293,7 +296,9 @@ let soundShape = "";
 let slip = null; // What makes the pictures' clock of the sound's.
 
 function takeSound(data) {
-  // What nobody takes would only wait.
+  // Gaps in it are heard, so a line that is full for a moment gets it all; for longer, it would only wait. An encoder that
+  // missed some would date what follows too early.
+  if (encoding.hold && performance.now() - heldAt > SOUND_HOLD) closeSound();
   if (encoding.hold && !soundEncoder) return data.close();
   const shape = `${data.sampleRate}/${data.numberOfChannels}`;
   try {
