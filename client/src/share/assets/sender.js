@@ -245,7 +245,8 @@ function follow() {
 
 function sendPicture(chunk, metadata) {
   const { number, taken } = under.get(chunk.timestamp) ?? { number: frames, taken: chunk.timestamp / 1000 };
-  under.delete(chunk.timestamp);
+  // Encoders give frames out in order, and may leave some out.
+  for (const timestamp of under.keys()) if (timestamp <= chunk.timestamp) under.delete(timestamp);
   const time = Math.max(0, Math.round(chunk.timestamp / 1000 - origin));
   const description = metadata?.decoderConfig?.description;
   if (description) {
