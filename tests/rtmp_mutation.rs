@@ -284,7 +284,6 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
                     }
                     most = bounded(most, server.buffered_bytes(), fed);
                     drop(server.send_media(&a_unit()));
-                    server.ping(seed as u32);
                 }
                 Output::Event(ServerEvent::Media(unit)) => {
                     assert!(!unit.payload.is_empty());
@@ -293,7 +292,6 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
                 Output::Event(ServerEvent::PublishEnded(_) | ServerEvent::PlayEnded(_)) => {}
             }
         }
-        while server.poll_ping().is_some() {}
         // Answers may have failed as well.
         failed |= server.handle_input(&[]).is_err();
         // A reply may be longer than its request, but within reason.
@@ -329,7 +327,7 @@ fn visit(seed: u64, mut client: ClientSession, bases: &[Vec<u8>], others: &[Vec<
                 Output::Event(ClientEvent::Ended) | Output::Transmit(_) => {}
             }
         }
-        while client.poll_ping().is_some() {}
+        client.poll_pong();
     }
     client.finish();
     most

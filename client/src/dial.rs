@@ -319,12 +319,10 @@ impl Dial {
             Stage::Waiting => line.until = now + FIRST_SILENCE,
             Stage::Playing => line.until = now + SILENCE,
         }
-        while let State::Open(line) = &mut self.state
-            && let Some(event) = line.session.poll_ping()
+        if let Some(pong) = line.session.poll_pong()
+            && let Some(rtt) = line.pings.handle(now, pong)
         {
-            if let Some(rtt) = line.pings.handle(now, event) {
-                self.event(DialEvent::Rtt(rtt));
-            }
+            self.event(DialEvent::Rtt(rtt));
         }
         self.settle(now);
         let Some(line) = self.line(conn) else { return };

@@ -23,7 +23,7 @@ pub fn drive(mut client: ClientSession, data: &[u8]) {
                 Output::Event(ClientEvent::Ended) | Output::Transmit(_) => {}
             }
         }
-        while client.poll_ping().is_some() {}
+        client.poll_pong();
         if result.is_err() {
             assert!(client.handle_input(piece).is_err(), "a failed session takes no more");
             return;

@@ -57,7 +57,7 @@ mod url;
 pub use error::Error;
 pub use lateness::Lateness;
 pub use message::Message;
-pub use ping::{PingClock, PingEvent};
+pub use ping::PingClock;
 pub use session::{
     ClientEvent, ClientSession, MAX_BUFFERED, MAX_INPUT, MAX_PENDING, Output, PlayConfig, PublishConfig,
     Refusal, ServerEvent, ServerSession, StreamId, StreamKey,

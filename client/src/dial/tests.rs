@@ -116,8 +116,12 @@ fn a_server_that_asks_and_does_not_read_is_left() {
     let mut scene = Scene::playing();
     let conn = scene.conn.expect("a connection");
     scene.dial.handle_input(scene.now, Input::Backlogged { conn });
-    for _ in 0..MAX_UNREAD_REPLIES {
-        scene.server.ping(7);
+    // Ping requests on a chunk stream of their own: one with a header, and then as many as it takes without.
+    let first = [8, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6, 0, 0, 0, 9];
+    scene.dial.handle_input(scene.now, Input::Received { conn, bytes: &first });
+    let ping = [0xc8, 0, 6, 0, 0, 0, 9];
+    for _ in 0..MAX_UNREAD_REPLIES / ping.len() {
+        scene.dial.handle_input(scene.now, Input::Received { conn, bytes: &ping });
         scene.settle();
         if !scene.events.is_empty() {
             break;

@@ -1,10 +1,10 @@
 //! What both sides do alike below commands and media: handshake, chunks, acknowledgements, pings.
 
 use super::{CHUNK_SIZE, WINDOW, channel};
+use crate::rtmp::Error;
 use crate::rtmp::chunk::{self, Output, Pieces, Reader, Writer};
 use crate::rtmp::handshake::Handshake;
 use crate::rtmp::message::{self, Control, Message, UserControl};
-use crate::rtmp::{Error, PingEvent};
 use bytes::Bytes;
 
 /// Bytes to messages and back.
@@ -22,18 +22,8 @@ pub(super) struct Carrier {
     ack_every: u32,
     /// The window that this side announced last.
     announced_window: Option<u32>,
-    /// How much the peer says it has received.
-    peer_received: Option<u32>,
-    pings: Pings,
-}
-
-/// What is to be told of pings; the last of each kind is all that matters.
-#[derive(Debug, Default)]
-struct Pings {
-    /// The ping that awaits its answer.
-    sent: Option<u32>,
-    answered: Option<u32>,
-    asked: Option<u32>,
+    /// What the last answer to a ping said, until it is asked for.
+    pong: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -65,8 +55,7 @@ impl Carrier {
             acknowledged: 0,
             ack_every: WINDOW,
             announced_window: None,
-            peer_received: None,
-            pings: Pings { sent: None, answered: None, asked: None },
+            pong: None,
         }
     }
 
@@ -116,18 +105,14 @@ impl Carrier {
             };
             match Control::parse(&message)? {
                 None => return Ok(Some(message)),
-                Some(Control::Acknowledgement(sum)) => self.peer_received = Some(sum),
+                // TCP holds back what the peer cannot take.
+                Some(Control::Acknowledgement(_)) => {}
                 Some(Control::WindowAckSize(size)) => self.ack_every = size.max(MIN_ACK_EVERY),
                 Some(Control::SetPeerBandwidth(size)) => self.announce_window(size),
                 Some(Control::User(UserControl::PingRequest(time))) => {
-                    self.pings.asked = Some(time);
                     self.control(&UserControl::PingResponse(time).message());
                 }
-                Some(Control::User(UserControl::PingResponse(time))) => {
-                    if self.pings.sent.take_if(|sent| *sent == time).is_some() {
-                        self.pings.answered = Some(time);
-                    }
-                }
+                Some(Control::User(UserControl::PingResponse(time))) => self.pong = Some(time),
                 Some(Control::User(UserControl::StreamEof(_))) => return Ok(Some(message)),
                 Some(Control::User(
                     UserControl::StreamBegin(_) | UserControl::SetBufferLength { .. } | UserControl::Other(_),
@@ -136,23 +121,16 @@ impl Carrier {
         }
     }
 
-    /// Pings, once there is a connection to ping on. An answer to an earlier ping is not awaited any more.
+    /// Pings, once there is a connection to ping on.
     pub(super) fn ping(&mut self, time: u32) {
         if self.is_established() {
-            self.pings.sent = Some(time);
             self.control(&UserControl::PingRequest(time).message());
         }
     }
 
-    /// What has been seen of pings.
-    pub(super) fn poll_ping(&mut self) -> Option<PingEvent> {
-        let answered = self.pings.answered.take().map(|sent| PingEvent::Answered { sent });
-        answered.or_else(|| self.pings.asked.take().map(|time| PingEvent::Asked { time }))
-    }
-
-    /// How many bytes the peer has acknowledged, modulo 2^32 (§5.4.3).
-    pub(super) const fn peer_received(&self) -> Option<u32> {
-        self.peer_received
+    /// What the last answer to a ping said, once.
+    pub(super) const fn poll_pong(&mut self) -> Option<u32> {
+        self.pong.take()
     }
 
     /// Announces this side's window, unless that is what it announced last.

@@ -5,7 +5,7 @@ use super::{Output, capabilities, media};
 use crate::media::Unit;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{self, Command, Message, UserControl};
-use crate::rtmp::{Error, ParseUrlError, PingEvent, RtmpUrl};
+use crate::rtmp::{Error, ParseUrlError, RtmpUrl};
 use crate::text::one_line;
 use std::collections::VecDeque;
 use std::fmt;
@@ -186,21 +186,15 @@ impl ClientSession {
         self.state = State::Ended;
     }
 
-    /// Pings the peer with this side's clock, milliseconds; does nothing before the handshake is done. The answer comes
-    /// by [`Self::poll_ping`]; a later ping takes the place of one that is not answered yet.
+    /// Pings the server with a time of [`PingClock`](crate::rtmp::PingClock)'s; does nothing before the handshake is
+    /// done. The answer comes by [`Self::poll_pong`].
     pub fn ping(&mut self, time: u32) {
         self.carrier.ping(time);
     }
 
-    /// What has been seen of pings since it was last asked, until `None`. Who measures nothing need not ask.
-    pub fn poll_ping(&mut self) -> Option<PingEvent> {
-        self.carrier.poll_ping()
-    }
-
-    /// How many bytes the peer says that it has received, modulo 2^32 (§5.4.3).
-    #[must_use]
-    pub const fn peer_received(&self) -> Option<u32> {
-        self.carrier.peer_received()
+    /// The time in the last answer to a ping, once. Whether there was such a ping is for the clock to say.
+    pub const fn poll_pong(&mut self) -> Option<u32> {
+        self.carrier.poll_pong()
     }
 
     /// Whether the handshake is done and nothing has failed.

@@ -3,9 +3,9 @@
 use super::carrier::Carrier;
 use super::{MAX_PENDING, Output, StreamId, StreamKey, WINDOW, capabilities, media};
 use crate::media::Unit;
+use crate::rtmp::Error;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{Command, Message, UserControl};
-use crate::rtmp::{Error, PingEvent};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -197,23 +197,6 @@ impl ServerSession {
         self.carrier.control(&UserControl::StreamEof(stream).message());
         self.status(StreamId(stream), "status", "NetStream.Play.UnpublishNotify", "the publisher has left");
         self.status(StreamId(stream), "status", "NetStream.Play.Stop", "stopped");
-    }
-
-    /// Pings the peer with this side's clock, milliseconds; does nothing before the handshake is done. The answer comes
-    /// by [`Self::poll_ping`]; a later ping takes the place of one that is not answered yet.
-    pub fn ping(&mut self, time: u32) {
-        self.carrier.ping(time);
-    }
-
-    /// What has been seen of pings since it was last asked, until `None`. Who measures nothing need not ask.
-    pub fn poll_ping(&mut self) -> Option<PingEvent> {
-        self.carrier.poll_ping()
-    }
-
-    /// How many bytes the peer says that it has received, modulo 2^32 (§5.4.3).
-    #[must_use]
-    pub const fn peer_received(&self) -> Option<u32> {
-        self.carrier.peer_received()
     }
 
     /// Whether the handshake is done and nothing has failed.
