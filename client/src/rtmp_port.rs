@@ -63,7 +63,8 @@ pub const PUBLISHER_SILENCE: Duration = Duration::from_secs(15);
 pub const MAX_CONNECTIONS: usize = 32;
 
 /// Bytes that a connection may send before it has told a port's key: the handshake has 3 KiB, and the commands up to
-/// `publish` or `play` one more. At most one read more is parsed before it is noticed.
+/// `publish` or `play` one more. At most one read more is parsed before it is noticed. As many may be held for it, so that it
+/// gains nothing by beginning messages that it announces to be long.
 pub const MAX_STRANGER_BYTES: usize = 32 * 1024;
 
 /// A local RTMP port. See the [module](self).
@@ -524,7 +525,7 @@ impl Conn {
     }
 
     fn is_talkative_stranger(&self) -> bool {
-        self.stranger.is_some_and(|sent| sent > MAX_STRANGER_BYTES)
+        self.stranger.is_some_and(|sent| sent.max(self.session.buffered_bytes()) > MAX_STRANGER_BYTES)
     }
 
     /// Which stream it plays, if it plays one.

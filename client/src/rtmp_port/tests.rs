@@ -280,6 +280,20 @@ fn a_stranger_that_sends_much_and_tells_no_key_is_cut_off() {
 }
 
 #[test]
+fn a_stranger_that_announces_much_is_cut_off_though_it_sends_little() {
+    let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
+    let mut scene = Scene::new(config);
+    scene.connect(1);
+    let mut hello = vec![3];
+    hello.resize(1 + 2 * 1536, 0);
+    scene.input(Input::Received { conn: id(1), bytes: &hello });
+    scene.ops.clear();
+    // The first bytes of a message of 65,536.
+    scene.input(Input::Received { conn: id(1), bytes: &[4, 0, 0, 0, 0x01, 0, 0, 8, 1, 0, 0, 0, 7] });
+    assert_eq!(scene.ops.last(), Some(&NetOp::Close { conn: id(1), how: Closing::Abort }));
+}
+
+#[test]
 fn a_connection_accepted_elsewhere_publishes_with_the_key() {
     let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
     let mut port = RtmpPort::without_listener(config);
