@@ -260,6 +260,12 @@ fn bounded(most: usize, held: usize, fed: usize) -> usize {
     most.max(held)
 }
 
+/// A unit keeps its own bytes and no more of the message that it came in, so that who counts its length counts what it costs.
+fn keeps_itself_alone(unit: Unit) {
+    let kept = unit.payload.try_into_mut().expect("nobody else has a part of it");
+    assert_eq!(kept.capacity(), kept.len());
+}
+
 fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
     let mut rng = Rng::with_seed(seed);
     let (base, other) = (&bases[rng.usize(..bases.len())], &others[rng.usize(..others.len())]);
@@ -288,6 +294,7 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
                 Output::Event(ServerEvent::Media(unit)) => {
                     assert!(!unit.payload.is_empty());
                     let _ = (unit.is_keyframe(), unit.packet());
+                    keeps_itself_alone(unit);
                 }
                 Output::Event(ServerEvent::PublishEnded(_) | ServerEvent::PlayEnded(_)) => {}
             }
@@ -322,6 +329,7 @@ fn visit(seed: u64, mut client: ClientSession, bases: &[Vec<u8>], others: &[Vec<
                 Output::Event(ClientEvent::Media(unit)) => {
                     assert!(!unit.payload.is_empty());
                     let _ = (unit.is_keyframe(), unit.packet());
+                    keeps_itself_alone(unit);
                 }
                 Output::Event(ClientEvent::Playing) => client.ping(seed as u32),
                 Output::Event(ClientEvent::Ended) | Output::Transmit(_) => {}
