@@ -4,6 +4,8 @@
 //! Everything follows from a seed, which a failure prints. `PUNCHCAST_SEED` replays one, `PUNCHCAST_MUTATIONS` makes
 //! the sweep wider: `PUNCHCAST_MUTATIONS=1000000 cargo test --release --test rtmp_mutation -- --nocapture`.
 
+#[path = "../fuzz/fuzz_targets/held.rs"]
+mod held;
 mod rtmp_sessions;
 
 use fastrand::Rng;
@@ -11,7 +13,7 @@ use punchcast::media::{Kind, Unit};
 use punchcast::rtmp::chunk::Writer;
 use punchcast::rtmp::message::{Message, UserControl, VIDEO};
 use punchcast::rtmp::{
-    ClientEvent, ClientSession, Error, MAX_BUFFERED, MAX_INPUT, Output, PlayConfig, PublishConfig, Refusal,
+    ClientEvent, ClientSession, Error, MAX_INPUT, Output, PlayConfig, PublishConfig, Refusal,
     ServerEvent, ServerSession,
 };
 use rtmp_sessions::{HANDSHAKE, Recordings, URL};
@@ -249,17 +251,6 @@ fn a_unit() -> Unit {
     Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17; 300].into() }
 }
 
-/// What a session may hold beyond what was sent to it: the first room of a message on each of 64 chunk streams, and replies.
-/// What a message announces is no reason to hold more.
-const ROOM: usize = 64 * 64 * 1024 + 64 * 1024;
-
-/// What a session holds after it was sent `fed` bytes is within its limits; returns the larger of it and `most`. A message's
-/// room is doubled as it grows, and a unit may stand beside the message that it is of.
-fn bounded(most: usize, held: usize, fed: usize) -> usize {
-    assert!(held <= MAX_BUFFERED.min(ROOM + 3 * fed), "{held} bytes held of {fed}");
-    most.max(held)
-}
-
 /// A unit keeps its own bytes and no more of the message that it came in, so that who counts its length counts what it costs.
 fn keeps_itself_alone(unit: Unit) {
     let kept = unit.payload.try_into_mut().expect("nobody else has a part of it");
@@ -275,7 +266,7 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
     for piece in pieces(&mut rng, &bytes) {
         fed += piece.len();
         let result = server.handle_input(piece);
-        most = bounded(most, server.buffered_bytes(), fed);
+        most = most.max(held::bounded(server.buffered_bytes(), fed, piece.len()));
         assert!(!failed || result.is_err(), "a failed session takes no more");
         failed |= result.is_err();
         let mut transmitted = 0;
@@ -288,7 +279,7 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
                         1 => {}
                         _ => server.accept(stream),
                     }
-                    most = bounded(most, server.buffered_bytes(), fed);
+                    most = most.max(held::bounded(server.buffered_bytes(), fed, piece.len()));
                     drop(server.send_media(&a_unit()));
                 }
                 Output::Event(ServerEvent::Media(unit)) => {
@@ -316,7 +307,7 @@ fn visit(seed: u64, mut client: ClientSession, bases: &[Vec<u8>], others: &[Vec<
     for piece in pieces(&mut rng, &bytes) {
         fed += piece.len();
         let result = client.handle_input(piece);
-        most = bounded(most, client.buffered_bytes(), fed);
+        most = most.max(held::bounded(client.buffered_bytes(), fed, piece.len()));
         assert!(!failed || result.is_err(), "a failed session takes no more");
         failed |= result.is_err();
         while let Some(output) = client.poll_output() {
