@@ -34,6 +34,7 @@
 
 use crate::cadence::Window;
 use bytes::Bytes;
+use bytes::buf::Limit;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -374,6 +375,23 @@ pub trait App {
     fn poll_expected(&self, _now: Instant) -> Option<Window> {
         None
     }
+    /// Where a connection's next bytes are to be put; `None` if that makes no difference. A driver may ask before it reads,
+    /// and need not.
+    fn space(&mut self, _conn: ConnId) -> Option<Space<'_>> {
+        None
+    }
+    /// Takes it that `count` bytes were put where [`space`](Self::space) said last: a change as by [`Input::Received`].
+    /// What was read beside them follows as such.
+    fn handle_placed(&mut self, _now: Instant, _conn: ConnId, _count: usize) {}
+}
+
+/// Where bytes are read to, so that those of a large message need not be copied there.
+#[derive(Debug)]
+pub struct Space<'a> {
+    /// What comes next is appended here, up to the limit. There is room for it.
+    pub into: Option<Limit<&'a mut Vec<u8>>>,
+    /// How much more may be read at the same time, at least one byte; it comes as [`Input::Received`].
+    pub beside: usize,
 }
 
 /// The earlier of two optional deadlines.

@@ -8,13 +8,15 @@
 mod held;
 mod rtmp_sessions;
 
+use bytes::BufMut as _;
 use fastrand::Rng;
+use punchcast::app::Space;
 use punchcast::media::{Kind, Unit};
 use punchcast::rtmp::chunk::Writer;
 use punchcast::rtmp::message::{Message, UserControl, VIDEO};
 use punchcast::rtmp::{
-    ClientEvent, ClientSession, Error, MAX_INPUT, Output, PlayConfig, PublishConfig, Refusal,
-    ServerEvent, ServerSession,
+    ClientEvent, ClientSession, Error, MAX_INPUT, Output, PlayConfig, PublishConfig, Refusal, ServerEvent,
+    ServerSession,
 };
 use rtmp_sessions::{HANDSHAKE, Recordings, URL};
 use std::sync::Mutex;
@@ -257,6 +259,14 @@ fn keeps_itself_alone(unit: Unit) {
     assert_eq!(kept.capacity(), kept.len());
 }
 
+/// Puts a piece where the session wants it, as a driver does that reads it; what is beside.
+fn place<'a>(space: Option<Space<'_>>, piece: &'a [u8]) -> &'a [u8] {
+    let Some(Space { into: Some(mut into), .. }) = space else { return piece };
+    let (placed, beside) = piece.split_at(into.remaining_mut().min(piece.len()));
+    into.put_slice(placed);
+    beside
+}
+
 fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
     let mut rng = Rng::with_seed(seed);
     let (base, other) = (&bases[rng.usize(..bases.len())], &others[rng.usize(..others.len())]);
@@ -265,7 +275,10 @@ fn serve(seed: u64, bases: &[Vec<u8>], others: &[Vec<u8>]) -> usize {
     let (mut failed, mut most, mut fed) = (false, 0, 0);
     for piece in pieces(&mut rng, &bytes) {
         fed += piece.len();
-        let result = server.handle_input(piece);
+        let beside = place(server.space(), piece);
+        let count = piece.len() - beside.len();
+        failed |= count > 0 && server.handle_placed(count).is_err();
+        let result = server.handle_input(beside);
         most = most.max(held::bounded(server.buffered_bytes(), fed, piece.len()));
         assert!(!failed || result.is_err(), "a failed session takes no more");
         failed |= result.is_err();
@@ -306,7 +319,10 @@ fn visit(seed: u64, mut client: ClientSession, bases: &[Vec<u8>], others: &[Vec<
     let (mut failed, mut most, mut fed) = (false, 0, 0);
     for piece in pieces(&mut rng, &bytes) {
         fed += piece.len();
-        let result = client.handle_input(piece);
+        let beside = place(client.space(), piece);
+        let count = piece.len() - beside.len();
+        failed |= count > 0 && client.handle_placed(count).is_err();
+        let result = client.handle_input(beside);
         most = most.max(held::bounded(client.buffered_bytes(), fed, piece.len()));
         assert!(!failed || result.is_err(), "a failed session takes no more");
         failed |= result.is_err();

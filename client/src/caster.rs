@@ -25,7 +25,7 @@ use crate::source::SourceEvent;
 use asking::Asking;
 pub use asking::{CodeConfig, Whom};
 use outlet::Outlet;
-use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
+use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, Space, soonest};
 use punchcast::cadence::{Cadence, Window};
 use punchcast::media::{Cache, Unit, metadata};
 use punchcast::portmap::Mapping;
@@ -549,6 +549,17 @@ impl App for Caster {
 
     fn poll_output(&mut self) -> Option<Output<Notice>> {
         self.outputs.pop_front()
+    }
+
+    fn space(&mut self, conn: ConnId) -> Option<Space<'_>> {
+        self.port.as_mut()?.space(conn)
+    }
+
+    fn handle_placed(&mut self, now: Instant, conn: ConnId, count: usize) {
+        if let Some(port) = &mut self.port {
+            port.handle_placed(now, conn, count);
+        }
+        self.settle(now);
     }
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {

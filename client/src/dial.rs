@@ -12,7 +12,7 @@
 //! The pause doubles from one second to fifteen, and is short again once pictures have come.
 
 use crate::unread::Unread;
-use punchcast::app::{Closing, ConnId, ConnIds, Input, NetOp, Room, soonest};
+use punchcast::app::{Closing, ConnId, ConnIds, Input, NetOp, Room, Space, soonest};
 use punchcast::media::Unit;
 use punchcast::rtmp::{self, ClientEvent, ClientSession, PingClock, PlayConfig, RtmpUrl};
 use std::collections::VecDeque;
@@ -311,9 +311,27 @@ impl Dial {
         self.settle(now);
     }
 
+    /// Where the server's next bytes are to be read to.
+    pub fn space(&mut self, conn: ConnId) -> Option<Space<'_>> {
+        self.line(conn)?.session.space()
+    }
+
+    /// Takes `count` bytes that were read to there.
+    pub fn handle_placed(&mut self, now: Instant, conn: ConnId, count: usize) {
+        let Some(line) = self.line(conn) else { return };
+        let result = line.session.handle_placed(count);
+        self.went_on(now, conn, result);
+    }
+
     fn received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         let Some(line) = self.line(conn) else { return };
         let result = line.session.handle_input(bytes);
+        self.went_on(now, conn, result);
+    }
+
+    /// Carries out what came of the session's input.
+    fn went_on(&mut self, now: Instant, conn: ConnId, result: Result<(), rtmp::Error>) {
+        let Some(line) = self.line(conn) else { return };
         match line.stage {
             Stage::Asking => {}
             Stage::Waiting => line.until = now + FIRST_SILENCE,

@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::player::Player;
 use crate::unread::Unread;
 use bytes::Bytes;
-use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room, soonest};
+use punchcast::app::{Closing, ConnId, Input, ListenerId, NetOp, Room, Space, soonest};
 use punchcast::link::Door;
 use punchcast::media::{Cache, Unit, told};
 use punchcast::rtmp::{self, Refusal, ServerEvent, ServerSession, StreamId, StreamKey};
@@ -295,15 +295,28 @@ impl RtmpPort {
         self.conns.insert(id, conn);
     }
 
+    /// Where a publisher's next bytes are to be read to.
+    pub fn space(&mut self, id: ConnId) -> Option<Space<'_>> {
+        self.conns.get_mut(&id).filter(|conn| conn.is_publisher())?.session.space()
+    }
+
+    /// Takes `count` bytes that were read to there.
+    pub fn handle_placed(&mut self, now: Instant, id: ConnId, count: usize) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.heard(now, count);
+        let result = conn.session.handle_placed(count);
+        self.went_on(now, id, result);
+    }
+
     fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Role::Publisher(heard) = &mut conn.role {
-            *heard = now;
-        }
-        if let Some(sent) = &mut conn.stranger {
-            *sent = sent.saturating_add(bytes.len());
-        }
+        conn.heard(now, bytes.len());
         let result = conn.session.handle_input(bytes);
+        self.went_on(now, id, result);
+    }
+
+    /// Carries out what came of a session's input.
+    fn went_on(&mut self, now: Instant, id: ConnId, result: Result<(), rtmp::Error>) {
         // What the session has to say goes first.
         while let Some(conn) = self.conns.get_mut(&id)
             && let Some(output) = conn.session.poll_output()
@@ -515,6 +528,16 @@ impl RtmpPort {
 }
 
 impl Conn {
+    /// Bytes came.
+    fn heard(&mut self, now: Instant, count: usize) {
+        if let Role::Publisher(heard) = &mut self.role {
+            *heard = now;
+        }
+        if let Some(sent) = &mut self.stranger {
+            *sent = sent.saturating_add(count);
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         match self.role {
             Role::Joining(since) if self.session.is_established() => Some(since + JOIN_TIME),

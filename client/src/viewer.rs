@@ -28,7 +28,7 @@ use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use code::Spoken;
 use doors::Doors;
 use plain::Plain;
-use punchcast::app::{App, Input, NetOp, Output, Room, soonest};
+use punchcast::app::{App, ConnId, Input, NetOp, Output, Room, Space, soonest};
 use punchcast::cadence::Window;
 use punchcast::id::ClientId;
 use punchcast::link::Bye;
@@ -445,6 +445,15 @@ impl App for Viewer {
 
     fn poll_output(&mut self) -> Option<Output<Notice>> {
         self.outputs.pop_front()
+    }
+
+    fn space(&mut self, conn: ConnId) -> Option<Space<'_>> {
+        self.plain.space(conn)
+    }
+
+    fn handle_placed(&mut self, now: Instant, conn: ConnId, count: usize) {
+        self.plain.handle_placed(now, conn, count);
+        self.settle(now);
     }
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {

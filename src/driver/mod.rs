@@ -23,28 +23,21 @@ mod handshakes;
 mod interfaces;
 mod socket;
 mod sockets;
+mod way;
 
 pub use interfaces::local_addresses;
 pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
-use sockets::Sockets;
+use sockets::{Arrival, Sockets};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
 /// one call.
 pub const READ_SIZE: usize = 128 * 1024;
-
-/// A processor that was given way for longer is busy with what knows no haste: what passes a picture on is done in less, and a
-/// scheduler's slice is longer.
-const LONG_WAY: Duration = Duration::from_micros(500);
-
-/// How long to sleep as usual then: who sleeps is woken in the middle of another's slice, who waits for a turn is not. One
-/// picture in 600 finds that out.
-const BUSY_TIME: Duration = Duration::from_secs(10);
 
 /// The present, for programs that create an application. Cores are given it.
 #[must_use]
@@ -107,8 +100,6 @@ pub struct Driver<A: App> {
     buffer: Vec<u8>,
     /// When the application wants its timer; `None` after a change, until it is asked.
     deadline: Option<Deadline>,
-    /// Till when the processor counts as busy.
-    busy_until: Option<Instant>,
     /// Steps left in this lap of the ready sockets.
     lap: usize,
     exiting: bool,
@@ -125,17 +116,7 @@ impl<A: App> Driver<A> {
         let (sender, inbox) = channel();
         let handle = Handle { sender, waker: Arc::new(waker) };
         let buffer = vec![0; READ_SIZE];
-        Ok(Self {
-            app,
-            sockets,
-            inbox,
-            handle,
-            buffer,
-            deadline: None,
-            busy_until: None,
-            lap: 0,
-            exiting: false,
-        })
+        Ok(Self { app, sockets, inbox, handle, buffer, deadline: None, lap: 0, exiting: false })
     }
 
     /// A handle for other threads.
@@ -179,7 +160,7 @@ impl<A: App> Driver<A> {
             }
             self.sockets.flush();
             if self.exiting {
-                self.sockets.step_flushing(now());
+                self.sockets.step_flushing(&mut self.app, now());
                 if self.sockets.is_idle() {
                     return Ok(Step::Exit);
                 }
@@ -211,10 +192,18 @@ impl<A: App> Driver<A> {
             return Ok(());
         }
         self.sockets.handle_timeout(now);
-        if let Some(input) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, now) {
-            log::trace!("input {}", Brief(&input));
+        if let Some(arrival) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, &mut self.app, now) {
             self.deadline = None;
-            self.app.handle_input(now, input);
+            match arrival {
+                Arrival::Input(input) => {
+                    log::trace!("input {}", Brief(&input));
+                    self.app.handle_input(now, input);
+                }
+                Arrival::Placed(conn, count) => {
+                    log::trace!("input placed conn={conn} bytes={count}");
+                    self.app.handle_placed(now, conn, count);
+                }
+            }
             return Ok(());
         }
         if self.sockets.has_work() {
@@ -244,28 +233,19 @@ impl<A: App> Driver<A> {
 
     /// Waits for a cause of a change; awake, within a window.
     fn wait(&mut self, deadline: Deadline, now: Instant) -> io::Result<()> {
-        let free = self.busy_until.is_none_or(|until| until <= now);
-        if free && let Some(window) = self.app.poll_expected(now) {
+        if self.sockets.way.is_free(now)
+            && let Some(window) = self.app.poll_expected(now)
+        {
             if window.from <= now {
                 self.deadline = None;
                 // For nothing but that its code and what it knows are in the caches: that is half of what waking costs.
                 self.app.handle_timeout(now);
-                self.give_way();
+                self.sockets.way.give();
                 return self.sockets.poll_now();
             }
             self.sockets.wake_at(window.from, now);
         }
         self.sockets.wait(deadline.map(|(at, _)| at), now)
-    }
-
-    /// Lets others who have something to do go first. A processor that does not come back soon has no time to wait on.
-    fn give_way(&mut self) {
-        let before = now();
-        std::thread::yield_now();
-        let after = now();
-        if after.saturating_duration_since(before) > LONG_WAY {
-            self.busy_until = Some(after + BUSY_TIME);
-        }
     }
 
     fn feed(&mut self, input: Input<'_>) {

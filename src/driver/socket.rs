@@ -1,6 +1,7 @@
 //! Sockets with the options that this project depends on, and the system's errors as [`NetError`]s.
 
 use crate::app::NetError;
+use bytes::buf::Limit;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -115,10 +116,22 @@ pub(super) fn is_half_open(stream: &mio::net::TcpStream) -> bool {
     raw::tcp_state(stream) == Some(raw::SYN_RECV)
 }
 
-/// The two socket options that no safe library offers, and the only unsafe code of the project.
+/// Reads to the end of `into`, up to its limit, and from there on to `beside`. Returns how many bytes in all.
+pub(super) fn read_into(
+    stream: &mio::net::TcpStream,
+    into: Limit<&mut Vec<u8>>,
+    beside: &mut [u8],
+) -> io::Result<usize> {
+    raw::read_into(stream, into, beside)
+}
+
+/// The socket options that no safe library offers, and the reading to memory that nothing was written to. The only unsafe
+/// code of the project.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 mod raw {
+    use bytes::BufMut as _;
+    use bytes::buf::Limit;
     use std::io;
     use std::os::fd::AsRawFd;
 
@@ -149,6 +162,27 @@ mod raw {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// `readv` (readv(2)).
+    pub(super) fn read_into(
+        socket: &impl AsRawFd,
+        mut into: Limit<&mut Vec<u8>>,
+        beside: &mut [u8],
+    ) -> io::Result<usize> {
+        let spare = into.chunk_mut();
+        let room = spare.len();
+        let parts = [
+            libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: room },
+            libc::iovec { iov_base: beside.as_mut_ptr().cast(), iov_len: beside.len() },
+        ];
+        // SAFETY: the descriptor is open for the borrow's time; both parts are borrowed for as long, with their lengths, and the
+        // kernel does nothing but write to them.
+        let count = unsafe { libc::readv(socket.as_raw_fd(), parts.as_ptr(), 2) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel has written so many bytes there, from the beginning on.
+        unsafe { into.advance_mut(count.min(room)) };
+        Ok(count)
+    }
+
     /// The first byte of `TCP_INFO` (tcp(7)): the connection's state.
     pub(super) fn tcp_state(socket: &impl AsRawFd) -> Option<u8> {
         let mut state = 0_u8;
@@ -171,6 +205,8 @@ mod raw {
 /// Elsewhere a knock is a plain connect whose first SYN may be answered, and a connect is given up blindly.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod raw {
+    use bytes::BufMut as _;
+    use bytes::buf::Limit;
     use std::io;
 
     pub(super) const SYN_SENT: u8 = 2;
@@ -182,6 +218,17 @@ mod raw {
 
     pub(super) fn tcp_state<S>(_socket: &S) -> Option<u8> {
         None
+    }
+
+    pub(super) fn read_into(
+        mut stream: &mio::net::TcpStream,
+        mut into: Limit<&mut Vec<u8>>,
+        beside: &mut [u8],
+    ) -> io::Result<usize> {
+        let room = into.remaining_mut().min(beside.len());
+        let count = io::Read::read(&mut stream, &mut beside[..room])?;
+        into.put_slice(&beside[..count]);
+        Ok(count)
     }
 }
 

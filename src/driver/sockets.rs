@@ -4,9 +4,12 @@ mod conn;
 mod polling;
 mod steps;
 
+pub(super) use steps::Arrival;
+
 use super::alarm::Alarm;
 use super::handshakes::Handshakes;
 use super::socket;
+use super::way::Way;
 use crate::app::{Closing, ConnId, FLUSH_TIME, Input, ListenerId, NetError, NetOp};
 use bytes::Bytes;
 use conn::{Conn, State};
@@ -55,6 +58,11 @@ pub(super) struct Sockets {
     /// Connections with bytes that were handed over since the last [`flush`](Sockets::flush).
     unsent: Vec<ConnId>,
     pending: VecDeque<Input<'static>>,
+    /// What is in the driver's buffer of a connection, behind what was put where the application wanted it.
+    buffered: Option<(ConnId, usize)>,
+    /// By how many reads this lap is longer.
+    prolonged: u32,
+    pub(super) way: Way,
     handshakes: Handshakes,
     next_accepted: u32,
     /// When TCP's pauses are to be avoided next.
@@ -76,6 +84,9 @@ impl Sockets {
             ready: VecDeque::new(),
             unsent: Vec::new(),
             pending: VecDeque::new(),
+            buffered: None,
+            prolonged: 0,
+            way: Way::default(),
             handshakes: Handshakes::default(),
             next_accepted: 0,
             avoid_at: None,

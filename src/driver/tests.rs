@@ -1,10 +1,10 @@
 //! The driver on loopback, with an application that does as it is told.
 
-use super::sockets::MAX_FLUSHING;
+use super::sockets::{Arrival, MAX_FLUSHING};
 use super::*;
-use crate::app::{Closing, ConnId, ConnIds, FLUSH_TIME, ListenerId, NetError, NetOp, Room};
+use crate::app::{Closing, ConnId, ConnIds, FLUSH_TIME, ListenerId, NetError, NetOp, Room, Space};
 use crate::cadence::Window;
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,6 +21,7 @@ enum Seen {
     Connected(ConnId),
     ConnectFailed(NetError),
     Received(ConnId, Vec<u8>),
+    Placed(ConnId, usize),
     Backlogged,
     Drained,
     Closed(Option<NetError>),
@@ -38,6 +39,8 @@ struct Puppet {
     awake: Vec<Instant>,
     /// Who sends a picture at the first of them.
     peer: Option<TcpStream>,
+    /// Where it wants what is received, at most so many bytes, and how many beside.
+    place: Option<(Vec<u8>, usize, usize)>,
 }
 
 impl Puppet {
@@ -88,6 +91,17 @@ impl App for Puppet {
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.deadline.map(|at| (at, "the test's deadline"))
+    }
+
+    fn space(&mut self, _conn: ConnId) -> Option<Space<'_>> {
+        let (place, size, beside) = self.place.as_mut()?;
+        let left = *size - place.len();
+        place.reserve_exact(left);
+        Some(Space { into: (left > 0).then(|| place.limit(left)), beside: *beside })
+    }
+
+    fn handle_placed(&mut self, _now: Instant, conn: ConnId, count: usize) {
+        self.outputs.push_back(Output::Notice(Seen::Placed(conn, count)));
     }
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {
@@ -296,6 +310,32 @@ fn a_knock_has_a_full_life_after_its_first_syn() {
     assert_eq!(socket2::SockRef::from(&stream).ttl_v4().unwrap(), 64);
 }
 
+#[test]
+fn bytes_are_put_where_the_application_wants_them_and_what_is_beside_follows() {
+    let mut driver = driver();
+    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    let sent: Vec<u8> = (0..50_000_u32).map(|at| at as u8).collect();
+    driver.app_mut().place = Some((Vec::new(), 40_000, 100));
+    peer.write_all(&sent).unwrap();
+    let mut beside = Vec::new();
+    while beside.len() < 10_000 {
+        let seen = next(&mut driver);
+        let (placed, ..) = driver.app_mut().place.as_ref().unwrap();
+        if let Seen::Received(of, bytes) = seen {
+            assert_eq!((of, placed.len()), (conn, 40_000), "in the order in which they were sent");
+            assert!(bytes.len() <= 100);
+            beside.extend(bytes);
+        } else {
+            assert!(
+                matches!(seen, Seen::Placed(of, count) if of == conn && (1..=placed.len()).contains(&count))
+            );
+            assert_eq!(placed[..], sent[..placed.len()]);
+        }
+    }
+    assert_eq!(beside, sent[40_000..]);
+}
+
 /// Sockets that accepted `count` connections, and the other ends.
 fn accepted(count: usize) -> (Sockets, Vec<ConnId>, Vec<TcpStream>) {
     let (mut sockets, _waker) = Sockets::new().unwrap();
@@ -310,8 +350,9 @@ fn accepted(count: usize) -> (Sockets, Vec<ConnId>, Vec<TcpStream>) {
             assert!(now() < deadline, "nothing is accepted");
             sockets.wait(Some(deadline), now()).unwrap();
             let mut lap = sockets.ready();
-            while let Some(input) = sockets.step_ready(&mut lap, &mut buffer, now()) {
-                let Input::Accepted { conn, .. } = input else { panic!("{input:?}") };
+            let mut app = Puppet::default();
+            while let Some(arrival) = sockets.step_ready(&mut lap, &mut buffer, &mut app, now()) {
+                let Arrival::Input(Input::Accepted { conn, .. }) = arrival else { panic!("{arrival:?}") };
                 conns.push(conn);
             }
         }
@@ -347,7 +388,7 @@ fn an_exit_waits_for_what_is_flushed_and_looks_at_no_connect() {
     let left = Duration::from_millis(50);
     // The other end's answer to the FIN may end a wait or two.
     let lasts = (0..5).any(|_| {
-        sockets.step_flushing(start);
+        sockets.step_flushing(&mut Puppet::default(), start);
         let began = now();
         sockets.wait(None, start + FLUSH_TIME - left).unwrap();
         now() - began >= left

@@ -1,6 +1,7 @@
 use super::*;
 use crate::player::FRESH_TIME;
 use crate::unread::MAX_UNREAD_REPLIES;
+use bytes::BufMut as _;
 use punchcast::app::NetError;
 use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
@@ -311,6 +312,29 @@ fn a_connection_accepted_elsewhere_publishes_with_the_key() {
     }
     assert!(obs.is_established());
     assert!(port.conns.values().any(Conn::is_publisher));
+
+    // A large picture goes where it is kept.
+    let picture = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17; 50_000].into() };
+    obs.send_media(&picture).unwrap();
+    let transmitted = std::iter::from_fn(|| match obs.poll_output()? {
+        rtmp::Output::Transmit(bytes) => Some(bytes),
+        rtmp::Output::Event(event) => panic!("{event:?}"),
+    });
+    let bytes = transmitted.collect::<Vec<_>>().concat();
+    let (begin, rest) = bytes.split_at(bytes.len() - 49_000);
+    port.handle_input(start(), Input::Received { conn: id(1), bytes: begin });
+    let mut into = port.space(id(1)).and_then(|space| space.into).expect("a large picture's space");
+    assert_eq!(into.remaining_mut(), rest.len());
+    into.put_slice(rest);
+    let later = start() + PUBLISHER_SILENCE - Duration::from_secs(1);
+    port.handle_placed(later, id(1), rest.len());
+    let media = std::iter::from_fn(|| port.poll_output())
+        .filter(|output| matches!(output, RtmpPortOutput::Event(Event::Media(unit)) if *unit == picture));
+    assert_eq!(media.count(), 1);
+    assert_eq!(
+        port.conns.values().filter_map(Conn::deadline).collect::<Vec<_>>(),
+        [later + PUBLISHER_SILENCE]
+    );
 }
 
 #[test]

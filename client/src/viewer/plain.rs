@@ -9,7 +9,7 @@ use crate::dial::{Dial, DialEvent, DialOutput};
 use crate::meeting::{Link, is_lan};
 use crate::notice::Notice;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
-use punchcast::app::{ConnId, Input, Room, soonest};
+use punchcast::app::{ConnId, Input, Room, Space, soonest};
 use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::link::Bye;
 use punchcast::policy::Rung;
@@ -92,6 +92,24 @@ impl Plain {
         match (&mut self.dial, &mut self.guests) {
             (Some(dial), _) if input.room() == Some(DIAL) => dial.handle_input(now, input),
             (_, Some((port, _))) => port.handle_input(now, input),
+            (_, None) => {}
+        }
+    }
+
+    /// Where the next bytes of one of its connections are to be read to.
+    pub(super) fn space(&mut self, conn: ConnId) -> Option<Space<'_>> {
+        match (&mut self.dial, &mut self.guests) {
+            (Some(dial), _) if conn.room == DIAL => dial.space(conn),
+            (_, Some((port, _))) => port.space(conn),
+            (_, None) => None,
+        }
+    }
+
+    /// Takes bytes that were read to there.
+    pub(super) fn handle_placed(&mut self, now: Instant, conn: ConnId, count: usize) {
+        match (&mut self.dial, &mut self.guests) {
+            (Some(dial), _) if conn.room == DIAL => dial.handle_placed(now, conn, count),
+            (_, Some((port, _))) => port.handle_placed(now, conn, count),
             (_, None) => {}
         }
     }

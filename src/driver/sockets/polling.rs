@@ -41,6 +41,7 @@ impl Sockets {
     }
 
     fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.prolonged = 0;
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

@@ -2,8 +2,9 @@
 
 use super::conn::{Conn, State};
 use super::{Ready, Sockets, canonical};
-use crate::app::{ConnId, Input, ListenerId, Room};
+use crate::app::{App, ConnId, Input, ListenerId, Room, Space};
 use crate::driver::socket;
+use bytes::BufMut;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -16,6 +17,26 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// of their own: epoll(7) says so. An end that was told before that read has no further edge.
 const SHORT_READS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
+/// What a step brings to the application.
+#[derive(Debug)]
+pub(in crate::driver) enum Arrival<'b> {
+    Input(Input<'b>),
+    /// So many bytes of a connection are where the application wanted them.
+    Placed(ConnId, usize),
+}
+
+/// How many bytes one read brought, and where they are.
+struct Count {
+    placed: usize,
+    buffered: usize,
+    /// Whether there is more, which was left for the application to say where it wants it.
+    part: bool,
+}
+
+/// Reads by which a lap is longer, at most, so that a picture that is read in parts (its header, and a chunk or two) is read
+/// in one.
+const MOST_PROLONGED: u32 = 4;
+
 impl Sockets {
     /// How many sockets are ready: a lap's length.
     pub(in crate::driver) fn ready(&self) -> usize {
@@ -27,28 +48,49 @@ impl Sockets {
         &mut self,
         lap: &mut usize,
         buffer: &'b mut [u8],
+        app: &mut impl App,
         now: Instant,
-    ) -> Option<Input<'b>> {
+    ) -> Option<Arrival<'b>> {
+        if let Some((conn, count)) = self.buffered.take()
+            && matches!(self.conns.get(&conn), Some(Conn { state: State::Open, .. }))
+        {
+            return Some(Arrival::Input(Input::Received { conn, bytes: &buffer[..count] }));
+        }
         while *lap > 0 {
             *lap -= 1;
             match self.ready.pop_front()? {
                 Ready::Accept(listener) => {
                     if let Some(input) = self.accept(listener, now) {
-                        return Some(input);
+                        return Some(Arrival::Input(input));
                     }
                 }
                 Ready::Write(conn) => {
                     self.write(conn);
                     if let Some(input) = self.next_pending() {
-                        return Some(input);
+                        return Some(Arrival::Input(input));
                     }
                 }
                 Ready::Read(conn) => {
-                    if let Some(count) = self.read(conn, buffer) {
-                        return Some(Input::Received { conn, bytes: &buffer[..count] });
+                    let count = self.read(conn, buffer, app, now);
+                    if matches!(count, Some(Count { part: true, .. })) && self.prolonged < MOST_PROLONGED {
+                        self.prolonged += 1;
+                        *lap += 1;
+                    }
+                    match count {
+                        Some(Count { placed: 0, buffered, .. }) => {
+                            return Some(Arrival::Input(Input::Received {
+                                conn,
+                                bytes: &buffer[..buffered],
+                            }));
+                        }
+                        Some(Count { placed, buffered, .. }) => {
+                            self.buffered = (buffered > 0).then_some((conn, buffered));
+                            return Some(Arrival::Placed(conn, placed));
+                        }
+                        None => {}
                     }
                     if let Some(input) = self.next_pending() {
-                        return Some(input);
+                        return Some(Arrival::Input(input));
                     }
                 }
             }
@@ -57,10 +99,10 @@ impl Sockets {
     }
 
     /// Steps for a driver whose application is done: only flushing connections are left.
-    pub(in crate::driver) fn step_flushing(&mut self, now: Instant) {
+    pub(in crate::driver) fn step_flushing(&mut self, app: &mut impl App, now: Instant) {
         let mut buffer = [0; 4096];
         let mut lap = self.ready();
-        while self.step_ready(&mut lap, &mut buffer, now).is_some() {}
+        while self.step_ready(&mut lap, &mut buffer, app, now).is_some() {}
         self.pending.clear();
         self.end_overdue(now);
     }
@@ -158,7 +200,7 @@ impl Sockets {
     }
 
     /// Reads once; the count when there is something for the application.
-    fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Option<usize> {
+    fn read(&mut self, conn: ConnId, buffer: &mut [u8], app: &mut impl App, now: Instant) -> Option<Count> {
         let entry = self.conns.get_mut(&conn)?;
         entry.read_queued = false;
         let flushing = matches!(entry.state, State::Flushing { .. });
@@ -166,8 +208,22 @@ impl Sockets {
             return None;
         }
         let stream = entry.stream.as_mut()?;
-        let room = buffer.len();
-        match stream.read(buffer) {
+        let space = if flushing { None } else { app.space(conn) };
+        let spaced = space.is_some();
+        let Space { into, beside } = space.unwrap_or(Space { into: None, beside: buffer.len() });
+        let beside = beside.min(buffer.len());
+        let buffer = &mut buffer[..beside];
+        let first = into.as_ref().map_or(0, BufMut::remaining_mut);
+        let room = first + buffer.len();
+        // The header of a large picture, whose sender may be at the rest of it: so that one wake-up is enough for both.
+        if spaced && first == 0 && self.way.is_free(now) {
+            self.way.give();
+        }
+        let result = match into {
+            Some(into) => socket::read_into(stream, into, buffer),
+            None => stream.read(buffer),
+        };
+        match result {
             Ok(0) if flushing => self.forget(conn),
             Ok(0) => {
                 self.retire(conn);
@@ -177,7 +233,8 @@ impl Sockets {
                 if count == room || entry.ending || !SHORT_READS_EMPTY {
                     self.queue_read(conn);
                 }
-                return (!flushing).then_some(count);
+                let (placed, part) = (count.min(first), spaced && count == room);
+                return (!flushing).then_some(Count { placed, buffered: count - placed, part });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_read(conn),

@@ -1,13 +1,14 @@
 //! Chunks to messages.
 //!
-//! Payload is copied once, from the input into the message's own buffer. Reassembly is kept per chunk stream, since
-//! an audio chunk between two chunks of a video message is legal. Work is constant per chunk and per byte, so a peer
-//! that chooses a chunk size of 1 pays as much as it costs.
+//! Payload is copied once, from the input into the message's own buffer, or read right into it ([`Reader::space`]).
+//! Reassembly is kept per chunk stream, since an audio chunk between two chunks of a video message is legal. Work is
+//! constant per chunk and per byte, so a peer that chooses a chunk size of 1 pays as much as it costs.
 
 use super::{CONTROL, DEFAULT_CHUNK_SIZE, EXTENDED, MAX_CHUNK_STREAMS, MAX_IN_PROGRESS, MAX_MESSAGE};
+use crate::app::Space;
 use crate::rtmp::Error;
-use crate::rtmp::message::{ABORT, Message, SET_CHUNK_SIZE};
-use bytes::Bytes;
+use crate::rtmp::message::{ABORT, Message, SET_CHUNK_SIZE, VIDEO};
+use bytes::{BufMut as _, Bytes};
 
 /// Reassembles messages from chunks. Set Chunk Size and Abort are obeyed here, at their place in the stream.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Reader {
     partial_len: usize,
     /// The capacity of all messages in progress.
     in_progress: usize,
+    /// Whether the last picture was worth a read of its own, beside that of its header.
+    large: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +89,33 @@ impl Reader {
             partial: [0; MAX_HEADER],
             partial_len: 0,
             in_progress: 0,
+            large: false,
         }
+    }
+
+    /// Where the next bytes are to be read to; `None` if copying them costs less. Changes nothing that is read.
+    pub fn space(&mut self) -> Option<Space<'_>> {
+        if self.left < LARGE {
+            // A picture's header may come next, and is not to bring all of the picture with it.
+            let begins = self.left == 0 && self.large && self.chunk_size as usize >= LARGE;
+            return begins.then_some(Space { into: None, beside: BESIDE });
+        }
+        let stream = &mut self.streams[self.current];
+        if stream.kind != VIDEO {
+            return None;
+        }
+        if stream.payload.capacity() == stream.payload.len() {
+            self.in_progress = stream.grow(self.left.min(FIRST_ROOM), self.in_progress).ok()?;
+        }
+        let room = stream.payload.capacity() - stream.payload.len();
+        Some(Space { into: Some((&mut stream.payload).limit(self.left.min(room))), beside: BESIDE })
+    }
+
+    /// Takes `count` bytes that were read to where [`space`](Self::space) said last; the picture that they complete.
+    pub fn placed(&mut self, count: usize) -> Option<Message> {
+        self.left = self.left.saturating_sub(count);
+        let stream = self.streams.get(self.current)?;
+        (stream.payload.len() == stream.length).then(|| self.finish())
     }
 
     /// Consumes from `input` until a message is complete; `None` means that all of it is consumed.
@@ -249,6 +278,9 @@ impl Reader {
         self.in_progress -= stream.payload.capacity();
         stream.open = false;
         stream.proven = stream.proven.max(stream.length);
+        if stream.kind == VIDEO {
+            self.large = stream.length >= 2 * LARGE;
+        }
         let payload = Bytes::from(std::mem::take(&mut stream.payload));
         Message { kind: stream.kind, stream: stream.stream, timestamp: stream.timestamp, payload }
     }
@@ -361,6 +393,12 @@ const FIRST_ROOM: usize = 64 * 1024;
 /// A message's room begins at the size of its predecessor only while the other chunk streams hold less than this, so
 /// that a peer cannot multiply one long message by the number of chunk streams.
 const TRUST_BELOW: usize = 4 * 1024 * 1024;
+
+/// Payload that is worth a read of its own: what that costs copies as much.
+const LARGE: usize = 16 * 1024;
+
+/// What is read beside it, or before its header is known: a header, and small messages between large ones.
+const BESIDE: usize = 4 * 1024;
 
 #[cfg(test)]
 #[path = "reader_tests.rs"]

@@ -20,6 +20,35 @@ fn read(bytes: &[u8], step: usize) -> Result<Vec<Message>, Error> {
     Ok(messages)
 }
 
+/// Reads `bytes` as a driver does that is told where to put them, from reads of all sizes up to `most`. Returns how many
+/// bytes were put in their place, too.
+fn read_in_place(bytes: &[u8], most: usize) -> (Vec<Message>, usize) {
+    let (mut reader, mut messages, mut all, mut rest) = (Reader::new(), Vec::new(), 0, bytes);
+    let mut rng = fastrand::Rng::with_seed(most as u64);
+    while !rest.is_empty() {
+        let count = rng.usize(1..=most).min(rest.len());
+        let (mut placed, mut beside) = (0, count);
+        if let Some(space) = reader.space() {
+            if let Some(mut into) = space.into {
+                placed = into.remaining_mut().min(count);
+                into.put_slice(&rest[..placed]);
+            }
+            beside = (count - placed).min(space.beside);
+        }
+        if placed > 0 {
+            messages.extend(reader.placed(placed));
+        }
+        let mut piece = &rest[placed..placed + beside];
+        while let Some(message) = reader.read(&mut piece).unwrap() {
+            messages.push(message);
+        }
+        assert!(reader.buffered_bytes() <= MAX_IN_PROGRESS + MAX_HEADER);
+        (all, rest) = (all + placed, &rest[placed + beside..]);
+    }
+    assert_eq!(reader.buffered_bytes(), 0);
+    (messages, all)
+}
+
 fn full(id: u8, timestamp: u32, length: u32, kind: u8, stream: u32) -> Vec<u8> {
     let mut bytes = vec![id];
     bytes.extend_from_slice(&timestamp.to_be_bytes()[1..]);
@@ -27,6 +56,49 @@ fn full(id: u8, timestamp: u32, length: u32, kind: u8, stream: u32) -> Vec<u8> {
     bytes.push(kind);
     bytes.extend_from_slice(&stream.to_le_bytes());
     bytes
+}
+
+#[test]
+fn large_pictures_are_read_to_where_they_are_kept() {
+    let messages: Vec<Message> = (0..40)
+        .flat_map(|at| {
+            let length = [100_000, 40_000, 200_000, 70_000, 16_000, 3][at as usize % 6];
+            [message(VIDEO, at, length), message(AUDIO, at, 300), message(18, at, 90_000)]
+        })
+        .collect();
+    let pictures: usize =
+        messages.iter().filter(|message| message.kind == VIDEO).map(|message| message.payload.len()).sum();
+    for (chunk_size, least) in
+        [(128, 0), (4096, 0), (60_000, pictures / 3), (65_536, pictures / 3), (1 << 24, pictures / 3)]
+    {
+        let (mut writer, mut bytes) = (Writer::new(), Vec::new());
+        writer.set_chunk_size(chunk_size, &mut bytes);
+        for message in &messages {
+            writer.write(u32::from(message.kind), message, &mut bytes).unwrap();
+        }
+        for most in [1, 1500, 65_536, 128 * 1024] {
+            let (read, placed) = read_in_place(&bytes, most);
+            assert!(read == messages, "chunk {chunk_size}, most {most}");
+            assert!(
+                (least..=pictures).contains(&placed),
+                "chunk {chunk_size}, most {most}: {placed} of {pictures}"
+            );
+            assert_eq!(placed == 0, least == 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_announced_is_no_reason_to_make_room() {
+    let mut reader = Reader::new();
+    let mut bytes = Vec::new();
+    Writer::new().set_chunk_size(1 << 24, &mut bytes);
+    bytes.extend(full(6, 0, MAX_MESSAGE as u32, VIDEO, 1));
+    bytes.push(0);
+    assert!(reader.read(&mut &bytes[..]).unwrap().is_none());
+    let space = reader.space().expect("a large picture");
+    assert_eq!(space.into.expect("room for it").remaining_mut(), FIRST_ROOM - 1);
+    assert_eq!(reader.buffered_bytes(), FIRST_ROOM);
 }
 
 #[test]

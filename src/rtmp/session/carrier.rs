@@ -1,6 +1,7 @@
 //! What both sides do alike below commands and media: handshake, chunks, acknowledgements, pings.
 
 use super::{CHUNK_SIZE, WINDOW, channel};
+use crate::app::Space;
 use crate::rtmp::Error;
 use crate::rtmp::chunk::{self, Output, Pieces, Reader, Writer};
 use crate::rtmp::handshake::Handshake;
@@ -119,6 +120,22 @@ impl Carrier {
                 )) => {}
             }
         }
+    }
+
+    /// Where the next bytes are to be read to, if that makes a difference.
+    pub(super) fn space(&mut self) -> Option<Space<'_>> {
+        match self.phase {
+            Phase::Chunks => self.reader.space(),
+            Phase::Handshake(_) | Phase::Failed => None,
+        }
+    }
+
+    /// Takes `count` bytes that were read to there; the picture that they complete.
+    pub(super) fn placed(&mut self, count: usize) -> Option<Message> {
+        self.received = self.received.wrapping_add(count as u32);
+        let message = self.reader.placed(count);
+        self.acknowledge();
+        message
     }
 
     /// Pings, once there is a connection to ping on.

@@ -2,6 +2,7 @@
 
 use super::carrier::Carrier;
 use super::{Output, capabilities, media};
+use crate::app::Space;
 use crate::media::Unit;
 use crate::rtmp::amf0::Value;
 use crate::rtmp::message::{self, Command, Message, UserControl};
@@ -145,6 +146,23 @@ impl ClientSession {
     /// If the server breaks the protocol or a limit, or refuses what is asked of it. The session is over then.
     pub fn handle_input(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         let result = self.take(&mut bytes);
+        if result.is_err() {
+            self.carrier.fail();
+        }
+        result
+    }
+
+    /// Where the server's next bytes are to be read to, as [`App::space`](crate::app::App::space) says it.
+    pub fn space(&mut self) -> Option<Space<'_>> {
+        self.carrier.space()
+    }
+
+    /// Takes `count` bytes that were read to where [`Self::space`] said.
+    ///
+    /// # Errors
+    /// As [`Self::handle_input`].
+    pub fn handle_placed(&mut self, count: usize) -> Result<(), Error> {
+        let result = self.carrier.placed(count).map_or(Ok(()), |message| self.media(&message));
         if result.is_err() {
             self.carrier.fail();
         }

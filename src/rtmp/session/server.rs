@@ -2,6 +2,7 @@
 
 use super::carrier::Carrier;
 use super::{MAX_PENDING, Output, StreamId, StreamKey, WINDOW, capabilities, media};
+use crate::app::Space;
 use crate::media::Unit;
 use crate::rtmp::Error;
 use crate::rtmp::amf0::Value;
@@ -114,6 +115,21 @@ impl ServerSession {
         self.settle(result)?;
         self.read_on();
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Where the client's next bytes are to be read to, as [`App::space`](crate::app::App::space) says it.
+    pub fn space(&mut self) -> Option<Space<'_>> {
+        let reads = self.pending.is_empty() && self.asked.is_none() && self.failure.is_none();
+        if reads { self.carrier.space() } else { None }
+    }
+
+    /// Takes `count` bytes that were read to where [`Self::space`] said.
+    ///
+    /// # Errors
+    /// As [`Self::handle_input`].
+    pub fn handle_placed(&mut self, count: usize) -> Result<(), Error> {
+        let result = self.carrier.placed(count).map_or(Ok(()), |message| self.media(&message));
+        self.settle(result)
     }
 
     /// The next thing to carry out, until `None`.
