@@ -119,9 +119,7 @@ impl Site {
                 )),
             };
         }
-        if !request.head_only
-            && let Some(place) = flv::place_of(&request.path)
-        {
+        if let Some(place) = flv::place_of(&request.path) {
             return Answer::Flv { place };
         }
         let mut response = self.file(&request.path);
