@@ -142,7 +142,7 @@ impl Site {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files that never change, by path.
-const FILES: [(&str, &str, &str); 15] = [
+pub(super) const FILES: [(&str, &str, &str); 15] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("/base.css", "text/css; charset=utf-8", include_str!("assets/base.css")),
     ("/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
