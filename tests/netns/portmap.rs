@@ -1,7 +1,8 @@
 //! Routers that forward ports on request: miniupnpd on the NAT, asked by each of the three protocols.
 
 use crate::lab::{Lab, permitted};
-use crate::scene::{END, LINK, START, caster, daemon, text, viewer};
+use crate::scene::{END, LINK, START, caster, daemon, lasting_viewer, text, viewer};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,17 +28,21 @@ fn forwarded(lab: &Lab, host: &str) -> Vec<String> {
     rules.iter().flat_map(|rule| list(rule).lines().filter_map(of_port).collect::<Vec<_>>()).collect()
 }
 
-/// Waits until nothing is forwarded.
-fn nothing_is_left(lab: &Lab, host: &str) {
+/// Waits until these alone are forwarded.
+fn comes_to(lab: &Lab, host: &str, expected: &[String]) {
     let deadline = Instant::now() + GONE;
     loop {
         let left = forwarded(lab, host);
-        if left.is_empty() {
+        if left == expected {
             return;
         }
         assert!(Instant::now() < deadline, "still forwarded: {left:#?}");
         thread::park_timeout(GLANCE);
     }
+}
+
+fn nothing_is_left(lab: &Lab, host: &str) {
+    comes_to(lab, host, &[]);
 }
 
 /// A mapping by `protocol` alone is made, is the way in of a link, and is removed at the end.
@@ -96,6 +101,38 @@ fn a_mapping_before_the_caster_links_too_though_it_comes_with_the_introduction()
     assert_eq!(rungs, ["port-mapped", "port-mapped"], "{}{}", caster.report(), viewer.report());
     caster.succeeds(END);
     viewer.succeeds(END);
+    nothing_is_left(&lab, "caster");
+}
+
+#[test]
+fn a_viewer_that_leaves_takes_its_mapping_along_while_the_cast_goes_on_to_another() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::up(&["server:public", "viewer:public", "caster:nat=apdm-apdf+upnp"]);
+    let (_daemon, server) = daemon(&lab);
+    let (mut leaves, first) = lasting_viewer(&lab, Some(&server), &[]);
+    let (mut stays, second) = lasting_viewer(&lab, Some(&server), &[]);
+    let options = ["--source", "pattern", "--port-mapping", "pcp", "--json"];
+    let mut caster = lab.spawn("caster", "punchcast", ["cast", &first, &second].iter().chain(&options));
+    let mapped = [caster.event("mapped", START), caster.event("mapped", START)];
+    let kept = mapped.iter().find(|mapped| mapped["viewer"] == 2).expect("one for each viewer");
+    let endpoint: SocketAddr = text(&kept["mappings"][0], "endpoint").parse().expect("an endpoint");
+    let is_kept = |rule: &String| rule.contains(&format!("dport {} ", endpoint.port()));
+    let rules = forwarded(&lab, "caster");
+    let kept: Vec<String> = rules.iter().filter(|rule| is_kept(rule)).cloned().collect();
+    assert_eq!((rules.len(), kept.len()), (4, 2), "{rules:#?}");
+    leaves.event("first-frame", LINK);
+    stays.event("first-frame", LINK);
+
+    leaves.terminate();
+
+    assert_eq!(caster.event("viewer-end", LINK)["viewer"], 1);
+    comes_to(&lab, "caster", &kept);
+    stays.pass_by();
+    stays.event("stats", LINK);
+    caster.terminate();
+    caster.succeeds(END);
     nothing_is_left(&lab, "caster");
 }
 

@@ -18,6 +18,7 @@ use punchcast::driver::{self, Driver, Handle, Step};
 use punchcast::rendezvous::agent;
 use punchcast::ticket::Ticket;
 use punchcast::wire::message::Role;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
@@ -213,7 +214,8 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     let control = Control::new();
     let mut thread: Option<SourceThread> = None;
     let mut outcome = (false, String::new());
-    let mut port_maps: Vec<PortMap> = Vec::new();
+    // By viewer.
+    let mut port_maps: BTreeMap<usize, PortMap> = BTreeMap::new();
     while let Step::Notice(notice) = driver.run().map_err(failed)? {
         printer.show(&notice);
         let (viewer, notice) = notice.of_viewer();
@@ -224,7 +226,8 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
             }
             Notice::HoleOpen { port } if has_daemon[viewer] => {
                 let mapped = move |mappings| Message::Mapped(viewer, mappings);
-                port_maps.extend(options.port_mapping.start(port, driver.handle(), mapped));
+                let port_map = options.port_mapping.start(port, driver.handle(), mapped);
+                port_maps.extend(port_map.map(|port_map| (viewer, port_map)));
             }
             Notice::StartSource => {
                 thread = start(&options.source, screen.take(), &control, driver.handle())?;
@@ -236,12 +239,19 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
                 control.set_bitrate(bits.unwrap_or(u32::MAX));
                 control.set_hold(pace.hold);
             }
-            Notice::Lost { .. } => port_maps.iter().for_each(PortMap::renew),
+            Notice::Lost { .. } => port_maps.values().for_each(PortMap::renew),
+            Notice::ViewerOver { .. } => {
+                if let Some(port_map) = port_maps.get(&viewer) {
+                    port_map.end();
+                }
+            }
             Notice::End { ok, reason } => outcome = (ok, reason),
             _ => {}
         }
     }
     control.stop();
+    // Dropping waits for each.
+    port_maps.values().for_each(PortMap::end);
     drop(port_maps);
     // The FLV thread may wait for standard input; it ends with the process.
     match thread {

@@ -125,7 +125,11 @@ impl Sinks {
         #[allow(clippy::wildcard_enum_match_arm)] // The rest is nothing to write.
         match notice {
             Notice::Unit(unit) => self.write(now, cast, unit),
-            Notice::StreamStarted => self.stream_started(cast),
+            Notice::StreamStarted => {
+                // The link before this one may have broken while the cast moved, which is no lost cast.
+                self.stream_ended(now, cast);
+                self.stream_started(cast);
+            }
             Notice::Link { link, moves, .. } => {
                 // It may take the place of one whose loss was not noticed.
                 if !moves {
@@ -480,10 +484,6 @@ mod tests {
 
     #[test]
     fn a_link_that_takes_another_s_place_ends_what_its_last_picture_stood() {
-        let path = std::env::temp_dir().join(format!("punchcast-replaced-{}.flv", std::process::id()));
-        let wanted =
-            Wanted { record: Some(&path), snapshot: None, live: &[], existing: Existing::Replace, casts: 1 };
-        let Ok(mut sinks) = Sinks::open(&wanted) else { panic!("a scratch file can be written") };
         let now = punchcast::driver::now();
         let at = |port| Endpoint::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
         let link = Link {
@@ -498,18 +498,25 @@ mod tests {
             formed: now,
         };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
-        // A minute the first link's picture stood, and nobody was told that it was lost.
-        for at in [now, now + Duration::from_secs(60)] {
-            sinks.follow(at, 0, &Notice::Link { link, elapsed: Duration::ZERO, moves: false });
-            sinks.follow(at, 0, &Notice::StreamStarted);
-            sinks.follow(at, 0, &Notice::Unit(keyframe.clone()));
+        // The cast may have moved to it when the first broke.
+        for moves in [false, true] {
+            let path = std::env::temp_dir().join(format!("punchcast-replaced-{}.flv", std::process::id()));
+            let existing = Existing::Replace;
+            let wanted = Wanted { record: Some(&path), snapshot: None, live: &[], existing, casts: 1 };
+            let Ok(mut sinks) = Sinks::open(&wanted) else { panic!("a scratch file can be written") };
+            // A minute the first link's picture stood, and nobody was told that it was lost.
+            for (at, moves) in [(now, false), (now + Duration::from_secs(60), moves)] {
+                sinks.follow(at, 0, &Notice::Link { link, elapsed: Duration::ZERO, moves });
+                sinks.follow(at, 0, &Notice::StreamStarted);
+                sinks.follow(at, 0, &Notice::Unit(keyframe.clone()));
+            }
+            assert_eq!(sinks.finish(now + Duration::from_secs(60), true).why, None);
+            let mut reader = flv::Reader::new();
+            reader.push(&std::fs::read(&path).expect("a file"));
+            let times: Vec<_> =
+                std::iter::from_fn(|| reader.next().expect("FLV")).map(|unit| unit.timestamp).collect();
+            assert_eq!(times, [0, 60_000, 60_040], "moves: {moves}");
+            let _ = std::fs::remove_file(path);
         }
-        assert_eq!(sinks.finish(now + Duration::from_secs(60), true).why, None);
-        let mut reader = flv::Reader::new();
-        reader.push(&std::fs::read(&path).expect("a file"));
-        let times: Vec<_> =
-            std::iter::from_fn(|| reader.next().expect("FLV")).map(|unit| unit.timestamp).collect();
-        assert_eq!(times, [0, 60_000, 60_040]);
-        let _ = std::fs::remove_file(path);
     }
 }

@@ -259,6 +259,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     if let Some(Notice::End { ok: false, reason }) = &end {
         talk_failure(reason);
     }
+    port_map.iter().for_each(PortMap::end);
     let Finished { notices, why } = sinks.finish(driver::now(), options.once);
     let end = end.map(|end| also_failed(end, why));
     let done = matches!(end, Some(Notice::End { ok: true, .. }));

@@ -102,7 +102,12 @@ impl Conn {
             }
             Answer::Flv { place } => {
                 self.passed = true;
-                *joined = Some(Joined::Flv { head: http::endless("video/x-flv"), place });
+                let head = http::endless("video/x-flv");
+                if asked.request.head_only {
+                    // The body that is left out would have ended the connection.
+                    return Turn { send: head, close: Some(Closing::Flush), wishes: Vec::new() };
+                }
+                *joined = Some(Joined::Flv { head, place });
                 Turn::default()
             }
             Answer::Response(response) => {

@@ -24,6 +24,8 @@ mod flv_tests;
 pub(crate) mod guard;
 pub(crate) mod heads;
 pub(crate) mod http;
+#[cfg(test)]
+pub(crate) mod named;
 mod packet;
 mod qr;
 mod site;

@@ -119,9 +119,7 @@ impl Site {
                 )),
             };
         }
-        if !request.head_only
-            && let Some(place) = flv::place_of(&request.path)
-        {
+        if let Some(place) = flv::place_of(&request.path) {
             return Answer::Flv { place };
         }
         let mut response = self.file(&request.path);
@@ -144,7 +142,7 @@ impl Site {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files that never change, by path.
-const FILES: [(&str, &str, &str); 15] = [
+pub(super) const FILES: [(&str, &str, &str); 15] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("/base.css", "text/css; charset=utf-8", include_str!("assets/base.css")),
     ("/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),

@@ -8,6 +8,7 @@ use punchcast::app::Closing;
 use punchcast::driver;
 use punchcast::media::Kind;
 use punchcast::media::pace::MAX_WAIT;
+use std::collections::BTreeSet;
 
 const ROOM: Room = Room(3);
 pub(super) const LOOPBACK: &str = "127.0.0.1:8080";
@@ -219,15 +220,17 @@ fn the_page_is_served_whole_whatever_the_split() {
 #[test]
 fn every_file_that_the_page_names_is_there() {
     let mut bed = Bed::new();
-    for path in ["/", "/app.js", "/picture.js", "/sound.js", "/mse.js", "/style.css", "/icon.svg", "/qr.svg"]
-    {
+    let files = named::everything(|path| {
         let (_, response) = bed.ask(LOOPBACK, &get(path, LOOPBACK));
         assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {response}");
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
         let (_, head_only) = bed.ask(LOOPBACK, &get(path, LOOPBACK).replace("GET", "HEAD"));
         assert_eq!(head_only, format!("{head}\r\n\r\n"));
-    }
+        response
+    });
+    let served: BTreeSet<&str> = site::FILES.iter().map(|(path, ..)| *path).chain(["/qr.svg"]).collect();
+    assert_eq!(served, files.iter().map(String::as_str).collect(), "what is served is named");
 }
 
 #[test]

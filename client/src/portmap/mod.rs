@@ -108,6 +108,12 @@ impl PortMap {
         // Without the thread there is nothing to renew.
         let _ = self.events.send(Event::Renew);
     }
+
+    /// Begins to remove everything: the port is closed. Waits for nothing, for the program may go on.
+    pub fn end(&self) {
+        // Without the thread nothing is left.
+        let _ = self.events.send(Event::End);
+    }
 }
 
 /// Why [`Ground::run`] returned.
@@ -231,6 +237,7 @@ impl Ground {
                     self.mapper.handle_input(now, Input::Unreachable { gateway });
                 }
                 Ok(Event::Upnp(answer)) => self.mapper.handle_input(now, Input::Upnp(answer)),
+                Ok(Event::Renew) if ending => {}
                 Ok(Event::Renew) if self.ways != (route::way_v4(), route::way_v6()) => return Turn::Moved,
                 Ok(Event::Renew) => self.mapper.renew(now),
                 Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => {

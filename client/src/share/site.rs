@@ -43,7 +43,7 @@ pub(super) fn answer(request: &Request, local: SocketAddr, token: &PageToken) ->
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files, by path.
-const FILES: [(&str, &str, &str); 7] = [
+pub(super) const FILES: [(&str, &str, &str); 7] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("/base.css", "text/css; charset=utf-8", include_str!("../page/assets/base.css")),
     ("/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),

@@ -4,8 +4,10 @@ use super::stream::tests as media;
 use super::*;
 use crate::page::duplex::{MAX_SILENCE, PING_EVERY};
 use crate::page::heads::{HEAD_TIME, IDLE_TIME};
+use crate::page::named;
 use punchcast::driver;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const ROOM: Room = Room(3);
@@ -182,6 +184,22 @@ fn an_address_that_others_reach_is_not_listened_on() {
     let mut bed = Bed::new();
     let conn = bed.accept_on("192.168.1.5:8080", "192.168.1.9:50000");
     assert_eq!(bed.closed[&conn], Closing::Abort);
+}
+
+#[test]
+fn every_file_that_the_page_names_is_there() {
+    let mut bed = Bed::new();
+    let token = PageToken::new(TOKEN);
+    let files = named::everything(|path| {
+        let conn = bed.accept();
+        let get = format!("GET {path}?t={} HTTP/1.1\r\nHost: {HOME}\r\n\r\n", token.as_str());
+        bed.receive(conn, get.as_bytes());
+        let response = String::from_utf8(bed.sent.remove(&conn).unwrap()).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {response}");
+        response
+    });
+    let served: BTreeSet<&str> = site::FILES.iter().map(|(path, ..)| *path).collect();
+    assert_eq!(served, files.iter().map(String::as_str).collect(), "what is served is named");
 }
 
 #[test]

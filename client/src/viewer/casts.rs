@@ -12,7 +12,6 @@ use punchcast::link::{Bye, EndReason};
 use punchcast::media::pace::MAX_UNITS;
 use punchcast::media::{Unit, metadata, told};
 use punchcast::rtmp::{self, Lateness, ServerEvent, ServerSession};
-use std::collections::VecDeque;
 use std::time::Instant;
 
 impl Viewer {
@@ -123,36 +122,22 @@ impl Viewer {
                 *next = None;
             }
         } else if show.moves() {
-            // It broke off: what comes next may be a repetition, and is no continuation.
-            let publishes =
-                show.next().is_some_and(|next| next.as_ref().is_some_and(|next| next.cast.stream.is_some()));
-            let units = self.take_over(now, place);
-            if publishes {
-                self.stream_started(now, place);
-            }
-            self.show_all(now, place, units);
+            self.move_over(now, place, false);
         } else {
             self.cast_over(now, place, finished, why);
         }
     }
 
-    /// The old link has given what it had: the cast goes on over the new one.
-    fn move_over(&mut self, now: Instant, place: usize) {
-        let units = self.take_over(now, place);
-        self.show_all(now, place, units);
-    }
-
-    /// The new link takes the old one's place; the units that waited on it.
-    fn take_over(&mut self, now: Instant, place: usize) -> VecDeque<Unit> {
-        let Some((old, units)) = self.show_at(place).and_then(|show| show.move_over(now)) else {
-            return VecDeque::new();
-        };
+    /// The cast goes on over the new link. Where the old one has not `ended` its stream, what comes next may be a repetition, as
+    /// the caster may know that it broke: it is no continuation.
+    fn move_over(&mut self, now: Instant, place: usize, ended: bool) {
+        let Some((old, units)) = self.show_at(place).and_then(|show| show.move_over(now)) else { return };
         // No harm if it is gone.
         self.meeting.end(now, old.link.conn, Bye::Moved);
-        units
-    }
-
-    fn show_all(&mut self, now: Instant, place: usize, units: VecDeque<Unit>) {
+        let publishes = |show: &mut Show| show.cast().is_some_and(|cast| cast.stream.is_some());
+        if !ended && self.show_at(place).is_some_and(publishes) {
+            self.stream_started(now, place);
+        }
         for unit in units {
             self.unit(now, place, unit);
         }
@@ -201,7 +186,7 @@ impl Viewer {
             ServerEvent::PublishEnded(_) => {
                 cast.stream = None;
                 if !to_move && moves {
-                    self.move_over(now, place);
+                    self.move_over(now, place, true);
                 }
             }
             ServerEvent::PlayEnded(_) => {}
@@ -225,7 +210,7 @@ impl Viewer {
         next.bytes += unit.payload.len();
         next.units.push_back(unit);
         if next.bytes > MOVE_BYTES || next.units.len() > MAX_UNITS {
-            self.move_over(now, place);
+            self.move_over(now, place, false);
         }
     }
 
@@ -328,7 +313,7 @@ impl Viewer {
             Stage::Live(_, next) => {
                 let since = next.as_ref().and_then(|next| next.since);
                 if since.is_some_and(|since| since + MOVE_TIME <= now) {
-                    self.move_over(now, place);
+                    self.move_over(now, place, false);
                 }
                 if self.show_at(place).is_some_and(|show| show.meter.is_due(now)) {
                     self.tell_stats(now, place);

@@ -32,10 +32,11 @@ pub(super) struct Plain {
     ends: BTreeMap<ConnId, (Endpoint, Endpoint)>,
     /// The publisher whose cast is on.
     publishes: Option<ConnId>,
-    /// By which publishers are known again: there is one at a time.
+    /// By which publishers are known again, as long as the last one's place is kept: there is one at a time.
     publisher_run: u64,
     dial: Option<Dial>,
     dialled: Option<Dialled>,
+    /// The same for what is dialled.
     dial_run: u64,
     /// Why the last dial came to nothing; the same is not told twice.
     trouble: Option<String>,
@@ -204,13 +205,9 @@ impl Viewer {
                 let Some(&(local, from)) = self.plain.ends.get(&conn) else { return };
                 self.notice(Notice::Publisher { remote, joined: true });
                 self.plain.publishes = Some(conn);
-                let link = plain_link(
-                    now,
-                    conn,
-                    publisher_rung(local, from),
-                    (local, from),
-                    self.plain.publisher_run,
-                );
+                let run = self.plain_run(self.plain.publisher_run);
+                self.plain.publisher_run = run;
+                let link = plain_link(now, conn, publisher_rung(local, from), (local, from), run);
                 self.plain_linked(now, link, now);
             }
             rtmp_port::Event::PublisherLeft { remote, finished } => {
@@ -254,7 +251,9 @@ impl Viewer {
                 let began = self.plain.dialled.as_ref().map_or(now, |dialled| dialled.since);
                 self.plain.dialled = Some(Dialled { since: began, conn: Some(conn) });
                 let ends = (Endpoint::new(local), Endpoint::new(remote));
-                let link = plain_link(now, conn, Rung::Reverse, ends, self.plain.dial_run);
+                let run = self.plain_run(self.plain.dial_run);
+                self.plain.dial_run = run;
+                let link = plain_link(now, conn, Rung::Reverse, ends, run);
                 self.plain_linked(now, link, began);
             }
             DialEvent::Rtt(rtt) => {
@@ -275,6 +274,12 @@ impl Viewer {
                 }
             }
         }
+    }
+
+    /// The run for a cast that comes the way that the one of run `last` came: the same while that has its place, and after that
+    /// another, for it is another cast then, with which a player that was closed is started again.
+    fn plain_run(&self, last: u64) -> u64 {
+        if self.shows.iter().any(|show| show.run() == last) { last } else { last.wrapping_add(1) }
     }
 
     fn plain_linked(&mut self, now: Instant, link: Link, began: Instant) {

@@ -179,6 +179,11 @@ impl Show {
         }
     }
 
+    /// The run of the program whose place it is.
+    pub(super) const fn run(&self) -> u64 {
+        self.run
+    }
+
     /// Whether `conn` is the link that the cast moves to.
     pub(super) fn moves_to(&self, conn: ConnId) -> bool {
         matches!(&self.stage, Stage::Live(_, Some(next)) if next.cast.link.conn == conn)

@@ -1,6 +1,6 @@
 //! A viewer without a network.
 
-use super::show::{GIVES_WAY_AFTER, KEEP_ENDED, KEEP_LOST};
+use super::show::{GIVES_WAY_AFTER, KEEP_ENDED, KEEP_LOST, MOVE_TIME};
 use super::*;
 use crate::meeting::{Link, Loss};
 use punchcast::app::{ConnId, ListenerId};
@@ -9,6 +9,7 @@ use punchcast::id::SessionId;
 use punchcast::link::EndReason;
 use punchcast::media::{Kind, Unit};
 use punchcast::policy::Rung;
+use punchcast::rtmp::StreamId;
 use punchcast::wire::message::Peer;
 use std::time::Duration;
 
@@ -245,6 +246,32 @@ fn a_relayed_link_that_is_told_late_does_not_take_the_direct_one_s_place() {
     // The direct one is dead, and its end has not come here.
     viewer.linked(now + second * 3, relayed(3, now + second * 2));
     assert_eq!((carries(&mut viewer, 1), carries(&mut viewer, 3)), (None, Some(0)));
+}
+
+#[test]
+fn a_cast_that_moves_begins_anew_where_its_old_link_has_not_ended_its_stream() {
+    let conn = |serial| ConnId { room: meeting::HOLE, serial };
+    for breaks in [true, false] {
+        let (now, mut viewer) = viewer(None);
+        viewer.linked(now, Link { rung: Rung::Relayed, ..link_of(1, 1, "10.9.8.7:4000") });
+        viewer.linked(now, link_of(2, 1, "192.168.1.10:700"));
+        let Some(Some(next)) = viewer.show_at(0).and_then(Show::next) else { panic!("it moves") };
+        next.cast.stream = Some(StreamId(1));
+        let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
+        (next.since, next.units) = (Some(now), [keyframe].into());
+        told(&mut viewer);
+        if breaks {
+            viewer.lost(now, conn(1), Loss::Cut(None));
+        } else {
+            viewer.handle_timeout(now + MOVE_TIME);
+        }
+        assert_eq!((viewer.place_of(conn(1)), viewer.place_of(conn(2))), (None, Some(0)));
+        assert_eq!(viewer.shows[0].meter.total_frames(), 1);
+        let mut told = told(&mut viewer);
+        told.retain(|(_, notice)| !matches!(notice, Notice::Stats(_)));
+        let anew = matches!(&told[..], [(0, Notice::StreamStarted), (0, Notice::Unit(_))]);
+        assert!(anew, "breaks: {breaks}: {told:?}");
+    }
 }
 
 #[test]

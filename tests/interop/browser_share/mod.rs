@@ -457,6 +457,60 @@ fn a_screen_that_stands_still_is_shown_again() {
     assert!(!last.is_keyframe(), "it has been seen");
 }
 
+/// Keeps the dialogues for screen and microphone open until `answer` is called, and notes what they give.
+const DIALOGUES: &str = "window.given = []; window.answer = {}; \
+     const held = async (what, stream) => { given.push(...stream.getTracks()); \
+     await new Promise((done) => { answer[what] = done; }); return stream; }; \
+     const capture = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices); \
+     navigator.mediaDevices.getDisplayMedia = async (options) => \
+     held('screen', await capture({...options, audio: false})); \
+     navigator.mediaDevices.getUserMedia = async () => \
+     held('microphone', new AudioContext().createMediaStreamDestination().stream);";
+
+#[test]
+fn nothing_is_shared_that_ended_while_a_dialogue_was_open() {
+    let Some(program) = program() else { return };
+    if !have(&["Xvfb", "ffplay"]) {
+        return;
+    }
+    let (display, _screen) = screen(&colours());
+    let mut sharing = browser_on(&program, &display);
+    sharing.prelude(DIALOGUES);
+    for (dialogue, cast_ends, given) in
+        [("screen", true, 1), ("microphone", true, 2), ("microphone", false, 2)]
+    {
+        let page = page::SharePage::start();
+        sharing.open(&page.link);
+        sharing.wait_for("document.body.dataset.socket === 'up'");
+        sharing.evaluate("document.querySelector('#microphone').checked = true");
+        sharing.click("#share");
+        sharing.wait_for("answer.screen");
+        if dialogue == "microphone" {
+            sharing.evaluate("answer.screen(), 0");
+            sharing.wait_for("answer.microphone");
+        }
+
+        if cast_ends {
+            page.cue(Cue::Over);
+            sharing.wait_for("punchcast.status?.over");
+        } else {
+            // As in the browser's own bar: a script that stops a track is not told of it.
+            sharing.evaluate("given[0].stop(), given[0].dispatchEvent(new Event('ended'))");
+        }
+        sharing.evaluate(&format!("answer.{dialogue}(), 0"));
+
+        sharing.wait_for("!document.querySelector('#share').disabled");
+        let found =
+            "[punchcast.sharing, given.filter(({readyState}) => readyState === 'live').length, given.length]";
+        let found = sharing.evaluate(found);
+        assert_eq!(
+            found,
+            json!([false, 0, given]),
+            "the dialogue for the {dialogue}; the cast ended: {cast_ends}"
+        );
+    }
+}
+
 fn numbers(sharing: &mut Chromium) -> serde_json::Value {
     sharing.evaluate(
         "(({width, height, codec, captured, sent, fps, bitrate, latencyP50, latencyP99, skipped}) => \

@@ -4,6 +4,7 @@ use crate::browser::chromium::PATIENCE;
 use punchcast::app::{App, Input, Output, Room};
 use punchcast::driver::{Driver, Handle, Step};
 use punchcast::media::{Unit, avc};
+use punchcast_client::notice;
 use punchcast_client::page::PageToken;
 use punchcast_client::share::{Encoding, Share, ShareConfig, ShareEvent, ShareOutput};
 use std::sync::mpsc::{Receiver, channel};
@@ -19,6 +20,8 @@ pub(crate) enum Cue {
     Bitrate(u32),
     /// It needs a key frame.
     Keyframe,
+    /// Nothing more comes of the cast.
+    Over,
 }
 
 enum Notice {
@@ -49,6 +52,7 @@ impl App for Caster {
                 self.share.set_bitrate(bitrate);
             }
             Cue::Keyframe => self.share.want_keyframe(),
+            Cue::Over => self.share.finish(&notice::Notice::End { ok: true, reason: String::new() }),
         }
     }
 

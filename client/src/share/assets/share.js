@@ -39,7 +39,12 @@ async function start() {
       surfaceSwitching: "include",
     });
     streams.push(screen);
-    await send(screen, await microphone());
+    const [picture] = screen.getVideoTracks();
+    picture.onended = stop;
+    const voice = await microphone();
+    // While a dialogue is open the screen may be taken away, and the cast may end.
+    if (picture.readyState === "live" && !isOver()) await send(screen, voice);
+    else giveBack();
   } catch (error) {
     giveBack();
     // "Not allowed" is who changed their mind.
@@ -50,7 +55,7 @@ async function start() {
 }
 
 async function microphone() {
-  if (!element("microphone").checked) return null;
+  if (!element("microphone").checked || isOver()) return null;
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true } });
     streams.push(stream);
@@ -63,9 +68,8 @@ async function microphone() {
 
 async function send(screen, voice) {
   const [picture] = screen.getVideoTracks();
-  const [desktop] = screen.getAudioTracks();
+  const [desktop] = screen.getAudioTracks().filter((track) => track.readyState === "live");
   picture.contentHint = "detail";
-  picture.onended = stop;
   const heard = sound(desktop, voice);
   element("heard").textContent = heard ? [desktop && "desktop", voice && "microphone"].filter(Boolean).join(", ") : "none";
   const preview = element("preview");
@@ -111,9 +115,9 @@ function sound(desktop, voice) {
   return both.stream.getAudioTracks()[0];
 }
 
+// What is about to be shared is given back, too.
 function stop() {
-  if (!punchcast.sharing) return;
-  sender.postMessage({ type: "stop" });
+  if (punchcast.sharing) sender.postMessage({ type: "stop" });
   giveBack();
   describe();
 }
@@ -209,11 +213,11 @@ function describe() {
   const lost = body.dataset.socket === "lost";
   // What may be shared is for the program to say.
   element("share").disabled = asking || punchcast.encoding === null;
-  element("share").hidden = sharing || !supported || status?.over === true;
+  element("share").hidden = sharing || !supported || isOver();
   element("stop").hidden = !sharing;
   element("sending").hidden = !sharing;
   element("choices").hidden = element("share").hidden;
-  const [headline, message] = words({ over: status?.over === true, lost, sharing, live });
+  const [headline, message] = words({ over: isOver(), lost, sharing, live });
   element("headline").textContent = headline;
   element("message").textContent = message;
   document.title = `${headline} – Punchcast`;
@@ -243,6 +247,10 @@ function describeViewer(viewer, at, count) {
   } else if (viewer.words) facts.push(viewer.words);
   item.append(name, facts.length ? ` – ${facts.join(", ")}` : "");
   return item;
+}
+
+function isOver() {
+  return punchcast.status?.over === true;
 }
 
 function trouble(text) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::meeting::{self, Rooms};
 use crate::viewer::Config;
+use crate::viewer::show::KEEP_LOST;
 use punchcast::app::{App as _, Closing, ListenerId, NetOp};
 use punchcast::media::{Kind, Unit};
 use punchcast::rtmp::{self, ClientEvent, ClientSession, PublishConfig};
@@ -186,6 +187,24 @@ fn a_publisher_that_is_cut_off_is_lost_and_comes_back_to_its_place() {
     scene.publish(2);
     let places = scene.told.iter().filter(|notice| matches!(notice, Notice::OfCast { .. })).count();
     assert_eq!((scene.links().len(), places), (2, 0), "its second link is not the first cast's");
+}
+
+#[test]
+fn a_publisher_that_comes_when_the_last_one_is_forgotten_is_another_cast() {
+    let mut scene = Scene::new(Some(KEY), KEY);
+    for (serial, away) in [(1, Duration::ZERO), (2, KEEP_LOST / 2), (3, KEEP_LOST)] {
+        scene.now += away;
+        scene.viewer.handle_timeout(scene.now);
+        scene.settle();
+        let url = format!("rtmp://192.168.1.3:700/live/{KEY}");
+        scene.publisher = ClientSession::publisher(PublishConfig::new(&url).expect("an address"));
+        scene.publish(serial);
+        scene.input(Input::Closed { conn: conn(serial), error: None });
+    }
+    let run = |notice: &Notice| if let Notice::Link { link, .. } = notice { Some(link.run) } else { None };
+    let runs: Vec<u64> = scene.told.iter().filter_map(run).collect();
+    let [first, again, another] = runs[..] else { panic!("three publishers: {runs:?}") };
+    assert!(first == again && again != another, "{runs:?}");
 }
 
 #[test]
