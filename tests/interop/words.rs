@@ -4,7 +4,9 @@
 use crate::lab::binary;
 use crate::program::Program;
 use crate::scene::{END, START};
-use crate::tool::Scratch;
+use crate::tool::{self, Scratch, have};
+use punchcast::endpoint::Endpoint;
+use punchcast::ticket::ViewerIdentity;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -138,6 +140,43 @@ fn a_screen_without_x11_names_every_other_way() {
     assert_told_as_end(&["cast", "--serve", "127.0.0.1:0", "--source", "screen"], FAILED, &said);
 }
 
+/// Ends a caster that nobody has linked with; all that it said on standard error.
+fn interrupted(caster: &mut Program) -> Vec<String> {
+    caster.terminate();
+    let deadline = Instant::now() + END;
+    loop {
+        let said = caster.talk();
+        if said.iter().any(|line| line.contains("interrupted")) {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "{}", caster.report());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_quiet_caster_says_its_results_and_why_it_failed_and_nothing_else() {
+    if !have(&["Xvfb"]) {
+        return;
+    }
+    let (_server, display) = tool::display();
+    // It has addresses of its own beside a daemon whose name leads nowhere: the caster goes on with them.
+    let ticket = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN])
+        .ticket(Some("nowhere.invalid".parse().expect("a name")), vec![Endpoint::new(([127, 0, 0, 1], 9).into())])
+        .to_string();
+    for (quiet, talkative) in [(&[][..], true), (&["--quiet"], false)] {
+        let mut command = Command::new(binary("punchcast"));
+        let args = ["cast", &ticket, "--serve", "127.0.0.1:0", "--source", "screen", "--no-port-mapping"];
+        let mut caster = Program::start("caster", command.args(args).args(quiet).env("DISPLAY", &display));
+        caster.line(START, |line| line.starts_with("rtmp://"));
+        let said = interrupted(&mut caster);
+        let says = |words: &str| said.iter().any(|line| line.contains(words));
+        assert_eq!(says("casting ") && says("own addresses alone"), talkative, "{said:?}");
+        assert!(talkative || said == ["punchcast: interrupted"], "{said:?}");
+        assert!(caster.said().iter().all(|line| line.starts_with("rtmp://")), "{}", caster.report());
+    }
+}
+
 #[test]
 fn the_link_of_the_sharing_page_is_shown_whether_or_not_anything_else_is() {
     for quiet in [&[][..], &["--quiet"]] {
@@ -146,16 +185,7 @@ fn the_link_of_the_sharing_page_is_shown_whether_or_not_anything_else_is() {
         let mut caster = Program::start("caster", command.args(args).args(quiet));
         // The address for players comes last.
         caster.line(START, |line| line.starts_with("rtmp://"));
-        caster.terminate();
-        let deadline = Instant::now() + END;
-        let said = loop {
-            let said = caster.talk();
-            if said.iter().any(|line| line.contains("interrupted")) {
-                break said;
-            }
-            assert!(Instant::now() < deadline, "{}", caster.report());
-            thread::yield_now();
-        };
+        let said = interrupted(&mut caster);
         assert_eq!(said.iter().filter(|line| line.contains("http://127.0.0.1:")).count(), 1, "{said:?}");
     }
 }

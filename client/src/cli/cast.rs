@@ -1,7 +1,7 @@
 //! `punchcast cast TICKET`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk, talk_failure};
+use super::output::{self, Printer, print_line};
 use super::whom::{self, Given};
 use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
 use crate::caster::{Caster, Config, Message, Serve, Whom};
@@ -202,9 +202,9 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         Source::Rtmp | Source::Browser(_) | Source::Pattern(_) | Source::Flv(_) => None,
     };
     if let (Some(screen), false) = (&screen, printer.is_json()) {
-        talk(&format!("casting {} (without sound)", screen.describe()));
+        printer.say(&format!("casting {} (without sound)", screen.describe()));
     }
-    let config = config(options)?;
+    let config = config(options, printer)?;
     // Without a daemon nobody would hear of a mapping.
     let has_daemon: Vec<bool> = config.viewers.iter().map(has_daemon).collect();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
@@ -255,7 +255,7 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
             Ok(DONE)
         }
         (false, reason) => {
-            talk_failure(&reason);
+            output::fail(&reason);
             Ok(NO_LINK)
         }
     }
@@ -265,7 +265,7 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
 fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<&str>, rtmp_url: Option<&str>) {
     if let Some(page) = page {
         // Quiet or not: without it there is no picture.
-        talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
+        output::tell(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
     }
     if let Some(rtmp) = rtmp {
         printer.say(&format!("publish to {rtmp} (ffmpeg -f flv, or OBS: Custom server)"));
@@ -324,9 +324,9 @@ fn start(
     })
 }
 
-fn config(options: &Options) -> Result<Config, Failure> {
+fn config(options: &Options, printer: &Printer) -> Result<Config, Failure> {
     let viewers = options.viewers.iter().zip(0..).map(|(given, number)| match given {
-        Given::Ticket(ticket) => meeting(ticket, Rooms::nth(number)).map(Whom::Ticket),
+        Given::Ticket(ticket) => meeting(ticket, Rooms::nth(number), printer).map(Whom::Ticket),
         Given::Code(code, server) => whom::by_code(*code, server, Rooms::nth(number)),
     });
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
@@ -355,11 +355,11 @@ fn config(options: &Options) -> Result<Config, Failure> {
 }
 
 /// The meeting with the viewer of a ticket.
-fn meeting(ticket: &Ticket, rooms: Rooms) -> Result<meeting::Config, Failure> {
+fn meeting(ticket: &Ticket, rooms: Rooms, printer: &Printer) -> Result<meeting::Config, Failure> {
     let servers = match ticket.server.as_ref().map(server::resolve).transpose() {
         Ok(servers) => servers,
         Err(why) if !ticket.addresses.is_empty() => {
-            talk(&format!("{why}; trying the viewer's own addresses alone"));
+            printer.say(&format!("{why}; trying the viewer's own addresses alone"));
             None
         }
         Err(why) => return Err(Failure::Failed(why)),

@@ -15,7 +15,7 @@ mod view;
 mod whom;
 mod words;
 
-pub use output::talk;
+pub use output::{fail, tell};
 
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt;

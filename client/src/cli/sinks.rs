@@ -1,10 +1,11 @@
 //! The files that a viewer writes to, and what it says of them at the end.
 
-use super::output::{talk, talk_failure};
+use super::output::{self, Talk};
 use super::{DONE, Failure, NO_LINK};
 use crate::notice::Notice;
 use crate::sink::{
-    Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, beside,
+    Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, Word,
+    beside,
 };
 use punchcast::media::Unit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,7 @@ pub(super) struct Sinks {
     /// The run of its caster, as long as its cast is not over.
     run: Option<u64>,
     snapshot: Option<Snapshot>,
+    talk: Talk,
 }
 
 /// The recording of one cast.
@@ -79,7 +81,7 @@ impl Record {
 
 impl Sinks {
     /// Opens what was asked for, but for files that are written later: those are only looked at.
-    pub(super) fn open(wanted: &Wanted<'_>) -> Result<Self, Failure> {
+    pub(super) fn open(wanted: &Wanted<'_>, talk: Talk) -> Result<Self, Failure> {
         let &Wanted { record, snapshot, existing, .. } = wanted;
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
         if existing == Existing::Keep {
@@ -101,10 +103,14 @@ impl Sinks {
                 .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
             records.insert(0, Record::Running(recorder));
         }
+        let say = move |word| match word {
+            Word::Note(note) => talk.say(&note),
+            Word::Failure(failure) => output::tell(&failure),
+        };
         let live = wanted
             .live
             .iter()
-            .map(|target| LivePipe::start(target.clone(), existing, talk))
+            .map(|target| LivePipe::start(target.clone(), existing, say))
             .collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
@@ -117,6 +123,7 @@ impl Sinks {
             live,
             run: None,
             snapshot: snapshot.map(Snapshot::new),
+            talk,
         })
     }
 
@@ -177,7 +184,7 @@ impl Sinks {
         if ends && let Some(Record::Running(recorder)) = self.records.remove(&cast) {
             let result = recorder.finish();
             if let Err(error) = &result {
-                talk(&format!("the recording ends here: {error}; the picture goes on"));
+                output::tell(&format!("the recording ends here: {error}; the picture goes on"));
             }
             self.record_ended(cast, result);
         }
@@ -186,7 +193,7 @@ impl Sinks {
     fn stream_started(&mut self, cast: usize) {
         match self.record(cast) {
             Some(Record::Running(recorder)) => recorder.next_stream(),
-            Some(Record::Ended(Err(error))) => talk(&format!("this cast is not recorded: {error}")),
+            Some(Record::Ended(Err(error))) => output::tell(&format!("this cast is not recorded: {error}")),
             Some(Record::Ended(Ok(_))) | None => {}
         }
         if cast == 0 {
@@ -250,10 +257,10 @@ impl Sinks {
         for (sink, (words, code)) in live.into_iter().chain(records).chain(snapshot) {
             let Some(why) = words else { continue };
             if code == DONE {
-                talk(&why);
+                self.talk.say(&why);
                 continue;
             }
-            talk_failure(&why);
+            output::fail(&why);
             first.get_or_insert_with(|| why.clone());
             if let Some(sink) = sink {
                 self.tell(Notice::SinkFailed { sink, why });
@@ -371,6 +378,7 @@ fn snapshot_words(result: &Result<SnapshotInfo, SnapshotError>, once: bool) -> (
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Printer;
     use super::*;
     use crate::meeting::{HOLE, Link};
     use punchcast::app::ConnId;
@@ -465,8 +473,9 @@ mod tests {
         let records = BTreeMap::from([(0, Record::Running(recorder))]);
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
-        let (heard, notices) = (BTreeMap::new(), channel());
-        let mut sinks = Sinks { path: None, existing, records, heard, notices, live, run: None, snapshot };
+        let (heard, notices, talk) = (BTreeMap::new(), channel(), Printer::new(false, true).talk());
+        let mut sinks =
+            Sinks { path: None, existing, records, heard, notices, live, run: None, snapshot, talk };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while matches!(sinks.records[&0], Record::Running(_)) {
             sinks.write(punchcast::driver::now(), 0, &keyframe);
@@ -483,7 +492,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("punchcast-replaced-{}.flv", std::process::id()));
         let wanted =
             Wanted { record: Some(&path), snapshot: None, live: &[], existing: Existing::Replace, casts: 1 };
-        let Ok(mut sinks) = Sinks::open(&wanted) else { panic!("a scratch file can be written") };
+        let talk = Printer::new(false, true).talk();
+        let Ok(mut sinks) = Sinks::open(&wanted, talk) else { panic!("a scratch file can be written") };
         let now = punchcast::driver::now();
         let at = |port| Endpoint::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
         let link = Link {

@@ -1,7 +1,7 @@
 //! `punchcast view`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk, talk_failure};
+use super::output::{self, Printer, print_line};
 use super::sinks::{Finished, Sinks, Wanted, flv_path};
 use super::{DONE, Failure, NO_LINK, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
@@ -217,7 +217,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     let identity = ViewerIdentity::from_random(&random);
     let page_token = PageToken::new(random_bytes()?);
     let config = config(options, identity, page_token)?;
-    let mut sinks = Sinks::open(&options.wanted())?;
+    let mut sinks = Sinks::open(&options.wanted(), printer.talk())?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
@@ -257,7 +257,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     }
     // First of all why it ends: a file may take its time, and what it has to say hides nothing.
     if let Some(Notice::End { ok: false, reason }) = &end {
-        talk_failure(reason);
+        output::fail(reason);
     }
     let Finished { notices, why } = sinks.finish(driver::now(), options.once);
     let end = end.map(|end| also_failed(end, why));
@@ -280,7 +280,7 @@ fn also_failed(end: Notice, why: Option<String>) -> Notice {
 fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
     let Some(ticket) = ticket else { return };
     if stdout_is_taken {
-        talk(ticket);
+        output::tell(ticket);
     } else {
         print_line(ticket);
     }
