@@ -29,7 +29,7 @@ use super::encoder::{BITRATES, Encoded, VideoConfig, VideoEncoder};
 use super::metadata::VideoMetadata;
 use area::Area;
 use canvas::Canvas;
-use capture::{Capture, Seen};
+use capture::{Capture, Over, Seen};
 use openh264::formats::YUVSource as _;
 use pace::Pace;
 use punchcast::media::Unit;
@@ -142,9 +142,12 @@ impl Screen {
     ) -> io::Result<JoinHandle<ScreenReport>> {
         thread::Builder::new().name("screen".into()).spawn(move || {
             let mut report = ScreenReport::default();
-            if let Err(why) = run(self, &control, &mut emit, &mut report) {
-                emit(SourceEvent::Failed(why));
-            }
+            let over = match run(self, &control, &mut emit, &mut report) {
+                Ok(()) => return report,
+                Err(Over::Closed) => SourceEvent::Cut(CLOSED.into()),
+                Err(Over::Failed(why)) => SourceEvent::Failed(why),
+            };
+            emit(over);
             report
         })
     }
@@ -163,6 +166,9 @@ pub fn other_ways(addr: SocketAddr) -> String {
     )
 }
 
+/// How a window's end is told.
+const CLOSED: &str = "the window was closed";
+
 /// What ffmpeg is to make of a screen.
 const ENCODE: &str = "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -f flv";
 
@@ -171,7 +177,7 @@ fn run(
     control: &Control,
     emit: &mut impl FnMut(SourceEvent) -> bool,
     report: &mut ScreenReport,
-) -> Result<(), String> {
+) -> Result<(), Over> {
     let Screen { config, mut capture } = screen;
     let begun = now();
     let mut cast = Cast::new(config, begun)?;

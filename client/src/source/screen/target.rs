@@ -5,6 +5,7 @@ use super::capture::Fault;
 use punchcast::text::one_line;
 use std::fmt::Write as _;
 use x11rb::connection::{Connection as _, RequestConnection as _};
+use x11rb::errors::ReplyError;
 use x11rb::protocol::composite::{self, ConnectionExt as _};
 use x11rb::protocol::damage::{self, ConnectionExt as _};
 use x11rb::protocol::randr::{self, ConnectionExt as _};
@@ -363,7 +364,10 @@ pub(super) fn measure(conn: &RustConnection, id: Window, old: Option<Pixmap>) ->
     if let Some(old) = old {
         conn.free_pixmap(old)?.ignore_error();
     }
-    let closed = |_| Fault::Fatal("the window that was shown is closed".into());
+    let closed = |error| match error {
+        ReplyError::X11Error(_) => Fault::Closed,
+        ReplyError::ConnectionError(error) => error.into(),
+    };
     let attributes = conn.get_window_attributes(id)?.reply().map_err(closed)?;
     let geometry = conn.get_geometry(id)?.reply().map_err(closed)?;
     let size = (geometry.width.into(), geometry.height.into());
