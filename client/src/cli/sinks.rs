@@ -468,7 +468,7 @@ mod tests {
 
     #[test]
     fn every_file_is_finished_whatever_became_of_the_others() {
-        let recorder = Recorder::to_stream(Full).expect("a thread can be had");
+        let recorder = Recorder::to_stream("a full disk", Full).expect("a thread can be had");
         let path = Path::new("/nowhere/snapshot.png");
         let records = BTreeMap::from([(0, Record::Running(recorder))]);
         let snapshot = Some(Snapshot::new(path));
@@ -482,7 +482,7 @@ mod tests {
             std::thread::yield_now();
         }
         let Finished { notices, why } = sinks.finish(punchcast::driver::now(), false);
-        assert!(why.is_some_and(|why| why.starts_with("the recording is incomplete: ")));
+        assert!(why.is_some_and(|why| why.starts_with("the recording is incomplete: a full disk: ")));
         let failed = |notice: &Notice| matches!(notice, Notice::SinkFailed { sink: "record", .. });
         assert!(matches!(&notices[..], [notice] if failed(notice)), "{notices:?}");
     }

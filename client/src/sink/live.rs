@@ -14,7 +14,7 @@
 
 use super::FINISH_TIME;
 use super::file::FlvFile;
-use super::record::{Existing, is_no_file, of_file};
+use super::record::{Existing, is_no_file, of_file, remedy};
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv, told};
 use std::borrow::Cow;
@@ -248,7 +248,8 @@ impl Writer {
     /// When the target could not be had, or takes no more.
     fn run(mut self, target: &LiveTarget, say: &dyn Fn(Word)) -> io::Result<()> {
         let failed = |error: io::Error, what: &str| {
-            say(Word::Failure(format!("{} {what}: {error}; the picture goes on", target.name())));
+            let remedy = remedy(&error);
+            say(Word::Failure(format!("{} {what}: {error}{remedy}; the picture goes on", target.name())));
             Err(of_file(target.name(), &error))
         };
         loop {
