@@ -566,7 +566,7 @@ fn a_held_source_encodes_nothing_and_then_the_newest_picture() {
 fn where_there_is_no_display_it_is_said_so() {
     let nowhere = ScreenConfig { server: Some("127.0.0.1:50000".into()), ..ScreenConfig::default() };
     let Err(OpenError::NoDisplay(why)) = Screen::open(nowhere) else { panic!("nothing is there") };
-    assert!(why.starts_with("the X11 display cannot be had"), "{why}");
+    assert!(why.starts_with("the X11 display \"127.0.0.1:50000\" cannot be had"), "{why}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use punchcast::driver::{self, Driver, Handle, Step};
 use punchcast::rendezvous::agent;
 use punchcast::ticket::Ticket;
 use punchcast::wire::message::Role;
+use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
@@ -285,10 +286,22 @@ fn has_daemon(whom: &Whom) -> bool {
 }
 
 fn open_screen(config: &ScreenConfig, rtmp: SocketAddr) -> Result<Screen, Failure> {
-    Screen::open(config.clone()).map_err(|error| match error {
-        OpenError::NoDisplay(why) => Failure::Failed(format!("{why}\n{}", screen::other_ways(rtmp))),
-        OpenError::Other(why) => Failure::Failed(why),
+    Screen::open(config.clone()).map_err(|error| {
+        Failure::Failed(match error {
+            OpenError::NoDisplay(why) => {
+                format!("{why}\n{}", screen::without_display(is_other_desktop(), rtmp))
+            }
+            OpenError::Unfit(why) => format!("{why}\n{}", screen::other_ways(rtmp)),
+            OpenError::Other(why) => why,
+        })
     })
+}
+
+/// Whether this is a desktop, and not X11's: by the system, or by what the environment says.
+fn is_other_desktop() -> bool {
+    let wayland = env::var_os("WAYLAND_DISPLAY").is_some_and(|name| !name.is_empty())
+        || env::var_os("XDG_SESSION_TYPE").is_some_and(|kind| kind == "wayland");
+    wayland || cfg!(any(windows, target_os = "macos"))
 }
 
 enum SourceThread {

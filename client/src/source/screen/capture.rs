@@ -26,8 +26,8 @@ const MAX_FAILURES: u32 = 200;
 /// Why there is no picture.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// There is no display that can be captured; why, for the user.
-    NoDisplay(String),
+    /// The display cannot be captured, whatever is asked of it; why, for the user.
+    Unfit(String),
     /// The chosen window was closed.
     Closed,
     /// For good; why, for the user.
@@ -125,9 +125,9 @@ impl Capture {
     /// # Errors
     /// What is missing, for the user.
     pub(super) fn open(server: Option<&str>, target: Target) -> Result<Self, OpenError> {
-        let (conn, screen) = target::connect(server).map_err(OpenError::NoDisplay)?;
+        let (conn, screen) = target::connect(server)?;
         Self::begin(conn, screen, target).map_err(|fault| match fault {
-            Fault::NoDisplay(why) => OpenError::NoDisplay(why),
+            Fault::Unfit(why) => OpenError::Unfit(why),
             Fault::Closed => OpenError::Other(super::CLOSED.into()),
             Fault::Fatal(why) | Fault::Stale(why) => OpenError::Other(why),
         })
@@ -202,7 +202,7 @@ impl Capture {
                 Ok(seen)
             }
             Err(Fault::Closed) => Err(Over::Closed),
-            Err(Fault::Fatal(why) | Fault::NoDisplay(why)) => Err(Over::Failed(why)),
+            Err(Fault::Fatal(why) | Fault::Unfit(why)) => Err(Over::Failed(why)),
             Err(Fault::Stale(why)) => {
                 log::debug!("screen: {why}");
                 self.failures += 1;
