@@ -7,11 +7,11 @@ mod json;
 mod talk;
 
 use crate::caster::Pace;
-use crate::meeting::{Link, Rooms};
+use crate::meeting::Link;
 use crate::rtmp_port::{Mode, WrongKey};
 use crate::sink::Begun;
 use crate::stats::Counts;
-use punchcast::app::NetOp;
+use punchcast::app::{NetOp, Room};
 use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
@@ -225,10 +225,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts the connections that the hole port begins.
-    pub(crate) fn count(&mut self, op: &NetOp) {
+    /// Counts the connections that are begun in rooms that seek a link.
+    pub(crate) fn count(&mut self, op: &NetOp, seeks: impl Fn(Room) -> bool) {
         if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op
-            && Rooms::is_hole(conn.room)
+            && seeks(conn.room)
         {
             self.dials = self.dials.saturating_add(1);
         }

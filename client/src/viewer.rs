@@ -20,7 +20,7 @@ mod show;
 mod story;
 
 use crate::dial::{Dial, DialConfig};
-use crate::meeting::{self, Meeting};
+use crate::meeting::{self, Meeting, Rooms};
 use crate::notice::{Notice, Report};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::reachable::reachable;
@@ -388,7 +388,7 @@ impl Viewer {
     }
 
     fn net(&mut self, op: NetOp) {
-        self.report.count(&op);
+        self.report.count(&op, |room| Rooms::is_hole(room) || room == plain::DIAL);
         self.outputs.push_back(Output::Net(op));
     }
 

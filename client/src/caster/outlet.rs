@@ -13,7 +13,7 @@
 use super::budget::Budget;
 use super::presence::Presence;
 use super::route::{Route, Stage};
-use crate::meeting::{self, Link, Meeting};
+use crate::meeting::{self, Link, Meeting, Rooms};
 use crate::notice::{Absence, Notice, Report, Stats, findings_words, refusal_words};
 use crate::stats::Meter;
 use punchcast::app::{ConnId, Input, NetOp, Room, soonest};
@@ -618,7 +618,7 @@ impl Outlet {
     }
 
     fn net(&mut self, op: NetOp) {
-        self.report.count(&op);
+        self.report.count(&op, Rooms::is_hole);
         self.outputs.push_back(Output::Net(op));
     }
 

@@ -14,7 +14,7 @@ fn outlet() -> Outlet {
     let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
     let now = Instant::now();
     let config = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: meeting::Secrets::Caster(identity.ticket(None, Vec::new()).caster_secrets()),
         agent: None,
         local_ips: Vec::new(),
