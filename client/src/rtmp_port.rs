@@ -4,8 +4,9 @@
 //! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players of
 //! its stream; one that joins late is first given metadata, sequence headers and a keyframe that is asked for, or the group of
 //! pictures under way where none comes (`crate::player`). Who has the port asks for it with [`Event::PlayerJoined`].
-//! Where there are several streams, a player chooses by the stream's name: `cast-2` for the second and so on, any
-//! other name for the first.
+//! A player chooses a stream by its name: `live` or `cast-1` is the first, `cast-2` the second, as many as the port has;
+//! it waits for one that has not begun, and is refused by any other name. A port with a key has one stream, and the key
+//! names it.
 //!
 //! The core knows nothing of the link and nothing of sockets; it is one room of an application (see
 //! [`punchcast::app`]) with the same verbs.
@@ -399,9 +400,10 @@ impl RtmpPort {
         if self.key.is_some() {
             return Some(0);
         }
-        let number = key.as_str().strip_prefix("cast-").and_then(|number| number.parse::<usize>().ok());
-        let place = number.unwrap_or(1).checked_sub(1)?;
-        (place < self.streams.len()).then_some(place)
+        if key.as_str() == FIRST_STREAM {
+            return Some(0);
+        }
+        (0..self.streams.len()).find(|place| key.as_str() == format!("cast-{}", place + 1))
     }
 
     fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId, key: &StreamKey) {
@@ -552,6 +554,9 @@ impl Conn {
 fn id_of((&id, _): (&ConnId, &Conn)) -> ConnId {
     id
 }
+
+/// What players call the first stream, which most often is the only one.
+pub const FIRST_STREAM: &str = "live";
 
 /// Bytes given to the driver for one player at a time. A driver holds what the socket does not take, and what it
 /// holds cannot be left out any more.

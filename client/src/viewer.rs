@@ -279,7 +279,7 @@ impl Viewer {
             .page
             .and_then(|local| self.page.as_ref().map(|page| page.link(reachable(local, &self.own_ips))));
         let players = self.doors.rtmp.map(|local| reachable(local, &self.own_ips));
-        let rtmp = players.map(|addr| format!("rtmp://{addr}/punchcast/live"));
+        let rtmp = players.map(|addr| format!("rtmp://{addr}/punchcast/{}", rtmp_port::FIRST_STREAM));
         let rtmp_url = self.doors.rtmp_url.clone();
         let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp, rtmp_url };
         self.notice(notice);

@@ -351,14 +351,15 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         ticket_addresses: Vec::new(),
         run: super::random_u64()?,
     };
+    let casts = options.casts.unwrap_or(DEFAULT_CASTS);
     let page_addr = options.page.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let page = (!options.no_page).then(|| PageConfig {
         addr: page_addr,
         ticket_link: String::new(),
         token: (!page_addr.ip().is_loopback()).then_some(token),
+        casts,
         seed,
     });
-    let casts = options.casts.unwrap_or(DEFAULT_CASTS);
     let plain_key = options.rtmp_in.then(|| options.rtmp_key.clone().map_or_else(plain::random_key, Ok));
     let dial = options.dial.clone().map(|url| {
         let addrs = plain::resolve(&url)?;

@@ -76,7 +76,9 @@ impl Scene {
     }
 
     fn join_player(&mut self, serial: u32) {
-        self.join(serial, ClientSession::player(PlayConfig::new(URL).unwrap()));
+        let name = if self.port.key.is_some() { "key" } else { FIRST_STREAM };
+        let url = format!("rtmp://127.0.0.1/live/{name}");
+        self.join(serial, ClientSession::player(PlayConfig::new(&url).unwrap()));
     }
 
     /// Carries bytes both ways until everybody is silent.
@@ -538,9 +540,18 @@ fn players_choose_a_cast_by_the_streams_name() {
     };
     scene.join(1, player("live"));
     scene.join(2, player("cast-2"));
-    scene.join(3, player("cast-3"));
+    // There is no third, and a name that is no stream's is not taken for the first.
+    for (serial, name) in
+        (3..).zip(["cast-3", "cast-0", "cast-02", "cast-+2", "cast", "cast2", "Live", "screen"])
+    {
+        scene.join(serial, player(name));
+        assert_eq!(scene.client(serial).refusal(), "NetStream.Play.StreamNotFound", "{name}");
+    }
     let joined = scene.port.conns.values().map(Conn::plays).collect::<Vec<_>>();
-    assert_eq!(joined, [Some(0), Some(1)], "there is no third");
+    assert_eq!(joined, [Some(0), Some(1)]);
+    scene.join(20, player("cast-1"));
+    assert_eq!(scene.port.conns[&id(20)].plays(), Some(0));
+    scene.input(Input::Closed { conn: id(20), error: None });
 
     scene.port.publish(scene.now, 1, &key(0));
     scene.settle();

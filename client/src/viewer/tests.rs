@@ -30,7 +30,13 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
         ticket_addresses: Vec::new(),
         run: 7,
     };
-    let page = page.map(|at| PageConfig { addr: addr(at), ticket_link: String::new(), token: None, seed: 0 });
+    let page = page.map(|at| PageConfig {
+        addr: addr(at),
+        ticket_link: String::new(),
+        token: None,
+        casts: 4,
+        seed: 0,
+    });
     let config = Config {
         identity,
         server: None,
