@@ -8,7 +8,7 @@ mod talk;
 
 use crate::caster::Pace;
 use crate::meeting::Link;
-use crate::rtmp_port::{Mode, WrongKey};
+use crate::rtmp_port::{Mode, TurnedAway};
 use crate::sink::Begun;
 use crate::stats::Counts;
 use punchcast::app::{NetOp, Room};
@@ -145,10 +145,12 @@ pub enum Notice {
     /// A publisher or player was refused for a wrong key.
     WrongKey {
         /// Who, and how many more.
-        wrong: WrongKey,
+        wrong: TurnedAway,
         /// What they wanted to do.
         what: Mode,
     },
+    /// A publisher was refused, as another one publishes.
+    Occupied(TurnedAway),
     /// A file of the recording has begun.
     Recording(Begun),
     /// What the viewer writes to takes no more, or could not be had; the program ends with a failure for it (for scripts: in

@@ -33,7 +33,7 @@
 mod refused;
 mod types;
 
-pub use refused::WrongKey;
+pub use refused::TurnedAway;
 pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
@@ -76,7 +76,8 @@ pub struct RtmpPort {
     key: Option<StreamKey>,
     /// Bounds those who have not told the key; a port without one has no strangers.
     door: Option<Door>,
-    refused: Refused,
+    wrong_keys: Refused,
+    occupied: Refused,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
     /// What players see, by place.
@@ -132,7 +133,8 @@ impl RtmpPort {
             app: config.app,
             door: config.key.is_some().then(Door::new),
             key: config.key.map(StreamKey::new),
-            refused: Refused::default(),
+            wrong_keys: Refused::default(),
+            occupied: Refused::default(),
             seeds: config.seed,
             conns: BTreeMap::new(),
             streams: std::iter::repeat_with(Stream::default).take(config.streams.max(1)).collect(),
@@ -331,14 +333,14 @@ impl RtmpPort {
             ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
                 Ok(()) => self.let_publisher_in(now, id, stream, app, key),
                 Err(why) => {
-                    self.tell_wrong_key(now, id, Mode::Publishers, &key);
+                    self.tell_refusal(now, id, Mode::Publishers, &key, why);
                     self.refuse(id, stream, why);
                 }
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
                 Ok(()) => self.let_player_in(now, id, stream, &key),
                 Err(why) => {
-                    self.tell_wrong_key(now, id, Mode::Players, &key);
+                    self.tell_refusal(now, id, Mode::Players, &key, why);
                     self.refuse(id, stream, why);
                 }
             },
@@ -375,14 +377,20 @@ impl RtmpPort {
         self.key.as_ref().is_none_or(|expected| key.matches(expected.as_str()))
     }
 
-    /// Tells of who was refused in doing `what` if the key was the reason, and it is time to tell.
-    fn tell_wrong_key(&mut self, now: Instant, id: ConnId, what: Mode, key: &StreamKey) {
-        if self.mode == what
-            && !self.key_fits(key)
-            && let Some(conn) = self.conns.get(&id)
-            && let Some(wrong) = self.refused.wrong_key(now, conn.remote)
-        {
-            self.event(Event::WrongKey(wrong));
+    /// Tells of who was refused in doing `what` if the key was the reason, or another publisher, and it is time to tell.
+    fn tell_refusal(&mut self, now: Instant, id: ConnId, what: Mode, key: &StreamKey, why: Refusal) {
+        let Some(remote) = self.conns.get(&id).map(|conn| conn.remote).filter(|_| self.mode == what) else {
+            return;
+        };
+        let event = if !self.key_fits(key) {
+            self.wrong_keys.turned_away(now, remote).map(Event::WrongKey)
+        } else if (what, why) == (Mode::Publishers, Refusal::Busy) {
+            self.occupied.turned_away(now, remote).map(Event::Occupied)
+        } else {
+            None
+        };
+        if let Some(event) = event {
+            self.event(event);
         }
     }
 

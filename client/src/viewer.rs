@@ -381,6 +381,7 @@ impl Viewer {
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
+            | rtmp_port::Event::Occupied(_)
             | rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
             | rtmp_port::Event::Media(_) => {}

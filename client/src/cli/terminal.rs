@@ -38,6 +38,7 @@ impl Tone {
             Notice::Link { .. }
             | Notice::Lost { .. }
             | Notice::Busy { .. }
+            | Notice::Occupied(_)
             | Notice::DialFailed { .. }
             | Notice::NoRelay { .. }
             | Notice::ViewerAbsent { .. }

@@ -48,7 +48,10 @@ impl Notice {
                 "event": "viewer-absent", "trying_ms": millis(*trying_for), "addresses": addresses_json(absence),
             }),
             Self::NoLink { why } => json!({"event": "no-link", "why": why}),
-            Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
+            Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string(), "role": "caster"}),
+            Self::Occupied(refused) => json!({
+                "event": "busy", "remote": refused.remote.to_string(), "role": "publisher", "others": refused.others,
+            }),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
             Self::Publisher { remote, joined } => {
                 json!({"event": "publisher", "remote": remote.to_string(), "joined": joined})

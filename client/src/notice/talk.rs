@@ -1,6 +1,7 @@
 //! Notices in words, for people, and the sentences that others say, too.
 
 use super::{Absence, Notice, millis, role_of};
+use crate::rtmp_port::TurnedAway;
 use punchcast::portmap::Mapping;
 use punchcast::punch::{Answer, Findings};
 use punchcast::rendezvous::agent::{self, Asked, NoCode, WRONG_PROOFS};
@@ -76,11 +77,12 @@ impl Notice {
             Self::Player { remote, joined: true } => format!("{remote} plays"),
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::WrongKey { wrong, what } => {
-                let others = match wrong.others {
-                    0 => String::new(),
-                    others => format!("; {others} more since the last was told"),
-                };
-                format!("a {} with a wrong key was refused (from {}){others}", role_of(*what), wrong.remote)
+                let (role, remote, others) = (role_of(*what), wrong.remote, others_words(wrong));
+                format!("a {role} with a wrong key was refused (from {remote}){others}")
+            }
+            Self::Occupied(refused) => {
+                let (remote, others) = (refused.remote, others_words(refused));
+                format!("{remote} was refused: another program publishes, and one at a time may{others}")
             }
             Self::Recording(begun) => begun.to_string(),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
@@ -134,6 +136,14 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         | agent::Event::NoCode { .. }
         | agent::Event::PeerLeft { .. } => return None,
     })
+}
+
+/// How many more were refused, if any were.
+fn others_words(refused: &TurnedAway) -> String {
+    match refused.others {
+        0 => String::new(),
+        others => format!("; {others} more since the last was told"),
+    }
 }
 
 /// What is known of a viewer that is not there.

@@ -221,6 +221,12 @@ fn a_second_publisher_is_refused_until_the_first_has_left() {
     assert_eq!(scene.client(2).refusal(), "NetStream.Publish.BadName");
     assert_eq!(scene.client(2).closed, Some(Closing::Flush));
     assert_eq!(scene.client(1).events, [ClientEvent::Publishing]);
+    // It is told of, and that it tries again is not.
+    let occupied = Event::Occupied(TurnedAway { remote: remote(2), others: 0 });
+    assert_eq!(scene.events[1..], [occupied]);
+    scene.join_publisher(4);
+    assert_eq!(scene.client(4).refusal(), "NetStream.Publish.BadName");
+    assert_eq!(scene.events.len(), 2, "{:?}", scene.events);
     scene.input(Input::Closed { conn: id(1), error: Some(NetError::Reset) });
     assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1), finished: false }));
     scene.join_publisher(3);
@@ -241,7 +247,7 @@ fn app_and_key_must_fit_and_so_must_the_purpose() {
     }
     scene.join_player(4);
     assert_eq!(scene.client(4).refusal(), "NetStream.Play.StreamNotFound");
-    let wrong = |serial| Event::WrongKey(WrongKey { remote: remote(serial), others: 0 });
+    let wrong = |serial| Event::WrongKey(TurnedAway { remote: remote(serial), others: 0 });
     assert_eq!(scene.events, [wrong(1)], "of the first that had no key; the purpose is no key");
     scene.join(5, ClientSession::publisher(PublishConfig::new("rtmp://h/live/key?with=query").unwrap()));
     assert_eq!(scene.client(5).events, [ClientEvent::Publishing]);

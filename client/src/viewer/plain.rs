@@ -206,6 +206,7 @@ impl Viewer {
             rtmp_port::Event::WrongKey(wrong) => {
                 self.notice(Notice::WrongKey { wrong, what: rtmp_port::Mode::Publishers });
             }
+            rtmp_port::Event::Occupied(refused) => self.notice(Notice::Occupied(refused)),
             rtmp_port::Event::Media(unit) => {
                 if let Some(conn) = self.plain.publishes {
                     self.plain_unit(now, conn, unit);
