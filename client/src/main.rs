@@ -18,7 +18,7 @@ fn main() {
                     cli::tell(&format!("`{help}` tells more"));
                     cli::USAGE
                 }
-                Failure::Failed(_) => cli::NO_LINK,
+                Failure::Failed(_) => cli::FAILED,
             }
         }
     };

@@ -3,7 +3,7 @@
 use super::mapping::Choice;
 use super::output::{self, Printer, print_line};
 use super::whom::{self, Given};
-use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
+use super::{DONE, FAILED, Failure, args, picture, plain, server, view};
 use crate::caster::{Caster, Config, Message, Serve, Whom};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -24,7 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several, and sends a live picture.
 TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
 
@@ -102,7 +102,7 @@ struct Options {
     json: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     let (mut values, mut daemon) = (Vec::new(), None);
     let (mut source, mut rtmp, mut duration, mut json) = (None, None, None, false);
     let mut picture = picture::Options::default();
@@ -127,10 +127,6 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("display") => picture.take_display(parser.value()?)?,
             Long("window") => picture.take_window(parser.value()?)?,
             Long("bitrate") => picture.take_bitrate(parser.value()?)?,
-            Short('h') | Long("help") => {
-                print_line(HELP);
-                return Ok(None);
-            }
             Value(value) => values.push(args::text("ticket", value)?),
             other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
@@ -156,7 +152,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     if share.is_some() && !matches!(source, Source::Browser(_)) {
         return Err(Failure::Usage("--share is for --source browser".into()));
     }
-    Ok(Some(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
+    Ok(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json })
 }
 
 /// What `--source` names, made as the other options say.
@@ -188,7 +184,7 @@ fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let options = parse(parser)?;
     let mut printer = Printer::new(options.json, options.quiet);
     let result = cast(&options, &mut printer);
     printer.ended(result)
@@ -257,7 +253,7 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         }
         (false, reason) => {
             output::fail(&reason);
-            Ok(NO_LINK)
+            Ok(FAILED)
         }
     }
 }
@@ -417,7 +413,7 @@ mod tests {
             let args = ["--serve", "127.0.0.1", "--source", "browser"];
             let args = args.into_iter().chain(said.split_whitespace());
             match parse(&mut lexopt::Parser::from_args(args)) {
-                Ok(Some(Options { source: Source::Browser(encoding), .. })) => encoding,
+                Ok(Options { source: Source::Browser(encoding), .. }) => encoding,
                 Ok(_) | Err(_) => panic!("{said}"),
             }
         };

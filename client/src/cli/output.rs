@@ -28,7 +28,7 @@ pub(super) fn print_line(line: &str) {
         std::process::exit(super::DONE);
     }
     fail(&format!("standard output takes no more: {error}"));
-    std::process::exit(super::NO_LINK);
+    std::process::exit(super::FAILED);
 }
 
 /// Ends the program as [`print_line`] does once nobody reads standard output, though there be nothing to print for long.

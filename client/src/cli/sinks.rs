@@ -1,7 +1,7 @@
 //! The files that a viewer writes to, and what it says of them at the end.
 
 use super::output::{self, Talk};
-use super::{DONE, Failure, NO_LINK};
+use super::{DONE, FAILED, Failure};
 use crate::notice::Notice;
 use crate::sink::{
     Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, Word,
@@ -352,7 +352,7 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
                 format!("the recording has gaps: the disk was too slow {dropped} times in {tags} units");
             (Some(words), DONE)
         }
-        Err(error) => (Some(format!("the recording is incomplete: {error}")), NO_LINK),
+        Err(error) => (Some(format!("the recording is incomplete: {error}")), FAILED),
     }
 }
 
@@ -360,7 +360,7 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
 fn live_words(result: &io::Result<()>) -> (Option<String>, i32) {
     match result {
         Ok(()) => (None, DONE),
-        Err(error) => (Some(format!("the FLV is incomplete: {error}")), NO_LINK),
+        Err(error) => (Some(format!("the FLV is incomplete: {error}")), FAILED),
     }
 }
 
@@ -370,9 +370,9 @@ fn snapshot_words(result: &Result<SnapshotInfo, SnapshotError>, once: bool) -> (
         Ok(_) => (None, DONE),
         // Not a failure of its own: why no picture came has been said.
         Err(SnapshotError::Nothing) => {
-            (Some("no picture came, so there is no snapshot".into()), if once { NO_LINK } else { DONE })
+            (Some("no picture came, so there is no snapshot".into()), if once { FAILED } else { DONE })
         }
-        Err(error) => (Some(format!("no snapshot: {error}")), NO_LINK),
+        Err(error) => (Some(format!("no snapshot: {error}")), FAILED),
     }
 }
 
@@ -391,9 +391,9 @@ mod tests {
     fn a_snapshot_of_nothing_is_a_note_and_fails_a_cast_that_was_to_be_had() {
         let (words, code) = snapshot_words(&Err(SnapshotError::Nothing), false);
         assert_eq!((words.as_deref(), code), (Some("no picture came, so there is no snapshot"), DONE));
-        assert_eq!(snapshot_words(&Err(SnapshotError::Nothing), true).1, NO_LINK);
+        assert_eq!(snapshot_words(&Err(SnapshotError::Nothing), true).1, FAILED);
         let refused = snapshot_words(&Err(SnapshotError::Decoder("broken".into())), false);
-        assert_eq!(refused.1, NO_LINK);
+        assert_eq!(refused.1, FAILED);
     }
 
     #[test]
@@ -402,7 +402,7 @@ mod tests {
         let (words, code) = recording_words(&Ok(Recording { tags: 90, bytes: 1, dropped: 7 }));
         assert!(words.is_some_and(|words| words.contains('7')));
         assert_eq!(code, DONE);
-        assert_eq!(recording_words(&Err(io::Error::other("full"))).1, NO_LINK);
+        assert_eq!(recording_words(&Err(io::Error::other("full"))).1, FAILED);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::mapping::Choice;
 use super::output::{self, Printer, print_line};
 use super::sinks::{Finished, Sinks, Wanted, flv_path};
-use super::{DONE, Failure, NO_LINK, args, plain, server, terminal, words};
+use super::{DONE, FAILED, Failure, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 punchcast view: shows a ticket; whoever is given it can cast to this machine, and nobody else.
 With --server it shows a short code, too, which can be read out and typed in the ticket's place.
 
@@ -138,7 +138,7 @@ impl Options {
     }
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     let mut options = Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -178,15 +178,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("port-mapping") => options.port_mapping = Choice::parse(parser.value()?)?,
             Long("once") => options.once = true,
             Long("json") => options.json = true,
-            Short('h') | Long("help") => {
-                print_line(HELP);
-                return Ok(None);
-            }
             other @ (Short(_) | Long(_) | lexopt::Arg::Value(_)) => return Err(other.unexpected().into()),
         }
     }
     options.check()?;
-    Ok(Some(options))
+    Ok(options)
 }
 
 /// `--player COMMAND`.
@@ -200,7 +196,7 @@ fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let options = parse(parser)?;
     let mut printer = Printer::new(options.json, options.quiet);
     let result = view(&options, &mut printer);
     printer.ended(result)
@@ -264,7 +260,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     let done = matches!(end, Some(Notice::End { ok: true, .. }));
     notices.iter().chain(&end).for_each(|notice| printer.show(notice));
     drop(port_map);
-    Ok(if done { DONE } else { NO_LINK })
+    Ok(if done { DONE } else { FAILED })
 }
 
 /// The end of a viewer that did what it was asked for, but for what it was to write, if `why` tells of that.
