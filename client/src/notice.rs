@@ -209,8 +209,8 @@ pub enum Notice {
 /// How a caster knows that its viewer is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// The daemon knows of no viewer with the ticket.
-    NotLoggedIn,
+    /// The daemon at this address knows of no viewer with the ticket.
+    NotLoggedIn(SocketAddr),
     /// There is no daemon to ask, and this is what the viewer's own addresses do.
     NoAnswer(Vec<(SocketAddr, Answer)>),
 }

@@ -179,7 +179,7 @@ mod tests {
         let client = ClientId(1);
         let (local, remote) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
         [
-            Notice::Rendezvous(Event::LoggedIn { client }),
+            Notice::Rendezvous(Event::LoggedIn { client, server: addr("192.0.2.1:4000") }),
             Notice::Rendezvous(Event::PeerJoined { client, role: Role::Caster }),
             Notice::Attempt { rung: Rung::Lan, local: Some(local), remote },
         ]
@@ -253,7 +253,7 @@ mod tests {
         worth(Notice::Rendezvous(Event::PeerLeft { client: ClientId(1) }));
         assert_eq!((worth(joined(3)), worth(introduced(3))), (Worth::Unsaid, Worth::Unsaid));
         worth(gone("192.0.2.1:4000"));
-        worth(Notice::Rendezvous(Event::LoggedIn { client: ClientId(9) }));
+        worth(Notice::Rendezvous(Event::LoggedIn { client: ClientId(9), server: addr("192.0.2.1:4000") }));
         assert_eq!((worth(joined(4)), worth(introduced(4))), (Worth::Unsaid, Worth::Unsaid));
         worth(joined(5));
         assert!(matches!(worth(introduced(5)), Worth::Words(_)));

@@ -102,7 +102,9 @@ impl Notice {
 
 fn rendezvous_json(event: &agent::Event) -> Option<Value> {
     Some(match event {
-        agent::Event::LoggedIn { client } => json!({"event": "logged-in", "client": client.to_string()}),
+        agent::Event::LoggedIn { client, server } => json!({
+            "event": "logged-in", "client": client.to_string(), "server": server.to_string(),
+        }),
         agent::Event::Observed { observation } if observation.hole => {
             json!({"event": "observed", "endpoint": observation.endpoint.to_string()})
         }

@@ -109,7 +109,7 @@ impl Notice {
 
 fn rendezvous_talk(event: &agent::Event) -> Option<String> {
     Some(match event {
-        agent::Event::LoggedIn { .. } => "logged in at the daemon".into(),
+        agent::Event::LoggedIn { server, .. } => format!("logged in at the daemon {server}"),
         agent::Event::Observed { observation } if observation.hole => {
             format!("the daemon sees this side as {}", observation.endpoint)
         }
@@ -149,7 +149,9 @@ fn others_words(refused: &TurnedAway) -> String {
 /// What is known of a viewer that is not there.
 fn absence_words(absence: &Absence) -> String {
     let answers = match absence {
-        Absence::NotLoggedIn => return "nobody with this ticket is logged in at the daemon".into(),
+        Absence::NotLoggedIn(server) => {
+            return format!("nobody with this ticket is logged in at the daemon {server}");
+        }
         Absence::NoAnswer(answers) => answers,
     };
     let parts = [
