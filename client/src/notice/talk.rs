@@ -117,10 +117,11 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         agent::Event::Refused { reason, asked } => {
             format!("the daemon refuses: {}", refusal_words(*reason, *asked))
         }
-        agent::Event::Unreachable { server, why, retry_in } => format!(
-            "no daemon at {server}: {why}; trying again in {:.1} s (on one network none is needed)",
-            retry_in.as_secs_f64()
-        ),
+        agent::Event::Unreachable { server, why, .. } => {
+            format!(
+                "no daemon at {server}: {why}; trying on until it answers (on one network none is needed)"
+            )
+        }
         agent::Event::AssistUnreachable { assist, why } => assist_words(*assist, why),
         agent::Event::CodeUsed => "a caster got the ticket by the code".into(),
         agent::Event::WrongCode { left } => {
