@@ -462,7 +462,9 @@ impl Outlet {
         if self.routes.is_empty() && !self.over {
             self.notice(Notice::Lost { why: why.to_owned() });
             self.began = now;
-            if !self.has_daemon {
+            if self.has_daemon {
+                self.presence.seek_anew(now);
+            } else {
                 self.presence = Presence::sought(now);
             }
             self.meeting.seek(now);
