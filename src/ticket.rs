@@ -53,6 +53,12 @@ const OWN_PORTS: u8 = 0x80;
 /// Strict on what the last character may be, so that one ticket has one text.
 const BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD);
 
+/// Takes any last character, so that a text which ends in a wrong one can be told from one whose end is missing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
+/// Characters after `#` of the shortest ticket. Letters of one case alone are there in one of 10^15.
+const SHORTEST_REST: usize = 71;
+
 /// All that a caster needs to reach one viewer and to prove that it may.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
@@ -140,13 +146,20 @@ impl FromStr for Ticket {
         let text = unwrap(text)?;
         let (front, rest) = text.split_once('#').ok_or_else(|| no_fragment(&text))?;
         let (server, rendezvous) = parse_front(front)?;
-        let rest = decode(rest)?;
+        let (text, rest) = (rest, decode(rest)?);
+        if has_one_case(text) {
+            return Err(TicketError::Mistyped);
+        }
         let body_len = body_len(&rest)?;
         if rest.len() < body_len + CHECK_LEN {
             return Err(TicketError::CutShort);
         }
         if rest.len() > body_len + CHECK_LEN {
             return Err(TicketError::TooLong);
+        }
+        if BASE64.encode(&rest) != text {
+            // All of it is there, and its last character is none that a ticket can end with.
+            return Err(TicketError::Mistyped);
         }
         let (body, check) = rest.split_at(body_len);
         let (viewer_key, secret, addresses) = parse_body(body)?;
@@ -193,7 +206,10 @@ impl fmt::Display for TicketError {
             Self::Character(character) => {
                 write!(f, "the ticket contains {character:?}, which no ticket has: copy it again")
             }
-            Self::Mistyped => f.write_str("the ticket is mistyped: its checksum does not fit, copy it again"),
+            Self::Mistyped => f.write_str(
+                "the ticket is mistyped or altered: its checksum does not fit; copy it again, with its capitals and small \
+                 letters as they are",
+            ),
             Self::Version(version) => write!(
                 f,
                 "the ticket is of version {version}, and this program reads version {VERSION}: update it"
@@ -312,7 +328,10 @@ fn parse_front(front: &str) -> Result<(Option<Server>, RendezvousId), TicketErro
         Some((id, assist)) => (id, Some(assist)),
         None => (path, None),
     };
-    let rendezvous = decode(id)?.try_into().map(RendezvousId).map_err(|_| TicketError::Mistyped)?;
+    check_characters(id)?;
+    // What follows it is there, so nothing is missing at its end.
+    let id = BASE64.decode(id).map_err(|_| TicketError::Mistyped)?;
+    let rendezvous = id.try_into().map(RendezvousId).map_err(|_| TicketError::Mistyped)?;
     if server.is_empty() {
         return if assist.is_none() { Ok((None, rendezvous)) } else { Err(TicketError::Mistyped) };
     }
@@ -323,16 +342,25 @@ fn parse_front(front: &str) -> Result<(Option<Server>, RendezvousId), TicketErro
     Ok((Some(server), rendezvous))
 }
 
+fn check_characters(text: &str) -> Result<(), TicketError> {
+    let wrong = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
+    wrong.map_or(Ok(()), |wrong| Err(TicketError::Character(wrong)))
+}
+
+/// The bytes after `#`, whatever the last character's unused bits are.
 fn decode(text: &str) -> Result<Vec<u8>, TicketError> {
-    if let Some(wrong) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))) {
-        return Err(TicketError::Character(wrong));
-    }
+    check_characters(text)?;
     // Five characters make three bytes and a rest that means nothing: the text ends in the middle.
     if text.len() % 4 == 1 {
         return Err(TicketError::CutShort);
     }
-    // Bits that should be zero, which also says that a character is missing, or wrong.
-    BASE64.decode(text).map_err(|_| TicketError::CutShort)
+    LENIENT.decode(text).map_err(|_| TicketError::CutShort)
+}
+
+/// Whether somebody wrote all letters in one case, which base64 does not survive.
+fn has_one_case(text: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
+    text.len() >= SHORTEST_REST && !(has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase))
 }
 
 /// Bytes of everything before the checksum, as the bytes themselves tell.

@@ -212,6 +212,17 @@ impl Cast {
         }
     }
 
+    /// How it ended without a failure, and before its time.
+    fn cut(&mut self) -> String {
+        loop {
+            match self.events.recv_timeout(DEADLINE).unwrap() {
+                SourceEvent::Unit(..) => {}
+                SourceEvent::Cut(how) => return how,
+                other @ (SourceEvent::Ended | SourceEvent::Failed(_)) => panic!("{other:?}"),
+            }
+        }
+    }
+
     fn failure(&mut self) -> String {
         loop {
             match self.events.recv_timeout(DEADLINE).unwrap() {
@@ -436,7 +447,35 @@ fn one_window_is_shown_alone_whatever_covers_it_until_it_is_closed() {
     cast.frame();
 
     display.conn.destroy_window(chosen).unwrap().check().unwrap();
-    assert_eq!(cast.failure(), "the window that was shown is closed");
+    assert_eq!(cast.cut(), "the window was closed");
+}
+
+#[test]
+fn a_window_that_is_closed_while_the_source_is_held_has_ended_and_not_failed() {
+    let name = "a_window_that_is_closed_while_the_source_is_held_has_ended_and_not_failed";
+    let Some(display) = Display::start(name, &[]) else { return };
+    let chosen = display.window("Notes", RED, 40, 50);
+    let config = ScreenConfig { target: Target::Window("notes".into()), ..display.config() };
+    // Closed between two looks, and before the first.
+    for looks in [true, false] {
+        let chosen = if looks { chosen } else { display.window("Notes", RED, 40, 50) };
+        let screen = Screen::open(config.clone()).unwrap();
+        let (control, (tell, events)) = (Control::new(), channel());
+        control.set_hold(!looks);
+        let thread = screen.spawn(control.clone(), move |event| tell.send(event).is_ok()).unwrap();
+        if looks {
+            assert!(matches!(events.recv_timeout(DEADLINE), Ok(SourceEvent::Unit(..))));
+            control.set_hold(true);
+        }
+        // Its size changes last of all, so that the source asks for what is no more.
+        let aux = ConfigureWindowAux::new().width(90);
+        display.conn.configure_window(chosen, &aux).unwrap().check().unwrap();
+        display.conn.destroy_window(chosen).unwrap().check().unwrap();
+        control.set_hold(false);
+        let over = events.iter().find(|event| !matches!(event, SourceEvent::Unit(..)));
+        assert_eq!(over, Some(SourceEvent::Cut("the window was closed".into())));
+        thread.join().unwrap();
+    }
 }
 
 #[test]
@@ -527,7 +566,7 @@ fn a_held_source_encodes_nothing_and_then_the_newest_picture() {
 fn where_there_is_no_display_it_is_said_so() {
     let nowhere = ScreenConfig { server: Some("127.0.0.1:50000".into()), ..ScreenConfig::default() };
     let Err(OpenError::NoDisplay(why)) = Screen::open(nowhere) else { panic!("nothing is there") };
-    assert!(why.starts_with("the X11 display cannot be had"), "{why}");
+    assert!(why.starts_with("the X11 display \"127.0.0.1:50000\" cannot be had"), "{why}");
 }
 
 #[test]

@@ -415,7 +415,7 @@ impl std::io::Write for Stuck {
 #[test]
 fn a_disk_that_cannot_keep_up_costs_frames_up_to_a_keyframe_and_never_waits() {
     let disk = Arc::new((Mutex::new(Disk::default()), Condvar::new()));
-    let mut recorder = Recorder::to_stream(Stuck(Arc::clone(&disk))).unwrap();
+    let mut recorder = Recorder::to_stream("a disk", Stuck(Arc::clone(&disk))).unwrap();
     let units = collect_pattern(SMALL, 60);
     let frames = frames(&units);
     // 3000 frames of 10 ms, of which every 50th is a keyframe; the queue holds fewer.
@@ -472,7 +472,7 @@ fn a_recording_into_a_pipe_waits_for_its_reader_neither_at_the_start_nor_at_the_
 
     // A reader that stands still.
     let disk = Arc::new((Mutex::new(Disk::default()), Condvar::new()));
-    let mut recorder = Recorder::to_stream(Stuck(disk)).unwrap();
+    let mut recorder = Recorder::to_stream("a reader", Stuck(disk)).unwrap();
     assert!(units.iter().all(|unit| recorder.write(unit)));
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || tell.send(recorder.finish()).unwrap());
@@ -491,8 +491,26 @@ fn a_recording_into_nothing_says_so() {
         for unit in &units {
             recorder.write(unit);
         }
-        assert_eq!(recorder.finish().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        let error = recorder.finish().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        assert!(names_the_full_disk(&error.to_string()), "{error}");
     }
+}
+
+/// Whether somebody is told which file it was, what became of it, and what to do.
+fn names_the_full_disk(words: &str) -> bool {
+    ["/dev/full: ", "No space left", "make room"].iter().all(|part| words.contains(part))
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_snapshot_on_a_full_disk_names_its_file() {
+    let mut snapshot = Snapshot::new(Path::new("/dev/full"));
+    for unit in &collect_pattern(SMALL, 5) {
+        snapshot.write(unit);
+    }
+    let Err(SnapshotError::File(error)) = snapshot.finish() else { panic!("it is full") };
+    assert!(names_the_full_disk(&error.to_string()), "{error}");
 }
 
 #[test]

@@ -344,6 +344,7 @@ impl Caster {
             }
             rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
+            | rtmp_port::Event::Occupied(_)
             | rtmp_port::Event::Media(_) => {}
         }
     }
@@ -407,6 +408,7 @@ impl Caster {
                 let unit = self.clock.place(unit);
                 self.offer(now, unit, now);
             }
+            rtmp_port::Event::Occupied(refused) => self.notice(Notice::Occupied(refused)),
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
             | rtmp_port::Event::PlayerJoined { .. }

@@ -12,13 +12,13 @@ fn main() {
     let code = match cli::run() {
         Ok(code) => code,
         Err((failure, help)) => {
-            cli::talk(&format!("punchcast: {failure}"));
+            cli::fail(&failure.to_string());
             match failure {
                 Failure::Usage(_) => {
-                    cli::talk(&format!("`{help}` tells more"));
+                    cli::tell(&format!("`{help}` tells more"));
                     cli::USAGE
                 }
-                Failure::Failed(_) => cli::NO_LINK,
+                Failure::Failed(_) => cli::FAILED,
             }
         }
     };

@@ -7,11 +7,11 @@ mod json;
 mod talk;
 
 use crate::caster::Pace;
-use crate::meeting::{Link, Rooms};
-use crate::rtmp_port::{Mode, WrongKey};
+use crate::meeting::Link;
+use crate::rtmp_port::{Mode, TurnedAway};
 use crate::sink::Begun;
 use crate::stats::Counts;
-use punchcast::app::NetOp;
+use punchcast::app::{NetOp, Room};
 use punchcast::id::ClientId;
 use punchcast::media::Unit;
 use punchcast::policy::{Obstacle, Rung};
@@ -145,10 +145,12 @@ pub enum Notice {
     /// A publisher or player was refused for a wrong key.
     WrongKey {
         /// Who, and how many more.
-        wrong: WrongKey,
+        wrong: TurnedAway,
         /// What they wanted to do.
         what: Mode,
     },
+    /// A publisher was refused, as another one publishes.
+    Occupied(TurnedAway),
     /// A file of the recording has begun.
     Recording(Begun),
     /// What the viewer writes to takes no more, or could not be had; the program ends with a failure for it (for scripts: in
@@ -207,8 +209,8 @@ pub enum Notice {
 /// How a caster knows that its viewer is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// The daemon knows of no viewer with the ticket.
-    NotLoggedIn,
+    /// The daemon at this address knows of no viewer with the ticket.
+    NotLoggedIn(SocketAddr),
     /// There is no daemon to ask, and this is what the viewer's own addresses do.
     NoAnswer(Vec<(SocketAddr, Answer)>),
 }
@@ -225,10 +227,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts the connections that the hole port begins.
-    pub(crate) fn count(&mut self, op: &NetOp) {
+    /// Counts the connections that are begun in rooms that seek a link.
+    pub(crate) fn count(&mut self, op: &NetOp, seeks: impl Fn(Room) -> bool) {
         if let NetOp::Connect { conn, .. } | NetOp::Knock { conn, .. } = op
-            && Rooms::is_hole(conn.room)
+            && seeks(conn.room)
         {
             self.dials = self.dials.saturating_add(1);
         }

@@ -4,8 +4,9 @@
 //! [`Event::Media`]. At the viewer ([`Mode::Players`]) every unit given to [`RtmpPort::publish`] goes to all players of
 //! its stream; one that joins late is first given metadata, sequence headers and a keyframe that is asked for, or the group of
 //! pictures under way where none comes (`crate::player`). Who has the port asks for it with [`Event::PlayerJoined`].
-//! Where there are several streams, a player chooses by the stream's name: `cast-2` for the second and so on, any
-//! other name for the first.
+//! A player chooses a stream by its name: `live` or `cast-1` is the first, `cast-2` the second, as many as the port has;
+//! it waits for one that has not begun, and is refused by any other name. A port with a key has one stream, and the key
+//! names it.
 //!
 //! The core knows nothing of the link and nothing of sockets; it is one room of an application (see
 //! [`punchcast::app`]) with the same verbs.
@@ -32,7 +33,7 @@
 mod refused;
 mod types;
 
-pub use refused::WrongKey;
+pub use refused::TurnedAway;
 pub use types::{Event, Mode, RtmpPortConfig, RtmpPortOutput};
 
 use crate::clock::Clock;
@@ -75,7 +76,8 @@ pub struct RtmpPort {
     key: Option<StreamKey>,
     /// Bounds those who have not told the key; a port without one has no strangers.
     door: Option<Door>,
-    refused: Refused,
+    wrong_keys: Refused,
+    occupied: Refused,
     seeds: u64,
     conns: BTreeMap<ConnId, Conn>,
     /// What players see, by place.
@@ -131,7 +133,8 @@ impl RtmpPort {
             app: config.app,
             door: config.key.is_some().then(Door::new),
             key: config.key.map(StreamKey::new),
-            refused: Refused::default(),
+            wrong_keys: Refused::default(),
+            occupied: Refused::default(),
             seeds: config.seed,
             conns: BTreeMap::new(),
             streams: std::iter::repeat_with(Stream::default).take(config.streams.max(1)).collect(),
@@ -343,14 +346,14 @@ impl RtmpPort {
             ServerEvent::Publish { stream, app, key } => match self.judge(Mode::Publishers, &app, &key) {
                 Ok(()) => self.let_publisher_in(now, id, stream, app, key),
                 Err(why) => {
-                    self.tell_wrong_key(now, id, Mode::Publishers, &key);
+                    self.tell_refusal(now, id, Mode::Publishers, &key, why);
                     self.refuse(id, stream, why);
                 }
             },
             ServerEvent::Play { stream, app, key } => match self.judge(Mode::Players, &app, &key) {
                 Ok(()) => self.let_player_in(now, id, stream, &key),
                 Err(why) => {
-                    self.tell_wrong_key(now, id, Mode::Players, &key);
+                    self.tell_refusal(now, id, Mode::Players, &key, why);
                     self.refuse(id, stream, why);
                 }
             },
@@ -387,14 +390,20 @@ impl RtmpPort {
         self.key.as_ref().is_none_or(|expected| key.matches(expected.as_str()))
     }
 
-    /// Tells of who was refused in doing `what` if the key was the reason, and it is time to tell.
-    fn tell_wrong_key(&mut self, now: Instant, id: ConnId, what: Mode, key: &StreamKey) {
-        if self.mode == what
-            && !self.key_fits(key)
-            && let Some(conn) = self.conns.get(&id)
-            && let Some(wrong) = self.refused.wrong_key(now, conn.remote)
-        {
-            self.event(Event::WrongKey(wrong));
+    /// Tells of who was refused in doing `what` if the key was the reason, or another publisher, and it is time to tell.
+    fn tell_refusal(&mut self, now: Instant, id: ConnId, what: Mode, key: &StreamKey, why: Refusal) {
+        let Some(remote) = self.conns.get(&id).map(|conn| conn.remote).filter(|_| self.mode == what) else {
+            return;
+        };
+        let event = if !self.key_fits(key) {
+            self.wrong_keys.turned_away(now, remote).map(Event::WrongKey)
+        } else if (what, why) == (Mode::Publishers, Refusal::Busy) {
+            self.occupied.turned_away(now, remote).map(Event::Occupied)
+        } else {
+            None
+        };
+        if let Some(event) = event {
+            self.event(event);
         }
     }
 
@@ -412,9 +421,10 @@ impl RtmpPort {
         if self.key.is_some() {
             return Some(0);
         }
-        let number = key.as_str().strip_prefix("cast-").and_then(|number| number.parse::<usize>().ok());
-        let place = number.unwrap_or(1).checked_sub(1)?;
-        (place < self.streams.len()).then_some(place)
+        if key.as_str() == FIRST_STREAM {
+            return Some(0);
+        }
+        (0..self.streams.len()).find(|place| key.as_str() == format!("cast-{}", place + 1))
     }
 
     fn let_player_in(&mut self, now: Instant, id: ConnId, stream: StreamId, key: &StreamKey) {
@@ -575,6 +585,9 @@ impl Conn {
 fn id_of((&id, _): (&ConnId, &Conn)) -> ConnId {
     id
 }
+
+/// What players call the first stream, which most often is the only one.
+pub const FIRST_STREAM: &str = "live";
 
 /// Bytes given to the driver for one player at a time. A driver holds what the socket does not take, and what it
 /// holds cannot be left out any more.

@@ -20,7 +20,7 @@ mod show;
 mod story;
 
 use crate::dial::{Dial, DialConfig};
-use crate::meeting::{self, Meeting};
+use crate::meeting::{self, Meeting, Rooms};
 use crate::notice::{Notice, Report};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::reachable::reachable;
@@ -279,7 +279,7 @@ impl Viewer {
             .page
             .and_then(|local| self.page.as_ref().map(|page| page.link(reachable(local, &self.own_ips))));
         let players = self.doors.rtmp.map(|local| reachable(local, &self.own_ips));
-        let rtmp = players.map(|addr| format!("rtmp://{addr}/punchcast/live"));
+        let rtmp = players.map(|addr| format!("rtmp://{addr}/punchcast/{}", rtmp_port::FIRST_STREAM));
         let rtmp_url = self.doors.rtmp_url.clone();
         let notice = Notice::Ready { ticket: Some(ticket.to_string()), page, rtmp, rtmp_url };
         self.notice(notice);
@@ -381,6 +381,7 @@ impl Viewer {
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
+            | rtmp_port::Event::Occupied(_)
             | rtmp_port::Event::PublisherJoined { .. }
             | rtmp_port::Event::PublisherLeft { .. }
             | rtmp_port::Event::Media(_) => {}
@@ -388,7 +389,7 @@ impl Viewer {
     }
 
     fn net(&mut self, op: NetOp) {
-        self.report.count(&op);
+        self.report.count(&op, |room| Rooms::is_hole(room) || room == plain::DIAL);
         self.outputs.push_back(Output::Net(op));
     }
 

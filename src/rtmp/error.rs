@@ -55,7 +55,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version(version) => write!(f, "rtmp version {version} instead of 3"),
+            Self::Version(version) => {
+                write!(f, "the other side does not speak RTMP: its first byte is {version}, and not 3")
+            }
             Self::MessageTooLong(length) => write!(f, "message of {length} bytes exceeds the limit"),
             Self::TooManyChunkStreams => f.write_str("too many chunk streams"),
             Self::TooMuchInProgress => f.write_str("too many bytes in unfinished messages"),

@@ -103,6 +103,31 @@ fn every_cut_is_called_a_cut() {
 }
 
 #[test]
+fn an_altered_ticket_of_full_length_is_not_called_a_cut() {
+    // The last character has none, four and two bits that mean nothing.
+    let addresses = ["10.0.0.1:7", "[fd00::1]:7", "10.0.0.2:7"];
+    for addresses in (1..=addresses.len()).map(|count| &addresses[..count]) {
+        for server in [None, Some("relay.example.org".parse().unwrap())] {
+            let text = identity().ticket(server, endpoints(addresses)).to_string();
+            let (front, rest) = text.split_once('#').unwrap();
+            for wrong in [rest.to_ascii_lowercase(), rest.to_ascii_uppercase()] {
+                assert_eq!(format!("{front}#{wrong}").parse::<Ticket>(), Err(TicketError::Mistyped));
+            }
+            assert_eq!(text.to_ascii_lowercase().parse::<Ticket>(), Err(TicketError::Mistyped));
+            for at in [text.len() - 1, text.len() - 2, front.len() - 1, front.len() - 2] {
+                for other in ["A", "B", "Q", "g", "w", "x", "_"] {
+                    let mut altered = text.clone();
+                    altered.replace_range(at..=at, other);
+                    let read = altered.parse::<Ticket>();
+                    let expected = if altered == text { read.clone() } else { Err(TicketError::Mistyped) };
+                    assert_eq!(read, expected, "{altered}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn errors_name_the_mistake() {
     let text = sample().to_string();
     let cases = [

@@ -67,7 +67,7 @@ fn a_disk_that_is_full_leaves_whole_files_and_the_picture() {
     let mut viewer = confined(&files);
     let ticket = text(&viewer.event("ready", START), "ticket");
     let mut caster = cast(&ticket, "noise");
-    await_talk(&viewer, &["the recording ends here", "the picture goes on"]);
+    await_talk(&viewer, &["the recording ends here", "record.flv: ", "the picture goes on"]);
     await_talk(&viewer, &["live.flv takes no more", "the picture goes on"]);
     viewer.pass_by();
     assert!(viewer.event("stats", LINK)["frames"].as_u64() > Some(0), "{}", viewer.report());

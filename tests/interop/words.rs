@@ -4,7 +4,9 @@
 use crate::lab::binary;
 use crate::program::Program;
 use crate::scene::{END, START};
-use crate::tool::Scratch;
+use crate::tool::{self, Scratch, have};
+use punchcast::endpoint::Endpoint;
+use punchcast::ticket::ViewerIdentity;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -30,11 +32,17 @@ pub(crate) fn say(program: &str, args: &[&str]) -> (Option<i32>, String) {
 
 /// The same with standard output.
 fn run(program: &str, args: &[&str]) -> (Option<i32>, String, String) {
+    run_in(&[], program, args)
+}
+
+/// The same on a desktop that the environment tells of.
+fn run_in(desktop: &[(&str, &str)], program: &str, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new("timeout");
-    let command =
-        command.args([PATIENCE.as_ref(), binary(program).as_os_str()]).args(args).stdin(Stdio::null());
-    let output =
-        command.env_remove("DISPLAY").env_remove("RUST_LOG").output().expect("coreutils are everywhere");
+    command.args([PATIENCE.as_ref(), binary(program).as_os_str()]).args(args).stdin(Stdio::null());
+    for name in ["DISPLAY", "WAYLAND_DISPLAY", "XDG_SESSION_TYPE", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(desktop.iter().copied()).output().expect("coreutils are everywhere");
     let said = String::from_utf8(output.stderr).expect("it speaks in text");
     let events = String::from_utf8(output.stdout).expect("it speaks in text");
     (output.status.code(), said, events)
@@ -129,13 +137,64 @@ fn a_busy_port_is_all_that_a_caster_with_a_ticket_tells_of() {
 }
 
 #[test]
-fn a_screen_without_x11_names_every_other_way() {
-    let (code, said) = say("punchcast", &["cast", "--serve", "127.0.0.1:0", "--source", "screen"]);
-    assert_eq!(code, Some(FAILED), "{said}");
-    for way in ["--source browser", "OBS", "ffmpeg", "--source rtmp", "DISPLAY"] {
-        assert!(said.contains(way), "{way}: {said}");
+fn a_screen_without_x11_names_what_was_tried_and_the_ways_that_there_are_here() {
+    let args = ["cast", "--serve", "127.0.0.1:0", "--source", "screen"];
+    let (x11, wayland) = (["DISPLAY=:0", "XAUTHORITY"], ["On this desktop", "wf-recorder"]);
+    for (desktop, begin, advice, other) in [
+        (&[][..], "there is no X11 display here: DISPLAY is not set\n", x11, wayland),
+        (&[("DISPLAY", ":4242")], "the X11 display \":4242\" cannot be had: ", x11, wayland),
+        (&[("WAYLAND_DISPLAY", "wayland-0")], "there is no X11 display here: ", wayland, x11),
+    ] {
+        let (code, said, _) = run_in(desktop, "punchcast", &args);
+        assert_eq!(code, Some(FAILED), "{said}");
+        assert!(said.starts_with(&format!("punchcast: {begin}")), "{said}");
+        for way in ["--source browser", "OBS", "--source rtmp"].into_iter().chain(advice) {
+            assert!(said.contains(way), "{way}: {said}");
+        }
+        assert!(other.iter().all(|way| !said.contains(way)), "{said}");
     }
-    assert_told_as_end(&["cast", "--serve", "127.0.0.1:0", "--source", "screen"], FAILED, &said);
+    let (_, said) = say("punchcast", &args);
+    assert_told_as_end(&args, FAILED, &said);
+}
+
+/// Ends a caster that nobody has linked with; all that it said on standard error.
+fn interrupted(caster: &mut Program) -> Vec<String> {
+    caster.terminate();
+    let deadline = Instant::now() + END;
+    loop {
+        let said = caster.talk();
+        if said.iter().any(|line| line.contains("interrupted")) {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "{}", caster.report());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_quiet_caster_says_its_results_and_why_it_failed_and_nothing_else() {
+    if !have(&["Xvfb"]) {
+        return;
+    }
+    let (_server, display) = tool::display();
+    // It has addresses of its own beside a daemon whose name leads nowhere: the caster goes on with them.
+    let ticket = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN])
+        .ticket(
+            Some("nowhere.invalid".parse().expect("a name")),
+            vec![Endpoint::new(([127, 0, 0, 1], 9).into())],
+        )
+        .to_string();
+    for (quiet, talkative) in [(&[][..], true), (&["--quiet"], false)] {
+        let mut command = Command::new(binary("punchcast"));
+        let args = ["cast", &ticket, "--serve", "127.0.0.1:0", "--source", "screen", "--no-port-mapping"];
+        let mut caster = Program::start("caster", command.args(args).args(quiet).env("DISPLAY", &display));
+        caster.line(START, |line| line.starts_with("rtmp://"));
+        let said = interrupted(&mut caster);
+        let says = |words: &str| said.iter().any(|line| line.contains(words));
+        assert_eq!(says("casting ") && says("own addresses alone"), talkative, "{said:?}");
+        assert!(talkative || said == ["punchcast: interrupted"], "{said:?}");
+        assert!(caster.said().iter().all(|line| line.starts_with("rtmp://")), "{}", caster.report());
+    }
 }
 
 #[test]
@@ -146,16 +205,7 @@ fn the_link_of_the_sharing_page_is_shown_whether_or_not_anything_else_is() {
         let mut caster = Program::start("caster", command.args(args).args(quiet));
         // The address for players comes last.
         caster.line(START, |line| line.starts_with("rtmp://"));
-        caster.terminate();
-        let deadline = Instant::now() + END;
-        let said = loop {
-            let said = caster.talk();
-            if said.iter().any(|line| line.contains("interrupted")) {
-                break said;
-            }
-            assert!(Instant::now() < deadline, "{}", caster.report());
-            thread::yield_now();
-        };
+        let said = interrupted(&mut caster);
         assert_eq!(said.iter().filter(|line| line.contains("http://127.0.0.1:")).count(), 1, "{said:?}");
     }
 }

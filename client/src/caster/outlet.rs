@@ -13,7 +13,7 @@
 use super::budget::Budget;
 use super::presence::Presence;
 use super::route::{Route, Stage};
-use crate::meeting::{self, Link, Meeting};
+use crate::meeting::{self, Link, Meeting, Rooms};
 use crate::notice::{Absence, Notice, Report, Stats, findings_words, refusal_words};
 use crate::stats::Meter;
 use punchcast::app::{ConnId, Input, NetOp, Room, soonest};
@@ -27,6 +27,7 @@ use punchcast::rendezvous::agent;
 use punchcast::rtmp::{self, ClientEvent};
 use punchcast::wire::message::Role;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// How much of the queue goes to the link before its answer (full or not) is heard.
@@ -61,6 +62,8 @@ pub(super) struct Outlet {
     /// Why there is no introduction, whether or not there is a login.
     assist_trouble: Option<String>,
     has_daemon: bool,
+    /// The daemon that took the last login.
+    logged_in_at: Option<SocketAddr>,
     presence: Presence,
     seed: u64,
     report: Report,
@@ -85,6 +88,7 @@ impl Outlet {
             linked_once: false,
             server_trouble: None,
             assist_trouble: None,
+            logged_in_at: None,
             presence,
             seed,
             report: Report::default(),
@@ -251,8 +255,8 @@ impl Outlet {
     fn tell_absence(&mut self, now: Instant) {
         let until = self.meeting.seeks_until().filter(|_| self.routes.is_empty() && !self.over);
         let Some(until) = until else { return };
-        let absence = if self.has_daemon {
-            Absence::NotLoggedIn
+        let absence = if let Some(server) = self.logged_in_at {
+            Absence::NotLoggedIn(server)
         } else {
             let answers: Vec<_> = self.meeting.answers().map(|(at, answer)| (at.addr(), answer)).collect();
             // Where somebody has answered, the link is about to stand, or the proof to tell.
@@ -284,7 +288,9 @@ impl Outlet {
                 self.assist_trouble =
                     Some(format!("the daemon refuses ({})", refusal_words(*reason, *asked)));
             }
-            agent::Event::LoggedIn { .. } => self.server_trouble = None,
+            agent::Event::LoggedIn { server, .. } => {
+                (self.server_trouble, self.logged_in_at) = (None, Some(*server));
+            }
             agent::Event::Observed { observation } if observation.hole => self.assist_trouble = None,
             agent::Event::Observed { .. }
             | agent::Event::Amended { .. }
@@ -456,7 +462,9 @@ impl Outlet {
         if self.routes.is_empty() && !self.over {
             self.notice(Notice::Lost { why: why.to_owned() });
             self.began = now;
-            if !self.has_daemon {
+            if self.has_daemon {
+                self.presence.seek_anew(now);
+            } else {
                 self.presence = Presence::sought(now);
             }
             self.meeting.seek(now);
@@ -618,7 +626,7 @@ impl Outlet {
     }
 
     fn net(&mut self, op: NetOp) {
-        self.report.count(&op);
+        self.report.count(&op, Rooms::is_hole);
         self.outputs.push_back(Output::Net(op));
     }
 

@@ -13,24 +13,34 @@ pub(super) const ABSENT_AFTER: Duration = Duration::from_millis(1500);
 /// What is known of the viewer, by the daemon's word if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// Nothing, or the absence was told.
+    /// Nothing.
     #[default]
     Unknown,
     /// It is logged in.
     There(ClientId),
     /// It is not; told then.
     Missed(Instant),
+    /// It is not, which was told: that the daemon says so once more is no news.
+    Told,
 }
 
 impl Presence {
-    /// It is sought from now on without a daemon.
+    /// It is sought from now on, and not known to be there.
     pub(super) fn sought(now: Instant) -> Self {
         Self::Missed(now + ABSENT_AFTER)
+    }
+
+    /// The link is gone: that the viewer is not there is news again, if that is what is known.
+    pub(super) fn seek_anew(&mut self, now: Instant) {
+        if *self == Self::Told {
+            *self = Self::sought(now);
+        }
     }
 
     /// Takes what the daemon tells.
     pub(super) fn hear(&mut self, now: Instant, event: &Event) {
         match event {
+            Event::LoggedIn { .. } | Event::Unreachable { .. } if *self == Self::Told => {}
             Event::LoggedIn { .. } => *self = Self::Missed(now + ABSENT_AFTER),
             Event::PeerLeft { client } if *self == Self::There(*client) => {
                 *self = Self::Missed(now + ABSENT_AFTER);
@@ -56,7 +66,7 @@ impl Presence {
     pub(super) const fn due(self) -> Option<Instant> {
         match self {
             Self::Missed(at) => Some(at),
-            Self::Unknown | Self::There(_) => None,
+            Self::Unknown | Self::There(_) | Self::Told => None,
         }
     }
 
@@ -64,8 +74,38 @@ impl Presence {
     pub(super) fn take_absence(&mut self, now: Instant) -> bool {
         let absent = self.due().is_some_and(|at| at <= now);
         if absent {
-            *self = Self::Unknown;
+            *self = Self::Told;
         }
         absent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+    fn a_viewer_is_missed_once_however_often_the_daemon_is_lost_until_it_was_there() {
+        let (mut now, server) = (Instant::now(), ([192, 0, 2, 1], 4000).into());
+        let logged_in = Event::LoggedIn { client: ClientId(1), server };
+        let lost = Event::Unreachable { server, why: "reset".into(), retry_in: Duration::ZERO };
+        let came = Event::PeerJoined { client: ClientId(2), role: Role::Viewer };
+        let left = Event::PeerLeft { client: ClientId(2) };
+        let mut presence = Presence::default();
+        for (events, missed) in [
+            (vec![&logged_in], true),
+            (vec![&lost, &logged_in], false),
+            (vec![&came], false),
+            (vec![&left], true),
+            (vec![&came, &lost], false),
+            (vec![&logged_in], true),
+        ] {
+            events.iter().for_each(|event| presence.hear(now, event));
+            now += ABSENT_AFTER;
+            assert_eq!(presence.take_absence(now), missed, "{events:?}");
+        }
+        presence.seek_anew(now);
+        assert!(presence.take_absence(now + ABSENT_AFTER), "a link was there, and is lost");
     }
 }

@@ -1,6 +1,7 @@
 //! What is left unsaid while a link lives: that the daemon goes and comes back changes nothing for a running cast.
 //!
-//! It says so once, when the daemon goes. Logins, introductions and attempts are news for who waits for a link; beside one
+//! It says so once, when the daemon goes; to who waits for a link, too, a daemon that is tried in vain is told of once for
+//! each reason. Logins, introductions and attempts are news for who waits for a link; beside one
 //! they would read as if everything began anew. The introduction of one more caster is news all the same: that of one who
 //! logged in, but for those whose cast runs and who were lost to the daemon. Events for scripts are not its matter.
 
@@ -29,6 +30,8 @@ pub(super) struct Calm {
     linked: BTreeSet<usize>,
     /// The daemon that is away, for each login that it takes with it: of one viewer, or of all there is.
     away: BTreeMap<Option<usize>, SocketAddr>,
+    /// What was said of daemons that are tried in vain, for each login, until one stands or a link does.
+    said: BTreeSet<(Option<usize>, SocketAddr, String)>,
     /// Casters that logged in and were not introduced since, by the daemon's word to their viewer.
     newcomers: BTreeSet<ClientId>,
     /// Introductions whose link is yet to come.
@@ -36,6 +39,9 @@ pub(super) struct Calm {
     /// Introductions to come that are of casts that run: their link was faster, or they come back to the daemon.
     owed: usize,
 }
+
+/// Vain tries that are told of: sixteen viewers at a daemon of two addresses that fails in two ways.
+const MOST_SAID: usize = 64;
 
 /// Newcomers that are remembered: as many as a daemon lets have one ticket.
 const MOST_NEWCOMERS: usize = 16;
@@ -55,6 +61,7 @@ impl Calm {
                 return self.take_of(Some(*which), notice);
             }
             Notice::Link { moves, .. } => {
+                self.said.clear();
                 self.linked.insert(number);
                 match self.met.checked_sub(1) {
                     Some(met) => self.met = met,
@@ -74,6 +81,11 @@ impl Calm {
         Worth::Told
     }
 
+    /// Whether nobody was told that this daemon is tried in vain, for this reason.
+    fn is_news(&mut self, which: Option<usize>, server: SocketAddr, why: &str) -> bool {
+        self.said.len() < MOST_SAID && self.said.insert((which, server, why.to_owned()))
+    }
+
     fn take_event(&mut self, which: Option<usize>, event: &Event, quiet: bool) -> Worth {
         match event {
             Event::Unreachable { server, why, .. } => {
@@ -83,7 +95,8 @@ impl Calm {
                 // All are named anew there, and introduced again.
                 self.owed = self.linked.len();
                 match (quiet, known) {
-                    (false, _) => Worth::Told,
+                    (false, _) if self.is_news(which, *server, why) => Worth::Told,
+                    (false, _) => Worth::Unsaid,
                     (true, true) => Worth::Unsaid,
                     (true, false) => Worth::Words(format!(
                         "the daemon at {server} is away ({why}); the cast goes on without it, and it is tried again"
@@ -92,6 +105,7 @@ impl Calm {
             }
             Event::LoggedIn { .. } => {
                 self.away.remove(&which);
+                self.said.retain(|(login, ..)| *login != which);
                 self.newcomers.clear();
                 if quiet { Worth::Unsaid } else { Worth::Told }
             }
@@ -179,7 +193,7 @@ mod tests {
         let client = ClientId(1);
         let (local, remote) = (addr("10.0.0.1:1"), addr("10.0.0.2:2"));
         [
-            Notice::Rendezvous(Event::LoggedIn { client }),
+            Notice::Rendezvous(Event::LoggedIn { client, server: addr("192.0.2.1:4000") }),
             Notice::Rendezvous(Event::PeerJoined { client, role: Role::Caster }),
             Notice::Attempt { rung: Rung::Lan, local: Some(local), remote },
         ]
@@ -205,6 +219,24 @@ mod tests {
         assert_eq!(calm.take(&Notice::Lost { why: "cut".into() }), Worth::Told);
         assert_eq!(calm.take(&gone("192.0.2.1:4000")), Worth::Told, "it is needed again");
         assert!(back().iter().all(|notice| calm.take(notice) == Worth::Told));
+    }
+
+    #[test]
+    fn a_daemon_that_is_tried_in_vain_is_told_of_once_for_each_address_and_reason_until_it_answers() {
+        let mut calm = Calm::default();
+        let silent = |server: &str| {
+            let (server, why, retry_in) = (addr(server), "timed out".into(), Duration::from_secs(1));
+            Notice::Rendezvous(Event::Unreachable { server, why, retry_in })
+        };
+        let [one, two] = ["192.0.2.1:4000", "[2001:db8::1]:4000"];
+        for _ in 0..2 {
+            for worth in [Worth::Told, Worth::Unsaid, Worth::Unsaid] {
+                let tries = [gone(one), gone(two), silent(one)];
+                assert!(tries.iter().all(|notice| calm.take(notice) == worth), "{worth:?}");
+            }
+            let [logged_in, ..] = back();
+            assert_eq!(calm.take(&logged_in), Worth::Told);
+        }
     }
 
     #[test]
@@ -253,7 +285,7 @@ mod tests {
         worth(Notice::Rendezvous(Event::PeerLeft { client: ClientId(1) }));
         assert_eq!((worth(joined(3)), worth(introduced(3))), (Worth::Unsaid, Worth::Unsaid));
         worth(gone("192.0.2.1:4000"));
-        worth(Notice::Rendezvous(Event::LoggedIn { client: ClientId(9) }));
+        worth(Notice::Rendezvous(Event::LoggedIn { client: ClientId(9), server: addr("192.0.2.1:4000") }));
         assert_eq!((worth(joined(4)), worth(introduced(4))), (Worth::Unsaid, Worth::Unsaid));
         worth(joined(5));
         assert!(matches!(worth(introduced(5)), Worth::Words(_)));

@@ -1,9 +1,9 @@
 //! `punchcast cast TICKET`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk, talk_failure};
+use super::output::{self, Printer, print_line};
 use super::whom::{self, Given};
-use super::{DONE, Failure, NO_LINK, args, picture, plain, server, view};
+use super::{DONE, FAILED, Failure, args, picture, plain, server, view};
 use crate::caster::{Caster, Config, Message, Serve, Whom};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -19,12 +19,13 @@ use punchcast::rendezvous::agent;
 use punchcast::ticket::Ticket;
 use punchcast::wire::message::Role;
 use std::collections::BTreeMap;
+use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 punchcast cast TICKET [TICKET…]: finds the viewer who made TICKET, or several, and sends a live picture.
 TICKET may be the viewer's short code, 427-tiger-lamp@HOST.
 
@@ -102,7 +103,7 @@ struct Options {
     json: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     let (mut values, mut daemon) = (Vec::new(), None);
     let (mut source, mut rtmp, mut duration, mut json) = (None, None, None, false);
     let mut picture = picture::Options::default();
@@ -127,10 +128,6 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("display") => picture.take_display(parser.value()?)?,
             Long("window") => picture.take_window(parser.value()?)?,
             Long("bitrate") => picture.take_bitrate(parser.value()?)?,
-            Short('h') | Long("help") => {
-                print_line(HELP);
-                return Ok(None);
-            }
             Value(value) => values.push(args::text("ticket", value)?),
             other @ (Short(_) | Long(_)) => return Err(other.unexpected().into()),
         }
@@ -156,7 +153,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
     if share.is_some() && !matches!(source, Source::Browser(_)) {
         return Err(Failure::Usage("--share is for --source browser".into()));
     }
-    Ok(Some(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json }))
+    Ok(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json })
 }
 
 /// What `--source` names, made as the other options say.
@@ -188,7 +185,7 @@ fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let options = parse(parser)?;
     let mut printer = Printer::new(options.json, options.quiet);
     let result = cast(&options, &mut printer);
     printer.ended(result)
@@ -203,9 +200,9 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         Source::Rtmp | Source::Browser(_) | Source::Pattern(_) | Source::Flv(_) => None,
     };
     if let (Some(screen), false) = (&screen, printer.is_json()) {
-        talk(&format!("casting {} (without sound)", screen.describe()));
+        printer.say(&format!("casting {} (without sound)", screen.describe()));
     }
-    let config = config(options)?;
+    let config = config(options, printer)?;
     // Without a daemon nobody would hear of a mapping.
     let has_daemon: Vec<bool> = config.viewers.iter().map(has_daemon).collect();
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
@@ -265,8 +262,8 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
             Ok(DONE)
         }
         (false, reason) => {
-            talk_failure(&reason);
-            Ok(NO_LINK)
+            output::fail(&reason);
+            Ok(FAILED)
         }
     }
 }
@@ -275,7 +272,7 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
 fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<&str>, rtmp_url: Option<&str>) {
     if let Some(page) = page {
         // Quiet or not: without it there is no picture.
-        talk(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
+        output::tell(&format!("To share a screen, open this in a browser on this machine:\n  {page}"));
     }
     if let Some(rtmp) = rtmp {
         printer.say(&format!("publish to {rtmp} (ffmpeg -f flv, or OBS: Custom server)"));
@@ -295,10 +292,22 @@ fn has_daemon(whom: &Whom) -> bool {
 }
 
 fn open_screen(config: &ScreenConfig, rtmp: SocketAddr) -> Result<Screen, Failure> {
-    Screen::open(config.clone()).map_err(|error| match error {
-        OpenError::NoDisplay(why) => Failure::Failed(format!("{why}\n{}", screen::other_ways(rtmp))),
-        OpenError::Other(why) => Failure::Failed(why),
+    Screen::open(config.clone()).map_err(|error| {
+        Failure::Failed(match error {
+            OpenError::NoDisplay(why) => {
+                format!("{why}\n{}", screen::without_display(is_other_desktop(), rtmp))
+            }
+            OpenError::Unfit(why) => format!("{why}\n{}", screen::other_ways(rtmp)),
+            OpenError::Other(why) => why,
+        })
     })
+}
+
+/// Whether this is a desktop, and not X11's: by the system, or by what the environment says.
+fn is_other_desktop() -> bool {
+    let wayland = env::var_os("WAYLAND_DISPLAY").is_some_and(|name| !name.is_empty())
+        || env::var_os("XDG_SESSION_TYPE").is_some_and(|kind| kind == "wayland");
+    wayland || cfg!(any(windows, target_os = "macos"))
 }
 
 enum SourceThread {
@@ -334,9 +343,9 @@ fn start(
     })
 }
 
-fn config(options: &Options) -> Result<Config, Failure> {
+fn config(options: &Options, printer: &Printer) -> Result<Config, Failure> {
     let viewers = options.viewers.iter().zip(0..).map(|(given, number)| match given {
-        Given::Ticket(ticket) => meeting(ticket, Rooms::nth(number)).map(Whom::Ticket),
+        Given::Ticket(ticket) => meeting(ticket, Rooms::nth(number), printer).map(Whom::Ticket),
         Given::Code(code, server) => whom::by_code(*code, server, Rooms::nth(number)),
     });
     let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
@@ -365,11 +374,11 @@ fn config(options: &Options) -> Result<Config, Failure> {
 }
 
 /// The meeting with the viewer of a ticket.
-fn meeting(ticket: &Ticket, rooms: Rooms) -> Result<meeting::Config, Failure> {
+fn meeting(ticket: &Ticket, rooms: Rooms, printer: &Printer) -> Result<meeting::Config, Failure> {
     let servers = match ticket.server.as_ref().map(server::resolve).transpose() {
         Ok(servers) => servers,
         Err(why) if !ticket.addresses.is_empty() => {
-            talk(&format!("{why}; trying the viewer's own addresses alone"));
+            printer.say(&format!("{why}; trying the viewer's own addresses alone"));
             None
         }
         Err(why) => return Err(Failure::Failed(why)),
@@ -414,7 +423,7 @@ mod tests {
             let args = ["--serve", "127.0.0.1", "--source", "browser"];
             let args = args.into_iter().chain(said.split_whitespace());
             match parse(&mut lexopt::Parser::from_args(args)) {
-                Ok(Some(Options { source: Source::Browser(encoding), .. })) => encoding,
+                Ok(Options { source: Source::Browser(encoding), .. }) => encoding,
                 Ok(_) | Err(_) => panic!("{said}"),
             }
         };

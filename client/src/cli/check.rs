@@ -1,7 +1,7 @@
 //! `punchcast check`.
 
 use super::output::{Printer, print_line};
-use super::{DONE, Failure, NO_LINK, args, server, view};
+use super::{DONE, FAILED, Failure, args, server, view};
 use crate::check::{Check, Config, Outcome};
 use crate::portmap;
 use lexopt::prelude::{Long, Short, Value};
@@ -10,7 +10,7 @@ use punchcast::id::OwnerToken;
 use punchcast::ticket::{MAIN_PORT, Server};
 use std::net::SocketAddr;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 punchcast check: tells what NATs and firewalls stand before this machine, and what will work
 through them.
 
@@ -31,27 +31,23 @@ struct Options {
     json: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     let (mut server, mut assist, mut json) = (None::<Server>, None, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Long("server") => server = Some(args::server(parser.value()?)?),
             Long("assist") => assist = Some(args::port("assist", parser.value()?)?),
             Long("json") => json = true,
-            Short('h') | Long("help") => {
-                print_line(HELP);
-                return Ok(None);
-            }
             other @ (Short(_) | Long(_) | Value(_)) => return Err(other.unexpected().into()),
         }
     }
     let mut server = server.ok_or_else(|| Failure::Usage(NO_SERVER.into()))?;
     server.assist = assist.unwrap_or(server.assist);
-    Ok(Some(Options { server, json }))
+    Ok(Options { server, json })
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let options = parse(parser)?;
     let mut printer = Printer::new(options.json, false);
     let result = check(&options, &printer);
     printer.ended(result)
@@ -74,7 +70,7 @@ fn check(options: &Options, printer: &Printer) -> Result<i32, Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Check::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
-    let mut code = NO_LINK;
+    let mut code = FAILED;
     while let Step::Notice(outcome) = driver.run().map_err(failed)? {
         match outcome {
             Outcome::Report(mut report) => {

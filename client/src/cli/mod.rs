@@ -15,15 +15,17 @@ mod view;
 mod whom;
 mod words;
 
-pub use output::talk;
+pub use output::{fail, tell};
 
-use lexopt::prelude::{Long, Short, Value};
+use lexopt::prelude::Value;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 /// Done.
 pub const DONE: i32 = 0;
-/// No link could be made, or it was lost for good.
-pub const NO_LINK: i32 = 1;
+/// What was asked for could not be done: no link, or it was lost for good; a port, a file or a name that cannot be had.
+pub const FAILED: i32 = 1;
 /// The command line makes no sense.
 pub const USAGE: i32 = 2;
 
@@ -35,10 +37,15 @@ punchcast puts this machine's screen on another over a direct TCP connection.
   punchcast check --server HOST       what NATs stand in the way, and what will work through them
   punchcast demo [options]            daemon, viewer and caster here, through simulated NATs
 
-  -h, --help       of any of them; -V, --version
+  -h, --help       the options of a command, or this
+  -V, --version
 
-Results go to standard output, talk to standard error. Exit code 0: done; 1: no link could be
-made, or it was lost for good; 2: usage. RUST_LOG=debug tells more.";
+Results go to standard output, talk to standard error; RUST_LOG=debug tells more. Exit code 0: done.
+1: it failed, and why was said: no link could be made, or it was lost for good; a code is wrong, or
+nobody's; a port, file, name, display or player could not be had, or a file takes no more; the daemon
+of `check` could not be reached. 2: the command line makes no sense, or a ticket or code is none.";
+
+const VERSION: &str = concat!("punchcast ", env!("CARGO_PKG_VERSION"));
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -63,60 +70,96 @@ impl From<lexopt::Error> for Failure {
     }
 }
 
+/// What the program can be asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    View,
+    Cast,
+    Check,
+    Demo,
+}
+
+impl Command {
+    fn named(name: &OsStr) -> Option<Self> {
+        match name.to_str()? {
+            "view" => Some(Self::View),
+            "cast" => Some(Self::Cast),
+            "check" => Some(Self::Check),
+            "demo" => Some(Self::Demo),
+            _ => None,
+        }
+    }
+
+    const fn help(self) -> &'static str {
+        match self {
+            Self::View => view::HELP,
+            Self::Cast => cast::HELP,
+            Self::Check => check::HELP,
+            Self::Demo => crate::demo::HELP,
+        }
+    }
+
+    /// The command line that tells its options.
+    const fn pointer(self) -> &'static str {
+        match self {
+            Self::View => "punchcast view --help",
+            Self::Cast => "punchcast cast --help",
+            Self::Check => "punchcast check --help",
+            Self::Demo => "punchcast demo --help",
+        }
+    }
+
+    fn run(self, parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+        match self {
+            Self::View => view::run(parser),
+            Self::Cast => cast::run(parser),
+            Self::Check => check::run(parser),
+            Self::Demo => crate::demo::run(crate::demo::Options::parse(parser)?).map_err(Failure::Failed),
+        }
+    }
+}
+
 /// Runs the command that the process was started with.
 ///
 /// # Errors
 ///
 /// See [`Failure`]; beside it stands the command that tells the options.
 pub fn run() -> Result<i32, (Failure, &'static str)> {
-    let mut parser = lexopt::Parser::from_env();
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    if let Some(text) = told_instead(&args) {
+        output::print_line(text);
+        return Ok(DONE);
+    }
     let mut help = "punchcast --help";
-    command(&mut parser, &mut help).map_err(|failure| (failure, help))
+    command(&mut lexopt::Parser::from_args(args), &mut help).map_err(|failure| (failure, help))
+}
+
+/// The help or the version, if one is asked for: wherever that stands in the line, and whatever else is wrong with it.
+fn told_instead(args: &[OsString]) -> Option<&'static str> {
+    if args.is_empty() {
+        return Some(HELP);
+    }
+    args.iter().take_while(|arg| *arg != "--").find_map(|arg| match arg.to_str()? {
+        "-h" | "--help" => Some(args.iter().find_map(|arg| Command::named(arg)).map_or(HELP, Command::help)),
+        "-V" | "--version" => Some(VERSION),
+        _ => None,
+    })
 }
 
 /// Runs a command, and names in `help` the one that tells its options.
 fn command(parser: &mut lexopt::Parser, help: &mut &'static str) -> Result<i32, Failure> {
     match parser.next()? {
-        Some(Value(command)) => match command.to_str() {
-            Some("view") => {
-                *help = "punchcast view --help";
-                view::run(parser)
-            }
-            Some("cast") => {
-                *help = "punchcast cast --help";
-                cast::run(parser)
-            }
-            Some("check") => {
-                *help = "punchcast check --help";
-                check::run(parser)
-            }
-            Some("demo") => {
-                *help = "punchcast demo --help";
-                demo(parser)
-            }
-            _ => Err(Failure::Usage(format!(
-                "there is no command {:?}; there are view, cast, check and demo",
-                command.to_string_lossy()
-            ))),
-        },
-        Some(Short('V') | Long("version")) => {
-            output::print_line(concat!("punchcast ", env!("CARGO_PKG_VERSION")));
-            Ok(DONE)
-        }
-        Some(Short('h') | Long("help")) | None => {
-            output::print_line(HELP);
-            Ok(DONE)
+        Some(Value(name)) => {
+            let command = Command::named(&name).ok_or_else(|| {
+                let name = name.to_string_lossy();
+                Failure::Usage(format!("there is no command {name:?}; there are view, cast, check and demo"))
+            })?;
+            *help = command.pointer();
+            command.run(parser)
         }
         Some(other) => Err(other.unexpected().into()),
+        None => Err(Failure::Usage("which command? There are view, cast, check and demo".into())),
     }
-}
-
-fn demo(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let Some(options) = crate::demo::Options::parse(parser)? else {
-        output::print_line(crate::demo::HELP);
-        return Ok(DONE);
-    };
-    crate::demo::run(options).map_err(Failure::Failed)
 }
 
 fn random_u64() -> Result<u64, Failure> {
@@ -128,8 +171,37 @@ fn interrupt_on_signal<M: Send + 'static>(handle: punchcast::driver::Handle<M>) 
     let asked = std::sync::atomic::AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if asked.swap(true, std::sync::atomic::Ordering::Relaxed) || !handle.interrupt() {
-            std::process::exit(NO_LINK);
+            std::process::exit(FAILED);
         }
     })
     .map_err(|error| Failure::Failed(format!("cannot watch for Ctrl-C: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_version_are_told_wherever_they_stand_in_the_line() {
+        let told = |line: &str| {
+            let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+            told_instead(&args)
+        };
+        for (line, text) in [
+            ("", Some(HELP)),
+            ("--help", Some(HELP)),
+            ("-h cast", Some(cast::HELP)),
+            ("cast x --bogus --help", Some(cast::HELP)),
+            ("view --json -h", Some(view::HELP)),
+            ("check --help", Some(check::HELP)),
+            ("demo -h --version", Some(crate::demo::HELP)),
+            ("cast x --version", Some(VERSION)),
+            ("view --record a.mp4 -V", Some(VERSION)),
+            ("cast -- --help", None),
+            ("cast x --source -", None),
+            ("view --helpful", None),
+        ] {
+            assert_eq!(told(line), text, "{line}");
+        }
+    }
 }

@@ -27,8 +27,8 @@ pub(super) fn print_line(line: &str) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(super::DONE);
     }
-    talk_failure(&format!("standard output takes no more: {error}"));
-    std::process::exit(super::NO_LINK);
+    fail(&format!("standard output takes no more: {error}"));
+    std::process::exit(super::FAILED);
 }
 
 /// Ends the program as [`print_line`] does once nobody reads standard output, though there be nothing to print for long.
@@ -52,16 +52,36 @@ fn watch_reader() {
     drop(std::thread::Builder::new().name("reader's end".into()).spawn(watch));
 }
 
-/// Says a line on standard error. Who has closed it does not want to hear it, and that is no reason to stop.
-pub fn talk(line: &str) {
+/// Writes a line to standard error. Who has closed it does not want to hear it, and that is no reason to stop.
+fn write_talk(line: &str) {
     let clear = if LINE_STANDS.swap(false, Ordering::Relaxed) { CLEAR_LINE } else { "" };
     let _ = writeln!(io::stderr().lock(), "{clear}{line}");
 }
 
-/// Says why the program ends without having done what it was asked for.
-pub(super) fn talk_failure(reason: &str) {
+/// Says why the program ends without having done what it was asked for, whoever wants to hear it.
+pub fn fail(reason: &str) {
     let line = format!("punchcast: {reason}");
-    talk(&if Abilities::detect().colour { Tone::Bad.paint(&line) } else { line });
+    write_talk(&if Abilities::detect().colour { Tone::Bad.paint(&line) } else { line });
+}
+
+/// Says what belongs to the results or to a failure, whoever wants to hear it.
+pub fn tell(line: &str) {
+    write_talk(line);
+}
+
+/// Talk, which `--quiet` ends. Threads that talk have one of their own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Talk {
+    quiet: bool,
+}
+
+impl Talk {
+    /// Says a line, unless nobody wants to hear it.
+    pub(super) fn say(self, line: &str) {
+        if !self.quiet {
+            write_talk(line);
+        }
+    }
 }
 
 fn clear_line() {
@@ -79,8 +99,7 @@ fn set_line(line: &str) {
 /// Shows notices: JSON lines on standard output, or talk on standard error.
 pub(super) struct Printer {
     json: bool,
-    /// Only results and failures are shown.
-    quiet: bool,
+    talk: Talk,
     abilities: Abilities,
     calm: Calm,
     progress: Progress,
@@ -93,7 +112,7 @@ impl Printer {
             watch_reader();
         }
         let (abilities, calm, progress) = (Abilities::detect(), Calm::default(), Progress::default());
-        Self { json, quiet, abilities, calm, progress, start: Instant::now() }
+        Self { json, talk: Talk { quiet }, abilities, calm, progress, start: Instant::now() }
     }
 
     pub(super) const fn is_json(&self) -> bool {
@@ -101,14 +120,17 @@ impl Printer {
     }
 
     pub(super) const fn is_quiet(&self) -> bool {
-        self.quiet
+        self.talk.quiet
+    }
+
+    /// The way to talk.
+    pub(super) const fn talk(&self) -> Talk {
+        self.talk
     }
 
     /// Says a line, unless nobody wants to hear it.
     pub(super) fn say(&self, line: &str) {
-        if !self.quiet {
-            talk(line);
-        }
+        self.talk.say(line);
     }
 
     pub(super) fn show(&mut self, notice: &Notice) {
@@ -118,7 +140,7 @@ impl Printer {
             }
             return;
         }
-        if self.quiet {
+        if self.is_quiet() {
             return;
         }
         let line_changed = self.abilities.line && self.progress.take(notice);
@@ -130,7 +152,7 @@ impl Printer {
         // On a terminal the status line tells what is tried; a log has a line for each.
         let told = self.abilities.line && matches!(notice, Notice::Attempt { .. });
         if let Some(line) = line.filter(|_| !told) {
-            talk(&if self.abilities.colour { Tone::of(notice).paint(&line) } else { line });
+            self.say(&if self.abilities.colour { Tone::of(notice).paint(&line) } else { line });
         }
         match self.progress.line(columns()) {
             Some(line) if line_changed => set_line(&line),

@@ -1,10 +1,11 @@
 //! The files that a viewer writes to, and what it says of them at the end.
 
-use super::output::{talk, talk_failure};
-use super::{DONE, Failure, NO_LINK};
+use super::output::{self, Talk};
+use super::{DONE, FAILED, Failure};
 use crate::notice::Notice;
 use crate::sink::{
-    Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, beside,
+    Begun, Existing, LivePipe, LiveTarget, Recorder, Recording, Snapshot, SnapshotError, SnapshotInfo, Word,
+    beside,
 };
 use punchcast::media::Unit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,7 @@ pub(super) struct Sinks {
     /// The run of its caster, as long as its cast is not over.
     run: Option<u64>,
     snapshot: Option<Snapshot>,
+    talk: Talk,
 }
 
 /// The recording of one cast.
@@ -79,7 +81,7 @@ impl Record {
 
 impl Sinks {
     /// Opens what was asked for, but for files that are written later: those are only looked at.
-    pub(super) fn open(wanted: &Wanted<'_>) -> Result<Self, Failure> {
+    pub(super) fn open(wanted: &Wanted<'_>, talk: Talk) -> Result<Self, Failure> {
         let &Wanted { record, snapshot, existing, .. } = wanted;
         let path = record.filter(|path| path.as_os_str() != "-").map(Path::to_path_buf);
         if existing == Existing::Keep {
@@ -101,10 +103,14 @@ impl Sinks {
                 .map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
             records.insert(0, Record::Running(recorder));
         }
+        let say = move |word| match word {
+            Word::Note(note) => talk.say(&note),
+            Word::Failure(failure) => output::tell(&failure),
+        };
         let live = wanted
             .live
             .iter()
-            .map(|target| LivePipe::start(target.clone(), existing, talk))
+            .map(|target| LivePipe::start(target.clone(), existing, say))
             .collect::<io::Result<_>>();
         let live =
             live.map_err(|error| Failure::Failed(format!("a pipe's thread cannot be started: {error}")))?;
@@ -117,6 +123,7 @@ impl Sinks {
             live,
             run: None,
             snapshot: snapshot.map(Snapshot::new),
+            talk,
         })
     }
 
@@ -181,7 +188,7 @@ impl Sinks {
         if ends && let Some(Record::Running(recorder)) = self.records.remove(&cast) {
             let result = recorder.finish();
             if let Err(error) = &result {
-                talk(&format!("the recording ends here: {error}; the picture goes on"));
+                output::tell(&format!("the recording ends here: {error}; the picture goes on"));
             }
             self.record_ended(cast, result);
         }
@@ -190,7 +197,7 @@ impl Sinks {
     fn stream_started(&mut self, cast: usize) {
         match self.record(cast) {
             Some(Record::Running(recorder)) => recorder.next_stream(),
-            Some(Record::Ended(Err(error))) => talk(&format!("this cast is not recorded: {error}")),
+            Some(Record::Ended(Err(error))) => output::tell(&format!("this cast is not recorded: {error}")),
             Some(Record::Ended(Ok(_))) | None => {}
         }
         if cast == 0 {
@@ -254,10 +261,10 @@ impl Sinks {
         for (sink, (words, code)) in live.into_iter().chain(records).chain(snapshot) {
             let Some(why) = words else { continue };
             if code == DONE {
-                talk(&why);
+                self.talk.say(&why);
                 continue;
             }
-            talk_failure(&why);
+            output::fail(&why);
             first.get_or_insert_with(|| why.clone());
             if let Some(sink) = sink {
                 self.tell(Notice::SinkFailed { sink, why });
@@ -349,7 +356,7 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
                 format!("the recording has gaps: the disk was too slow {dropped} times in {tags} units");
             (Some(words), DONE)
         }
-        Err(error) => (Some(format!("the recording is incomplete: {error}")), NO_LINK),
+        Err(error) => (Some(format!("the recording is incomplete: {error}")), FAILED),
     }
 }
 
@@ -357,7 +364,7 @@ fn recording_words(result: &io::Result<Recording>) -> (Option<String>, i32) {
 fn live_words(result: &io::Result<()>) -> (Option<String>, i32) {
     match result {
         Ok(()) => (None, DONE),
-        Err(error) => (Some(format!("the FLV is incomplete: {error}")), NO_LINK),
+        Err(error) => (Some(format!("the FLV is incomplete: {error}")), FAILED),
     }
 }
 
@@ -367,14 +374,15 @@ fn snapshot_words(result: &Result<SnapshotInfo, SnapshotError>, once: bool) -> (
         Ok(_) => (None, DONE),
         // Not a failure of its own: why no picture came has been said.
         Err(SnapshotError::Nothing) => {
-            (Some("no picture came, so there is no snapshot".into()), if once { NO_LINK } else { DONE })
+            (Some("no picture came, so there is no snapshot".into()), if once { FAILED } else { DONE })
         }
-        Err(error) => (Some(format!("no snapshot: {error}")), NO_LINK),
+        Err(error) => (Some(format!("no snapshot: {error}")), FAILED),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Printer;
     use super::*;
     use crate::meeting::{HOLE, Link};
     use punchcast::app::ConnId;
@@ -387,9 +395,9 @@ mod tests {
     fn a_snapshot_of_nothing_is_a_note_and_fails_a_cast_that_was_to_be_had() {
         let (words, code) = snapshot_words(&Err(SnapshotError::Nothing), false);
         assert_eq!((words.as_deref(), code), (Some("no picture came, so there is no snapshot"), DONE));
-        assert_eq!(snapshot_words(&Err(SnapshotError::Nothing), true).1, NO_LINK);
+        assert_eq!(snapshot_words(&Err(SnapshotError::Nothing), true).1, FAILED);
         let refused = snapshot_words(&Err(SnapshotError::Decoder("broken".into())), false);
-        assert_eq!(refused.1, NO_LINK);
+        assert_eq!(refused.1, FAILED);
     }
 
     #[test]
@@ -398,7 +406,7 @@ mod tests {
         let (words, code) = recording_words(&Ok(Recording { tags: 90, bytes: 1, dropped: 7 }));
         assert!(words.is_some_and(|words| words.contains('7')));
         assert_eq!(code, DONE);
-        assert_eq!(recording_words(&Err(io::Error::other("full"))).1, NO_LINK);
+        assert_eq!(recording_words(&Err(io::Error::other("full"))).1, FAILED);
     }
 
     #[test]
@@ -464,20 +472,21 @@ mod tests {
 
     #[test]
     fn every_file_is_finished_whatever_became_of_the_others() {
-        let recorder = Recorder::to_stream(Full).expect("a thread can be had");
+        let recorder = Recorder::to_stream("a full disk", Full).expect("a thread can be had");
         let path = Path::new("/nowhere/snapshot.png");
         let records = BTreeMap::from([(0, Record::Running(recorder))]);
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
-        let (heard, notices) = (BTreeMap::new(), channel());
-        let mut sinks = Sinks { path: None, existing, records, heard, notices, live, run: None, snapshot };
+        let (heard, notices, talk) = (BTreeMap::new(), channel(), Printer::new(false, true).talk());
+        let mut sinks =
+            Sinks { path: None, existing, records, heard, notices, live, run: None, snapshot, talk };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while matches!(sinks.records[&0], Record::Running(_)) {
             sinks.write(punchcast::driver::now(), 0, &keyframe);
             std::thread::yield_now();
         }
         let Finished { notices, why } = sinks.finish(punchcast::driver::now(), false);
-        assert!(why.is_some_and(|why| why.starts_with("the recording is incomplete: ")));
+        assert!(why.is_some_and(|why| why.starts_with("the recording is incomplete: a full disk: ")));
         let failed = |notice: &Notice| matches!(notice, Notice::SinkFailed { sink: "record", .. });
         assert!(matches!(&notices[..], [notice] if failed(notice)), "{notices:?}");
     }
@@ -503,7 +512,8 @@ mod tests {
             let path = std::env::temp_dir().join(format!("punchcast-replaced-{}.flv", std::process::id()));
             let existing = Existing::Replace;
             let wanted = Wanted { record: Some(&path), snapshot: None, live: &[], existing, casts: 1 };
-            let Ok(mut sinks) = Sinks::open(&wanted) else { panic!("a scratch file can be written") };
+            let talk = Printer::new(false, true).talk();
+            let Ok(mut sinks) = Sinks::open(&wanted, talk) else { panic!("a scratch file can be written") };
             // A minute the first link's picture stood, and nobody was told that it was lost.
             for (at, moves) in [(now, false), (now + Duration::from_secs(60), moves)] {
                 sinks.follow(at, 0, &Notice::Link { link, elapsed: Duration::ZERO, moves });

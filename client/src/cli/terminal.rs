@@ -38,6 +38,7 @@ impl Tone {
             Notice::Link { .. }
             | Notice::Lost { .. }
             | Notice::Busy { .. }
+            | Notice::Occupied(_)
             | Notice::DialFailed { .. }
             | Notice::NoRelay { .. }
             | Notice::ViewerAbsent { .. }
@@ -130,6 +131,9 @@ impl Progress {
             }
             Notice::Lost { .. } | Notice::CastEnded | Notice::ViewerOver { .. } => {
                 self.live.remove(&which);
+                // What was tried beside the link says nothing of the next one.
+                self.tried.clear();
+                self.trying = None;
             }
             _ => return false,
         }
@@ -225,6 +229,21 @@ mod tests {
         assert_eq!(line, "punched · 30 fps · 4.00 Mbit/s · age 34 ms (p99 61) · rtt 20.1 ms · 3 dropped");
         assert!(progress.take(&Notice::Lost { why: "cut".into() }));
         assert_eq!(progress.line(COLUMNS), None);
+    }
+
+    #[test]
+    fn what_was_tried_beside_a_link_is_not_shown_when_its_cast_is_over() {
+        let mut progress = Progress::default();
+        let addr: SocketAddr = "192.0.2.7:4001".parse().unwrap();
+        let attempt = Notice::Attempt { rung: Rung::Punched, local: Some(addr), remote: addr };
+        for over in [Notice::CastEnded, Notice::Lost { why: "cut".into() }] {
+            progress.take(&Notice::Stats(stats(Rung::Lan, 0)));
+            progress.take(&attempt);
+            assert!(progress.take(&over));
+            assert_eq!(progress.line(COLUMNS), None);
+        }
+        progress.take(&attempt);
+        assert!(progress.line(COLUMNS).is_some(), "it is sought anew");
     }
 
     #[test]

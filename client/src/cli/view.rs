@@ -1,9 +1,9 @@
 //! `punchcast view`.
 
 use super::mapping::Choice;
-use super::output::{Printer, print_line, talk, talk_failure};
+use super::output::{self, Printer, print_line};
 use super::sinks::{Finished, Sinks, Wanted, flv_path};
-use super::{DONE, Failure, NO_LINK, args, plain, server, terminal, words};
+use super::{DONE, FAILED, Failure, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 punchcast view: shows a ticket; whoever is given it can cast to this machine, and nobody else.
 With --server it shows a short code, too, which can be read out and typed in the ticket's place.
 
@@ -138,7 +138,7 @@ impl Options {
     }
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
+fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     let mut options = Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -178,15 +178,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
             Long("port-mapping") => options.port_mapping = Choice::parse(parser.value()?)?,
             Long("once") => options.once = true,
             Long("json") => options.json = true,
-            Short('h') | Long("help") => {
-                print_line(HELP);
-                return Ok(None);
-            }
             other @ (Short(_) | Long(_) | lexopt::Arg::Value(_)) => return Err(other.unexpected().into()),
         }
     }
     options.check()?;
-    Ok(Some(options))
+    Ok(options)
 }
 
 /// `--player COMMAND`.
@@ -200,7 +196,7 @@ fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
-    let Some(options) = parse(parser)? else { return Ok(DONE) };
+    let options = parse(parser)?;
     let mut printer = Printer::new(options.json, options.quiet);
     let result = view(&options, &mut printer);
     printer.ended(result)
@@ -217,7 +213,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     let identity = ViewerIdentity::from_random(&random);
     let page_token = PageToken::new(random_bytes()?);
     let config = config(options, identity, page_token)?;
-    let mut sinks = Sinks::open(&options.wanted())?;
+    let mut sinks = Sinks::open(&options.wanted(), printer.talk())?;
     let failed = |error: std::io::Error| Failure::Failed(format!("the system gives no sockets: {error}"));
     let mut driver = Driver::new(Viewer::new(driver::now(), config)).map_err(failed)?;
     super::interrupt_on_signal(driver.handle())?;
@@ -257,7 +253,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     }
     // First of all why it ends: a file may take its time, and what it has to say hides nothing.
     if let Some(Notice::End { ok: false, reason }) = &end {
-        talk_failure(reason);
+        output::fail(reason);
     }
     port_map.iter().for_each(PortMap::end);
     let Finished { notices, why } = sinks.finish(driver::now(), options.once);
@@ -265,7 +261,7 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     let done = matches!(end, Some(Notice::End { ok: true, .. }));
     notices.iter().chain(&end).for_each(|notice| printer.show(notice));
     drop(port_map);
-    Ok(if done { DONE } else { NO_LINK })
+    Ok(if done { DONE } else { FAILED })
 }
 
 /// The end of a viewer that did what it was asked for, but for what it was to write, if `why` tells of that.
@@ -281,7 +277,7 @@ fn also_failed(end: Notice, why: Option<String>) -> Notice {
 fn show_ticket(printer: &Printer, ticket: Option<&str>, stdout_is_taken: bool) {
     let Some(ticket) = ticket else { return };
     if stdout_is_taken {
-        talk(ticket);
+        output::tell(ticket);
     } else {
         print_line(ticket);
     }
@@ -352,14 +348,15 @@ fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Resu
         ticket_addresses: Vec::new(),
         run: super::random_u64()?,
     };
+    let casts = options.casts.unwrap_or(DEFAULT_CASTS);
     let page_addr = options.page.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let page = (!options.no_page).then(|| PageConfig {
         addr: page_addr,
         ticket_link: String::new(),
         token: (!page_addr.ip().is_loopback()).then_some(token),
+        casts,
         seed,
     });
-    let casts = options.casts.unwrap_or(DEFAULT_CASTS);
     let plain_key = options.rtmp_in.then(|| options.rtmp_key.clone().map_or_else(plain::random_key, Ok));
     let dial = options.dial.clone().map(|url| {
         let addrs = plain::resolve(&url)?;

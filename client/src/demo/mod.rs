@@ -101,8 +101,7 @@ impl Options {
     /// # Errors
     ///
     /// Names the argument that is not understood.
-    /// `None` when only help was asked for.
-    pub fn parse(parser: &mut lexopt::Parser) -> Result<Option<Self>, lexopt::Error> {
+    pub fn parse(parser: &mut lexopt::Parser) -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
 
         let mut options =
@@ -132,7 +131,6 @@ impl Options {
                     let socket = PathBuf::from(parser.value()?);
                     options.part = Part::Within { socket, port: parser.value()?.parse()? };
                 }
-                Short('h') | Long("help") => return Ok(None),
                 Short(_) | Long(_) | Value(_) => return Err(arg.unexpected()),
             }
         }
@@ -142,7 +140,7 @@ impl Options {
         if options.once && options.snapshot.is_none() {
             options.snapshot = Some(PathBuf::from(SNAPSHOT));
         }
-        Ok(Some(options))
+        Ok(options)
     }
 
     /// The arguments that make another process of this program do the same as this one.

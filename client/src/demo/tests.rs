@@ -19,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn parse(args: &[&str]) -> Result<Options, lexopt::Error> {
     Options::parse(&mut lexopt::Parser::from_args(args))
-        .map(|options| options.expect("no help was asked for"))
 }
 
 fn event(line: &str) -> Event {
@@ -55,7 +54,7 @@ fn the_arguments_for_the_inner_process_parse_to_the_same_options() {
         assert_eq!(args.remove(0), "demo");
         args.extend(["--within".into(), "/tmp/page".into(), "8080".into()]);
 
-        let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap().unwrap();
+        let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap();
 
         assert_eq!(inner.part, Part::Within { socket: "/tmp/page".into(), port: 8080 });
         assert_eq!(Options { part: Part::Whole, ..inner }, outer);

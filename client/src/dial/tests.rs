@@ -234,6 +234,21 @@ fn a_refusal_is_told_in_words() {
 }
 
 #[test]
+fn what_is_no_rtmp_server_is_told_to_be_none() {
+    let mut scene = Scene::new(None);
+    scene.pass();
+    let conn = scene.conn.expect("a connect");
+    scene.dial.handle_input(scene.now, Input::Connected { conn, local: addr(9), remote: addr(1) });
+    scene.dial.handle_input(scene.now, Input::Received { conn, bytes: b"\0\0\0\x10a daemon's word" });
+    let event = std::iter::from_fn(|| scene.dial.poll_output()).find_map(|output| match output {
+        DialOutput::Event(event @ DialEvent::Failed { .. }) => Some(event),
+        DialOutput::Event(_) | DialOutput::Net(_) => None,
+    });
+    let Some(DialEvent::Failed { why, .. }) = event else { panic!("it goes on") };
+    assert!(why.contains("does not speak RTMP"), "{why}");
+}
+
+#[test]
 fn a_dial_for_when_nothing_else_comes_waits_while_something_is_there() {
     let after = Duration::from_secs(8);
     let mut scene = Scene::new(Some(after));

@@ -48,7 +48,10 @@ impl Notice {
                 "event": "viewer-absent", "trying_ms": millis(*trying_for), "addresses": addresses_json(absence),
             }),
             Self::NoLink { why } => json!({"event": "no-link", "why": why}),
-            Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string()}),
+            Self::Busy { remote } => json!({"event": "busy", "remote": remote.to_string(), "role": "caster"}),
+            Self::Occupied(refused) => json!({
+                "event": "busy", "remote": refused.remote.to_string(), "role": "publisher", "others": refused.others,
+            }),
             Self::FirstFrame { elapsed } => json!({"event": "first-frame", "elapsed_ms": millis(*elapsed)}),
             Self::Publisher { remote, joined } => {
                 json!({"event": "publisher", "remote": remote.to_string(), "joined": joined})
@@ -99,7 +102,9 @@ impl Notice {
 
 fn rendezvous_json(event: &agent::Event) -> Option<Value> {
     Some(match event {
-        agent::Event::LoggedIn { client } => json!({"event": "logged-in", "client": client.to_string()}),
+        agent::Event::LoggedIn { client, server } => json!({
+            "event": "logged-in", "client": client.to_string(), "server": server.to_string(),
+        }),
         agent::Event::Observed { observation } if observation.hole => {
             json!({"event": "observed", "endpoint": observation.endpoint.to_string()})
         }

@@ -1,6 +1,7 @@
 //! Notices in words, for people, and the sentences that others say, too.
 
 use super::{Absence, Notice, millis, role_of};
+use crate::rtmp_port::TurnedAway;
 use punchcast::portmap::Mapping;
 use punchcast::punch::{Answer, Findings};
 use punchcast::rendezvous::agent::{self, Asked, NoCode, WRONG_PROOFS};
@@ -76,11 +77,12 @@ impl Notice {
             Self::Player { remote, joined: true } => format!("{remote} plays"),
             Self::Player { remote, joined: false } => format!("{remote} stopped playing"),
             Self::WrongKey { wrong, what } => {
-                let others = match wrong.others {
-                    0 => String::new(),
-                    others => format!("; {others} more since the last was told"),
-                };
-                format!("a {} with a wrong key was refused (from {}){others}", role_of(*what), wrong.remote)
+                let (role, remote, others) = (role_of(*what), wrong.remote, others_words(wrong));
+                format!("a {role} with a wrong key was refused (from {remote}){others}")
+            }
+            Self::Occupied(refused) => {
+                let (remote, others) = (refused.remote, others_words(refused));
+                format!("{remote} was refused: another program publishes, and one at a time may{others}")
             }
             Self::Recording(begun) => begun.to_string(),
             Self::Lost { why } => format!("the link was lost: {why}; trying to make it again"),
@@ -107,7 +109,7 @@ impl Notice {
 
 fn rendezvous_talk(event: &agent::Event) -> Option<String> {
     Some(match event {
-        agent::Event::LoggedIn { .. } => "logged in at the daemon".into(),
+        agent::Event::LoggedIn { server, .. } => format!("logged in at the daemon {server}"),
         agent::Event::Observed { observation } if observation.hole => {
             format!("the daemon sees this side as {}", observation.endpoint)
         }
@@ -115,10 +117,11 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
         agent::Event::Refused { reason, asked } => {
             format!("the daemon refuses: {}", refusal_words(*reason, *asked))
         }
-        agent::Event::Unreachable { server, why, retry_in } => format!(
-            "no daemon at {server}: {why}; trying again in {:.1} s (on one network none is needed)",
-            retry_in.as_secs_f64()
-        ),
+        agent::Event::Unreachable { server, why, .. } => {
+            format!(
+                "no daemon at {server}: {why}; trying on until it answers (on one network none is needed)"
+            )
+        }
         agent::Event::AssistUnreachable { assist, why } => assist_words(*assist, why),
         agent::Event::CodeUsed => "a caster got the ticket by the code".into(),
         agent::Event::WrongCode { left } => {
@@ -136,10 +139,20 @@ fn rendezvous_talk(event: &agent::Event) -> Option<String> {
     })
 }
 
+/// How many more were refused, if any were.
+fn others_words(refused: &TurnedAway) -> String {
+    match refused.others {
+        0 => String::new(),
+        others => format!("; {others} more since the last was told"),
+    }
+}
+
 /// What is known of a viewer that is not there.
 fn absence_words(absence: &Absence) -> String {
     let answers = match absence {
-        Absence::NotLoggedIn => return "nobody with this ticket is logged in at the daemon".into(),
+        Absence::NotLoggedIn(server) => {
+            return format!("nobody with this ticket is logged in at the daemon {server}");
+        }
         Absence::NoAnswer(answers) => answers,
     };
     let parts = [

@@ -87,6 +87,8 @@ pub struct PageConfig {
     pub ticket_link: String,
     /// What the page's link must carry beyond loopback; without one, only loopback is served.
     pub token: Option<PageToken>,
+    /// Casts at once, each with a path for players.
+    pub casts: usize,
     /// Names this run of the program towards the script.
     pub seed: u64,
 }
@@ -172,7 +174,7 @@ impl Page {
         let listener = ListenerId { room, serial: 0 };
         let listen = NetOp::Listen { listener, addr: config.addr, reuse: false };
         Self {
-            site: Site::new(config.ticket_link, config.token, config.seed),
+            site: Site::new(config.ticket_link, config.token, config.casts, config.seed),
             conns: BTreeMap::new(),
             casts: BTreeMap::new(),
             status: Pace::default(),

@@ -17,6 +17,8 @@ pub(super) struct Site {
     /// The short code, with its daemon.
     code: Option<String>,
     token: Option<PageToken>,
+    /// Casts at once, each with a path for players.
+    casts: usize,
     qr: Option<String>,
     run: String,
     /// The places of casts whose pictures the page cannot show.
@@ -55,10 +57,11 @@ struct StatusMessage<'a> {
 }
 
 impl Site {
-    pub(super) fn new(ticket: String, token: Option<PageToken>, seed: u64) -> Self {
+    pub(super) fn new(ticket: String, token: Option<PageToken>, casts: usize, seed: u64) -> Self {
         let qr = qr::svg(&ticket);
         let run = format!("{seed:016x}");
-        Self { ticket, code: None, token, qr, run, foreign_video: BTreeSet::new(), status: Status::default() }
+        let (foreign_video, status) = (BTreeSet::new(), Status::default());
+        Self { ticket, code: None, token, casts, qr, run, foreign_video, status }
     }
 
     /// The link that opens the page at `local`.
@@ -119,7 +122,9 @@ impl Site {
                 )),
             };
         }
-        if let Some(place) = flv::place_of(&request.path) {
+        if let Some(place) = flv::place_of(&request.path)
+            && place < self.casts
+        {
             return Answer::Flv { place };
         }
         let mut response = self.file(&request.path);

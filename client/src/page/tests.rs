@@ -32,7 +32,8 @@ impl Bed {
 
     pub(super) fn with_token(token: Option<PageToken>) -> Self {
         let addr = "127.0.0.1:0".parse().unwrap();
-        let config = PageConfig { addr, ticket_link: "punchcast://x/y#z".to_owned(), token, seed: 7 };
+        let config =
+            PageConfig { addr, ticket_link: "punchcast://x/y#z".to_owned(), token, casts: 4, seed: 7 };
         let mut bed = Self {
             page: Page::new(ROOM, config),
             now: driver::now(),

@@ -77,7 +77,9 @@ impl Scene {
     }
 
     fn join_player(&mut self, serial: u32) {
-        self.join(serial, ClientSession::player(PlayConfig::new(URL).unwrap()));
+        let name = if self.port.key.is_some() { "key" } else { FIRST_STREAM };
+        let url = format!("rtmp://127.0.0.1/live/{name}");
+        self.join(serial, ClientSession::player(PlayConfig::new(&url).unwrap()));
     }
 
     /// Carries bytes both ways until everybody is silent.
@@ -220,6 +222,12 @@ fn a_second_publisher_is_refused_until_the_first_has_left() {
     assert_eq!(scene.client(2).refusal(), "NetStream.Publish.BadName");
     assert_eq!(scene.client(2).closed, Some(Closing::Flush));
     assert_eq!(scene.client(1).events, [ClientEvent::Publishing]);
+    // It is told of, and that it tries again is not.
+    let occupied = Event::Occupied(TurnedAway { remote: remote(2), others: 0 });
+    assert_eq!(scene.events[1..], [occupied]);
+    scene.join_publisher(4);
+    assert_eq!(scene.client(4).refusal(), "NetStream.Publish.BadName");
+    assert_eq!(scene.events.len(), 2, "{:?}", scene.events);
     scene.input(Input::Closed { conn: id(1), error: Some(NetError::Reset) });
     assert_eq!(scene.events.last(), Some(&Event::PublisherLeft { remote: remote(1), finished: false }));
     scene.join_publisher(3);
@@ -240,7 +248,7 @@ fn app_and_key_must_fit_and_so_must_the_purpose() {
     }
     scene.join_player(4);
     assert_eq!(scene.client(4).refusal(), "NetStream.Play.StreamNotFound");
-    let wrong = |serial| Event::WrongKey(WrongKey { remote: remote(serial), others: 0 });
+    let wrong = |serial| Event::WrongKey(TurnedAway { remote: remote(serial), others: 0 });
     assert_eq!(scene.events, [wrong(1)], "of the first that had no key; the purpose is no key");
     scene.join(5, ClientSession::publisher(PublishConfig::new("rtmp://h/live/key?with=query").unwrap()));
     assert_eq!(scene.client(5).events, [ClientEvent::Publishing]);
@@ -562,9 +570,18 @@ fn players_choose_a_cast_by_the_streams_name() {
     };
     scene.join(1, player("live"));
     scene.join(2, player("cast-2"));
-    scene.join(3, player("cast-3"));
+    // There is no third, and a name that is no stream's is not taken for the first.
+    for (serial, name) in
+        (3..).zip(["cast-3", "cast-0", "cast-02", "cast-+2", "cast", "cast2", "Live", "screen"])
+    {
+        scene.join(serial, player(name));
+        assert_eq!(scene.client(serial).refusal(), "NetStream.Play.StreamNotFound", "{name}");
+    }
     let joined = scene.port.conns.values().map(Conn::plays).collect::<Vec<_>>();
-    assert_eq!(joined, [Some(0), Some(1)], "there is no third");
+    assert_eq!(joined, [Some(0), Some(1)]);
+    scene.join(20, player("cast-1"));
+    assert_eq!(scene.port.conns[&id(20)].plays(), Some(0));
+    scene.input(Input::Closed { conn: id(20), error: None });
 
     scene.port.publish(scene.now, 1, &key(0));
     scene.settle();

@@ -1,6 +1,6 @@
 //! What a port is made with, asks for and tells.
 
-use super::WrongKey;
+use super::TurnedAway;
 use punchcast::app::{NetError, NetOp};
 use punchcast::media::Unit;
 use punchcast::rtmp::StreamKey;
@@ -60,7 +60,9 @@ pub enum Event {
         error: NetError,
     },
     /// Somebody was refused for a wrong key.
-    WrongKey(WrongKey),
+    WrongKey(TurnedAway),
+    /// A publisher was refused, as another one publishes.
+    Occupied(TurnedAway),
     /// A publisher was let in.
     PublisherJoined {
         /// Its address.

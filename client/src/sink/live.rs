@@ -14,7 +14,7 @@
 
 use super::FINISH_TIME;
 use super::file::FlvFile;
-use super::record::{Existing, is_no_file, of_file};
+use super::record::{Existing, is_no_file, of_file, remedy};
 use super::timeline::Timeline;
 use punchcast::media::{Unit, flv, told};
 use std::borrow::Cow;
@@ -46,6 +46,15 @@ pub enum LiveTarget {
     Path(PathBuf),
     /// A program and its arguments, which reads its standard input. One that ends is started again with the next cast.
     Player(Vec<String>),
+}
+
+/// What a pipe has to say to the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// What happened.
+    Note(String),
+    /// What it cannot do any more.
+    Failure(String),
 }
 
 /// Writes units to a [`LiveTarget`].
@@ -92,7 +101,7 @@ impl LivePipe {
     pub fn start(
         target: LiveTarget,
         existing: Existing,
-        say: impl Fn(&str) + Send + 'static,
+        say: impl Fn(Word) + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, pieces) = sync_channel(MAX_QUEUED_UNITS);
         let (tell_done, done) = channel();
@@ -237,9 +246,10 @@ impl Writer {
 
     /// # Errors
     /// When the target could not be had, or takes no more.
-    fn run(mut self, target: &LiveTarget, say: &dyn Fn(&str)) -> io::Result<()> {
+    fn run(mut self, target: &LiveTarget, say: &dyn Fn(Word)) -> io::Result<()> {
         let failed = |error: io::Error, what: &str| {
-            say(&format!("{} {what}: {error}; the picture goes on", target.name()));
+            let remedy = remedy(&error);
+            say(Word::Failure(format!("{} {what}: {error}{remedy}; the picture goes on", target.name())));
             Err(of_file(target.name(), &error))
         };
         loop {
@@ -377,12 +387,12 @@ impl LiveTarget {
     }
 
     /// Whether another reader may come after one that is gone.
-    fn goes_on(&self, error: &io::Error, say: &dyn Fn(&str)) -> bool {
+    fn goes_on(&self, error: &io::Error, say: &dyn Fn(Word)) -> bool {
         match self {
             Self::Stdout => false,
             Self::Path(_) => error.kind() == io::ErrorKind::BrokenPipe,
             Self::Player(_) => {
-                say("the player ended; it is started again with the next cast");
+                say(Word::Note("the player ended; it is started again with the next cast".into()));
                 true
             }
         }

@@ -6,7 +6,7 @@ pub mod record;
 pub mod snapshot;
 mod timeline;
 
-pub use live::{LivePipe, LiveTarget};
+pub use live::{LivePipe, LiveTarget, Word};
 pub use record::{Begun, Existing, Recorder, Recording, beside};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotInfo};
 pub(crate) use timeline::Timeline;

@@ -147,30 +147,28 @@ impl Recorder {
         tell: impl Fn(Begun) + Send + 'static,
     ) -> io::Result<Self> {
         if path == Path::new("-") {
-            return Self::to_stream(io::stdout());
+            return Self::to_stream("standard output", io::stdout());
         }
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         if is_no_file(path) {
-            let path = path.to_owned();
-            let open = move || match existing.open(&path) {
-                Ok(file) => Ok(Box::new(file) as Box<dyn Write>),
-                Err(error) => Err(of_file(path.display(), &error)),
-            };
-            return Self::start(Opening::Stream(Box::new(open)), Timeline::default());
+            let (path, name) = (path.to_owned(), path.display().to_string());
+            let open = move || Ok(Box::new(existing.open(&path)?) as Box<dyn Write>);
+            return Self::start(Opening::Stream(name, Box::new(open)), Timeline::default());
         }
         existing.check(path)?;
         let parts = Parts { first: path.to_owned(), existing, number: 1, tell: Box::new(tell) };
         Self::start(Opening::File(parts), Timeline::in_parts())
     }
 
-    /// Records into a stream, which cannot be corrected later.
+    /// Records into a stream, which cannot be corrected later; errors are told of it by its name.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn to_stream(stream: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(Opening::Stream(Box::new(move || Ok(Box::new(stream)))), Timeline::default())
+    pub fn to_stream(name: &str, stream: impl Write + Send + 'static) -> io::Result<Self> {
+        let open = move || Ok(Box::new(stream) as Box<dyn Write>);
+        Self::start(Opening::Stream(name.to_owned(), Box::new(open)), Timeline::default())
     }
 
     fn start(target: Opening, timeline: Timeline) -> io::Result<Self> {
@@ -331,15 +329,18 @@ impl Piece {
 /// What the recorder's thread opens.
 enum Opening {
     File(Parts),
-    /// It may take until somebody reads.
-    Stream(Box<dyn FnOnce() -> io::Result<Box<dyn Write>> + Send>),
+    /// Its name, and how: it may take until somebody reads.
+    Stream(String, Box<dyn FnOnce() -> io::Result<Box<dyn Write>> + Send>),
 }
 
 impl Opening {
     fn open(self) -> io::Result<Target> {
         match self {
             Self::File(parts) => Ok(Target::File(None, parts)),
-            Self::Stream(open) => open().map(Target::Stream),
+            Self::Stream(name, open) => match open() {
+                Ok(stream) => Ok(Target::Stream(name, stream)),
+                Err(error) => Err(of_file(name, &error)),
+            },
         }
     }
 }
@@ -347,8 +348,26 @@ impl Opening {
 /// Where the recorder's thread writes.
 enum Target {
     /// Open once something came.
-    File(Option<FlvFile>, Parts),
-    Stream(Box<dyn Write>),
+    File(Option<Part>, Parts),
+    /// With its name.
+    Stream(String, Box<dyn Write>),
+}
+
+/// The file that is written.
+struct Part {
+    path: PathBuf,
+    file: FlvFile,
+}
+
+impl Part {
+    fn new(path: PathBuf, file: File) -> Self {
+        Self { path, file: FlvFile::new(file) }
+    }
+
+    /// Does something with the file; an error is told of it by its path.
+    fn with(&mut self, act: impl FnOnce(&mut FlvFile) -> io::Result<()>) -> io::Result<()> {
+        act(&mut self.file).map_err(|error| of_file(self.path.display(), &error))
+    }
 }
 
 /// The files that a recording comes in.
@@ -362,15 +381,15 @@ struct Parts {
 
 impl Parts {
     /// Begins the first file.
-    fn first(&self) -> io::Result<File> {
+    fn first(&self) -> io::Result<Part> {
         let path = &self.first;
         let file = self.existing.open(path).map_err(|error| of_file(path.display(), &error))?;
         (self.tell)(Begun { file: path.clone(), part: 1 });
-        Ok(file)
+        Ok(Part::new(path.clone(), file))
     }
 
     /// Begins the next file.
-    fn next(&mut self) -> io::Result<File> {
+    fn next(&mut self) -> io::Result<Part> {
         while self.number < MAX_PART {
             self.number += 1;
             let path = beside(&self.first, &format!("part{}", self.number));
@@ -378,8 +397,8 @@ impl Parts {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(of_file(path.display(), &error)),
                 Ok(file) => {
-                    (self.tell)(Begun { file: path, part: self.number });
-                    return Ok(file);
+                    (self.tell)(Begun { file: path.clone(), part: self.number });
+                    return Ok(Part::new(path, file));
                 }
             }
         }
@@ -387,9 +406,21 @@ impl Parts {
     }
 }
 
-/// An error with the file that it is of.
+/// An error with the file that it is of, and what to do where that is known.
 pub(super) fn of_file(name: impl fmt::Display, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{name}: {error}"))
+    io::Error::new(error.kind(), format!("{name}: {error}{}", remedy(error)))
+}
+
+/// What to do about an error, to be put behind it; nothing where that is not known.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    #[allow(clippy::wildcard_enum_match_arm)] // The system's errors are many.
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; make room there, or write to another disk"
+        }
+        io::ErrorKind::FileTooLarge => "; that file system, or a limit on this user, takes no larger file",
+        _ => "",
+    }
 }
 
 /// A file beside another: `FILE-WHAT.flv` beside `FILE.flv`.
@@ -407,34 +438,33 @@ pub fn beside(path: &Path, what: &str) -> PathBuf {
 impl Target {
     fn write(&mut self, piece: &Piece) -> io::Result<()> {
         match (self, piece) {
-            (Self::File(file, parts), Piece::Begin(header)) => {
-                let next = match file {
-                    Some(file) => {
-                        file.finish()?;
+            (Self::File(part, parts), Piece::Begin(header)) => {
+                let next = match part {
+                    Some(part) => {
+                        part.with(FlvFile::finish)?;
                         parts.next()?
                     }
                     None => parts.first()?,
                 };
-                file.insert(FlvFile::new(next)).append(header)
+                part.insert(next).with(|file| file.append(header))
             }
-            (Self::File(file, _), Piece::Tag { bytes, timestamp, duration }) => {
-                file.as_mut().map_or(Ok(()), |file| file.append_tag(bytes, *timestamp, *duration))
+            (Self::File(part, _), Piece::Tag { bytes, timestamp, duration }) => part
+                .as_mut()
+                .map_or(Ok(()), |part| part.with(|file| file.append_tag(bytes, *timestamp, *duration))),
+            (Self::File(part, _), Piece::Flags(flags)) => {
+                part.as_mut().map_or(Ok(()), |part| part.with(|file| file.set_flags(*flags)))
             }
-            (Self::File(file, _), Piece::Flags(flags)) => {
-                file.as_mut().map_or(Ok(()), |file| file.set_flags(*flags))
+            (Self::Stream(name, stream), Piece::Begin(bytes) | Piece::Tag { bytes, .. }) => {
+                stream.write_all(bytes).and_then(|()| stream.flush()).map_err(|error| of_file(name, &error))
             }
-            (Self::Stream(stream), Piece::Begin(bytes) | Piece::Tag { bytes, .. }) => {
-                stream.write_all(bytes)?;
-                stream.flush()
-            }
-            (Self::Stream(_), Piece::Flags(_)) => Ok(()),
+            (Self::Stream(..), Piece::Flags(_)) => Ok(()),
         }
     }
 
     fn finish(&mut self) -> io::Result<()> {
         match self {
-            Self::File(Some(file), _) => file.finish(),
-            Self::File(None, _) | Self::Stream(_) => Ok(()),
+            Self::File(Some(part), _) => part.with(FlvFile::finish),
+            Self::File(None, _) | Self::Stream(..) => Ok(()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Meanwhile it only keeps the units since the last keyframe, which share their bytes with everybody else; they are
 //! decoded when the picture is asked for.
 
-use super::record::is_no_file;
+use super::record::{is_no_file, of_file};
 use openh264::decoder::{DecodeOptions, DecodedYUV, Decoder, Flush};
 use openh264::formats::YUVSource;
 use punchcast::media::Unit;
@@ -123,7 +123,8 @@ impl Snapshot {
         };
         let image = decode_last(&config, &self.group)?;
         let png = image.png().map_err(|error| SnapshotError::File(error.into()))?;
-        replace(&self.path, &png).map_err(SnapshotError::File)?;
+        replace(&self.path, &png)
+            .map_err(|error| SnapshotError::File(of_file(self.path.display(), &error)))?;
         Ok(SnapshotInfo { width: image.width as u32, height: image.height as u32, frame: image.frame })
     }
 }

@@ -29,7 +29,7 @@ pub enum SourceEvent {
     Unit(Unit, Option<Instant>),
     /// There is nothing more to come.
     Ended,
-    /// The same, before its time: where, for the user. What came before was whole.
+    /// The same, before its time: a file was cut, a window was closed. How, for the user. What came before was whole.
     Cut(String),
     /// The source cannot go on; why, for the user.
     Failed(String),

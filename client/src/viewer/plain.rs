@@ -14,6 +14,7 @@ use punchcast::endpoint::{Endpoint, Reach};
 use punchcast::link::Bye;
 use punchcast::policy::Rung;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -38,8 +39,9 @@ pub(super) struct Plain {
     dialled: Option<Dialled>,
     /// The same for what is dialled.
     dial_run: u64,
-    /// Why the last dial came to nothing; the same is not told twice.
-    trouble: Option<String>,
+    /// The addresses dialled since the last link, as many as a name is tried at, and why the last try of each came to
+    /// nothing: neither is told twice.
+    tried: BTreeMap<SocketAddr, Option<String>>,
 }
 
 /// A dial under way, or one that plays.
@@ -219,6 +221,7 @@ impl Viewer {
             rtmp_port::Event::WrongKey(wrong) => {
                 self.notice(Notice::WrongKey { wrong, what: rtmp_port::Mode::Publishers });
             }
+            rtmp_port::Event::Occupied(refused) => self.notice(Notice::Occupied(refused)),
             rtmp_port::Event::Media(unit) => {
                 if let Some(conn) = self.plain.publishes {
                     self.plain_unit(now, conn, unit);
@@ -237,17 +240,20 @@ impl Viewer {
                 self.plain.dialled = Some(Dialled { since: now, conn: None });
                 self.story.trying(Rung::Reverse, remote);
                 self.show_status(now);
-                self.notice(Notice::Attempt { rung: Rung::Reverse, local: None, remote });
+                if let Entry::Vacant(untried) = self.plain.tried.entry(remote) {
+                    untried.insert(None);
+                    self.notice(Notice::Attempt { rung: Rung::Reverse, local: None, remote });
+                }
             }
             DialEvent::Failed { remote, why, again_in } => {
                 self.plain.dialled = None;
-                if self.plain.trouble.as_ref() != Some(&why) {
-                    self.plain.trouble = Some(why.clone());
+                let before = self.plain.tried.insert(remote, Some(why.clone()));
+                if before.flatten().as_ref() != Some(&why) {
                     self.notice(Notice::DialFailed { remote, why, again_in });
                 }
             }
             DialEvent::Playing { conn, local, remote } => {
-                self.plain.trouble = None;
+                self.plain.tried.clear();
                 let began = self.plain.dialled.as_ref().map_or(now, |dialled| dialled.since);
                 self.plain.dialled = Some(Dialled { since: began, conn: Some(conn) });
                 let ends = (Endpoint::new(local), Endpoint::new(remote));

@@ -23,8 +23,8 @@ impl Story {
     /// What the daemon tells. Whether that changes the story.
     pub(super) fn rendezvous(&mut self, event: &agent::Event) -> bool {
         match event {
-            agent::Event::LoggedIn { .. } => {
-                self.daemon = Some(step(StepState::Done, "logged in at the daemon".into()));
+            agent::Event::LoggedIn { server, .. } => {
+                self.daemon = Some(step(StepState::Done, format!("logged in at the daemon {server}")));
             }
             agent::Event::Unreachable { server, why, retry_in } => {
                 let text = format!(

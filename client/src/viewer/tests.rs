@@ -24,14 +24,20 @@ fn viewer(page: Option<&str>) -> (Instant, Viewer) {
     let now = Instant::now();
     let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
     let meeting = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: meeting::Secrets::Viewer(identity.viewer_secrets()),
         agent: None,
         local_ips: vec![addr("[2001:db8::1]:0").ip(), addr("192.168.1.3:0").ip()],
         ticket_addresses: Vec::new(),
         run: 7,
     };
-    let page = page.map(|at| PageConfig { addr: addr(at), ticket_link: String::new(), token: None, seed: 0 });
+    let page = page.map(|at| PageConfig {
+        addr: addr(at),
+        ticket_link: String::new(),
+        token: None,
+        casts: 4,
+        seed: 0,
+    });
     let config = Config {
         identity,
         server: None,

@@ -52,6 +52,8 @@ pub enum Event {
     LoggedIn {
         /// Our name there.
         client: ClientId,
+        /// Its main address.
+        server: SocketAddr,
     },
     /// The daemon saw a mapping of ours.
     Observed {

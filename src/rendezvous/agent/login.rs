@@ -207,7 +207,10 @@ impl Agent {
         self.main = match std::mem::replace(&mut self.main, Main::Done) {
             Main::LoggingIn { conn, local_port, reader, .. } => {
                 self.failures = 0;
-                self.event(Event::LoggedIn { client });
+                // The index is kept within the list.
+                if let Some(server) = self.config.servers.get(self.server).map(|server| server.main) {
+                    self.event(Event::LoggedIn { client, server });
+                }
                 self.observe(Sighting { seen_by: SeenBy::Main, local_port, endpoint: observed }, false);
                 Main::LoggedIn { conn, reader, beat, relay }
             }

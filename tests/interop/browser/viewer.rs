@@ -143,8 +143,8 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Serves a page for `ticket` on a free port of loopback, or of `addr`.
     pub(crate) fn start(addr: SocketAddr, ticket: &str) -> Self {
-        let config =
-            PageConfig { addr, ticket_link: ticket.to_owned(), token: None, seed: fastrand::u64(..) };
+        let (ticket_link, seed) = (ticket.to_owned(), fastrand::u64(..));
+        let config = PageConfig { addr, ticket_link, token: None, casts: 4, seed };
         let page = Page::new(Room(1), config);
         let app = ViewerPage { page, casts: BTreeMap::new(), ending: false };
         let mut driver = Driver::new(app).expect("a driver");

@@ -14,7 +14,7 @@ fn outlet() -> Outlet {
     let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
     let now = Instant::now();
     let config = meeting::Config {
-        rooms: meeting::Rooms::nth(0),
+        rooms: Rooms::nth(0),
         secrets: meeting::Secrets::Caster(identity.ticket(None, Vec::new()).caster_secrets()),
         agent: None,
         local_ips: Vec::new(),
@@ -39,7 +39,7 @@ fn reason(events: &[Event]) -> String {
 
 #[test]
 fn a_shut_assist_port_is_to_blame_until_it_shows_the_mapping_whatever_login_stands() {
-    let logged_in = Event::LoggedIn { client: punchcast::id::ClientId(9) };
+    let logged_in = Event::LoggedIn { client: punchcast::id::ClientId(9), server: addr(DAEMON) };
     let lost = Event::Unreachable {
         server: addr(DAEMON),
         why: "reset".into(),

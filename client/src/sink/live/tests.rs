@@ -32,9 +32,17 @@ fn scratch(name: &str) -> PathBuf {
     path
 }
 
-fn said() -> (impl Fn(&str) + Send + 'static, Receiver<String>) {
-    let (tell, told): (Sender<String>, _) = channel();
-    (move |text: &str| drop(tell.send(text.to_owned())), told)
+fn said() -> (impl Fn(Word) + Send + 'static, Receiver<Word>) {
+    let (tell, told): (Sender<Word>, _) = channel();
+    (move |word| drop(tell.send(word)), told)
+}
+
+/// What cannot be done any more, by the next word.
+fn failure(told: &Receiver<Word>) -> String {
+    match told.recv_timeout(PATIENCE).expect("a word") {
+        Word::Failure(text) => text,
+        Word::Note(text) => panic!("a note: {text}"),
+    }
 }
 
 /// A player that copies what it reads to a file.
@@ -71,11 +79,15 @@ fn a_player_that_ends_is_started_again_with_the_next_cast_only() {
         pipe.next_cast();
         pipe.next_stream();
         // The player reads nothing and ends: the pipe notices when it writes.
-        while told.try_recv().is_err() {
+        let word = loop {
+            if let Ok(word) = told.try_recv() {
+                break word;
+            }
             assert!(Instant::now() < until, "the player's end goes unnoticed");
             pipe.write(&picture(0, true));
             thread::yield_now();
-        }
+        };
+        assert!(matches!(word, Word::Note(_)), "it fails nothing: {word:?}");
         // The link was made again.
         pipe.next_stream();
         for _ in 0..1000 {
@@ -169,7 +181,7 @@ fn a_player_that_is_not_there_is_told_of() {
     let mut pipe = LivePipe::start(LiveTarget::Player(words), Existing::Keep, say).expect("a thread");
     pipe.next_stream();
     pipe.write(&picture(0, true));
-    let text = told.recv_timeout(PATIENCE).expect("a word");
+    let text = failure(&told);
     assert!(text.contains("/nowhere/player") && text.contains("cannot be had"), "{text}");
     assert!(pipe.finish().is_err());
 }
@@ -183,7 +195,7 @@ fn a_file_begins_with_its_first_byte() {
         }
         let (say, told) = said();
         let start = |say| LivePipe::start(LiveTarget::Path(path.clone()), existing, say).expect("a thread");
-        start(Box::new(say) as Box<dyn Fn(&str) + Send>).finish().expect("nothing fails");
+        start(Box::new(say) as Box<dyn Fn(Word) + Send>).finish().expect("nothing fails");
         assert_eq!(fs::read_to_string(&path).ok().as_deref(), before, "nothing came");
 
         let (say_too, told_too) = said();
@@ -206,7 +218,7 @@ fn a_file_that_came_to_be_in_the_meantime_is_kept() {
     fs::write(&path, "another's").expect("a scratch file can be written");
     pipe.next_stream();
     pipe.write(&picture(0, true));
-    assert!(told.recv_timeout(PATIENCE).expect("a word").contains("cannot be had"));
+    assert!(failure(&told).contains("cannot be had"));
     assert_eq!(pipe.finish().expect_err("it was told").kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(fs::read_to_string(&path).expect("a file"), "another's");
     let _ = fs::remove_file(&path);

@@ -26,12 +26,29 @@ const MAX_FAILURES: u32 = 200;
 /// Why there is no picture.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// There is no display that can be captured; why, for the user.
-    NoDisplay(String),
+    /// The display cannot be captured, whatever is asked of it; why, for the user.
+    Unfit(String),
+    /// The chosen window was closed.
+    Closed,
     /// For good; why, for the user.
     Fatal(String),
     /// What was asked for was gone: its size or place has changed.
     Stale(String),
+}
+
+/// Why there is nothing to look at any more.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// The chosen window was closed: what was to be shown has been.
+    Closed,
+    /// Something failed; why, for the user.
+    Failed(String),
+}
+
+impl From<String> for Over {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
 }
 
 impl From<ConnectionError> for Fault {
@@ -108,9 +125,10 @@ impl Capture {
     /// # Errors
     /// What is missing, for the user.
     pub(super) fn open(server: Option<&str>, target: Target) -> Result<Self, OpenError> {
-        let (conn, screen) = target::connect(server).map_err(OpenError::NoDisplay)?;
+        let (conn, screen) = target::connect(server)?;
         Self::begin(conn, screen, target).map_err(|fault| match fault {
-            Fault::NoDisplay(why) => OpenError::NoDisplay(why),
+            Fault::Unfit(why) => OpenError::Unfit(why),
+            Fault::Closed => OpenError::Other(super::CLOSED.into()),
             Fault::Fatal(why) | Fault::Stale(why) => OpenError::Other(why),
         })
     }
@@ -176,19 +194,20 @@ impl Capture {
     /// Brings frame and pointer up to date.
     ///
     /// # Errors
-    /// When there is nothing to capture any more; why, for the user.
-    pub(super) fn look(&mut self) -> Result<Seen, String> {
+    /// When there is nothing to capture any more.
+    pub(super) fn look(&mut self) -> Result<Seen, Over> {
         match self.try_look() {
             Ok(seen) => {
                 self.failures = 0;
                 Ok(seen)
             }
-            Err(Fault::Fatal(why) | Fault::NoDisplay(why)) => Err(why),
+            Err(Fault::Closed) => Err(Over::Closed),
+            Err(Fault::Fatal(why) | Fault::Unfit(why)) => Err(Over::Failed(why)),
             Err(Fault::Stale(why)) => {
                 log::debug!("screen: {why}");
                 self.failures += 1;
                 self.moved = true;
-                if self.failures > MAX_FAILURES { Err(why) } else { Ok(Seen::default()) }
+                if self.failures > MAX_FAILURES { Err(Over::Failed(why)) } else { Ok(Seen::default()) }
             }
         }
     }
@@ -196,7 +215,7 @@ impl Capture {
     fn try_look(&mut self) -> Result<Seen, Fault> {
         self.take_events()?;
         if self.closed {
-            return Err(Fault::Fatal("the window that was shown is closed".into()));
+            return Err(Fault::Closed);
         }
         if self.moved {
             self.relocate()?;

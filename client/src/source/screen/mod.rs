@@ -29,7 +29,7 @@ use super::encoder::{BITRATES, Encoded, VideoConfig, VideoEncoder};
 use super::metadata::VideoMetadata;
 use area::Area;
 use canvas::Canvas;
-use capture::{Capture, Seen};
+use capture::{Capture, Over, Seen};
 use openh264::formats::YUVSource as _;
 use pace::Pace;
 use punchcast::media::Unit;
@@ -94,9 +94,11 @@ pub struct ScreenReport {
 /// Why a screen cannot be captured, for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// There is no display that could be; [`other_ways`] tells what to do.
+    /// There is no display; [`without_display`] tells what to do.
     NoDisplay(String),
-    /// There is one, and something else is wrong.
+    /// There is one that cannot be captured; [`other_ways`] tells what to do.
+    Unfit(String),
+    /// Something else is wrong.
     Other(String),
 }
 
@@ -142,26 +144,55 @@ impl Screen {
     ) -> io::Result<JoinHandle<ScreenReport>> {
         thread::Builder::new().name("screen".into()).spawn(move || {
             let mut report = ScreenReport::default();
-            if let Err(why) = run(self, &control, &mut emit, &mut report) {
-                emit(SourceEvent::Failed(why));
-            }
+            let over = match run(self, &control, &mut emit, &mut report) {
+                Ok(()) => return report,
+                Err(Over::Closed) => SourceEvent::Cut(CLOSED.into()),
+                Err(Over::Failed(why)) => SourceEvent::Failed(why),
+            };
+            emit(over);
             report
         })
     }
 }
 
+/// What to do where there is no X11 display, by whether the desktop is another one; for the user, some lines. `addr` is
+/// where the RTMP port would be.
+#[must_use]
+pub fn without_display(other_desktop: bool, addr: SocketAddr) -> String {
+    if other_desktop {
+        return other_ways(addr);
+    }
+    format!(
+        "DISPLAY names the X server whose screen is sent, :0 as a rule; programs of a desktop have it set. From ssh or a\n\
+         service, give it: DISPLAY=:0 punchcast cast … (that server must let this user in: XAUTHORITY, xhost). Where there is\n\
+         no X server, --source browser shares what a browser on this machine shows, and --source rtmp takes what OBS or\n\
+         ffmpeg publish to rtmp://{addr}/punchcast/cast"
+    )
+}
+
 /// How to cast without X11, through the RTMP port at `addr`; for the user, some lines.
 #[must_use]
 pub fn other_ways(addr: SocketAddr) -> String {
+    let url = format!("rtmp://{addr}/punchcast/cast");
+    let program = if cfg!(windows) {
+        format!("ffmpeg   ffmpeg -f gdigrab -framerate 30 -i desktop {ENCODE} {url}")
+    } else if cfg!(target_os = "macos") {
+        format!("ffmpeg   ffmpeg -f avfoundation -framerate 30 -i \"Capture screen 0\" {ENCODE} {url}")
+    } else {
+        format!(
+            "wlroots  wf-recorder -c libx264 -p preset=ultrafast -p tune=zerolatency -x yuv420p -m flv -f {url}"
+        )
+    };
     format!(
-        "--source screen captures X11 displays only. On any other desktop, add --source browser and open the link that is\n\
+        "--source screen captures X11 displays only. On this desktop, add --source browser and open the link that is\n\
          shown: this machine's browser shares a screen, a window or a tab. Or use another program, and --source rtmp:\n\
          \x20 OBS      Settings, Stream: service Custom, server rtmp://{addr}/punchcast, any key; tune zerolatency\n\
-         \x20 Windows  ffmpeg -f gdigrab -framerate 30 -i desktop {ENCODE} rtmp://{addr}/punchcast/cast\n\
-         \x20 macOS    ffmpeg -f avfoundation -framerate 30 -i \"Capture screen 0\" {ENCODE} rtmp://{addr}/punchcast/cast\n\
-         \x20 wlroots  wf-recorder -c libx264 -p preset=ultrafast -p tune=zerolatency -x yuv420p -m flv -f rtmp://{addr}/punchcast/cast"
+         \x20 {program}"
     )
 }
+
+/// How a window's end is told.
+const CLOSED: &str = "the window was closed";
 
 /// What ffmpeg is to make of a screen.
 const ENCODE: &str = "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -f flv";
@@ -171,7 +202,7 @@ fn run(
     control: &Control,
     emit: &mut impl FnMut(SourceEvent) -> bool,
     report: &mut ScreenReport,
-) -> Result<(), String> {
+) -> Result<(), Over> {
     let Screen { config, mut capture } = screen;
     let begun = now();
     let mut cast = Cast::new(config, begun)?;

@@ -1,10 +1,12 @@
 //! Which part of a display: a monitor, or a window, found by what the user called it.
 
+use super::OpenError;
 use super::area::Area;
 use super::capture::Fault;
 use punchcast::text::one_line;
 use std::fmt::Write as _;
 use x11rb::connection::{Connection as _, RequestConnection as _};
+use x11rb::errors::ReplyError;
 use x11rb::protocol::composite::{self, ConnectionExt as _};
 use x11rb::protocol::damage::{self, ConnectionExt as _};
 use x11rb::protocol::randr::{self, ConnectionExt as _};
@@ -117,16 +119,20 @@ impl Subject {
 }
 
 /// The display of this name, or the one that the environment names, and its screen.
-pub(super) fn connect(server: Option<&str>) -> Result<(RustConnection, usize), String> {
-    if server.is_none() && std::env::var_os("DISPLAY").is_none_or(|display| display.is_empty()) {
-        return Err("there is no X11 display here (DISPLAY is not set)".into());
+pub(super) fn connect(server: Option<&str>) -> Result<(RustConnection, usize), OpenError> {
+    let of_environment = || std::env::var_os("DISPLAY").unwrap_or_default().to_string_lossy().into_owned();
+    let name = server.map_or_else(of_environment, str::to_owned);
+    if name.is_empty() {
+        return Err(OpenError::NoDisplay("there is no X11 display here: DISPLAY is not set".into()));
     }
-    let (conn, screen) =
-        RustConnection::connect(server).map_err(|error| format!("the X11 display cannot be had: {error}"))?;
-    let missing = announce(&conn).map_err(|error| format!("the X11 display cannot be used: {error:?}"))?;
-    match missing {
-        Some(name) => Err(format!("this X server lacks the extension {name}")),
-        None => Ok((conn, screen)),
+    let (conn, screen) = RustConnection::connect(Some(&name))
+        .map_err(|error| OpenError::NoDisplay(format!("the X11 display {name:?} cannot be had: {error}")))?;
+    match announce(&conn) {
+        Ok(None) => Ok((conn, screen)),
+        Ok(Some(missing)) => {
+            Err(OpenError::Unfit(format!("the X server of {name:?} lacks the extension {missing}")))
+        }
+        Err(error) => Err(OpenError::Unfit(format!("the X11 display {name:?} cannot be used: {error:?}"))),
     }
 }
 
@@ -196,7 +202,7 @@ fn refuse_wayland(conn: &RustConnection, monitors: &[Monitor]) -> Result<(), Fau
         || monitors.iter().any(|monitor| monitor.name.starts_with("XWAYLAND"));
     if within {
         let why = "this desktop is Wayland's, and its X11 display shows single windows at most (--window)";
-        return Err(Fault::NoDisplay(why.into()));
+        return Err(Fault::Unfit(why.into()));
     }
     Ok(())
 }
@@ -363,7 +369,10 @@ pub(super) fn measure(conn: &RustConnection, id: Window, old: Option<Pixmap>) ->
     if let Some(old) = old {
         conn.free_pixmap(old)?.ignore_error();
     }
-    let closed = |_| Fault::Fatal("the window that was shown is closed".into());
+    let closed = |error| match error {
+        ReplyError::X11Error(_) => Fault::Closed,
+        ReplyError::ConnectionError(error) => error.into(),
+    };
     let attributes = conn.get_window_attributes(id)?.reply().map_err(closed)?;
     let geometry = conn.get_geometry(id)?.reply().map_err(closed)?;
     let size = (geometry.width.into(), geometry.height.into());

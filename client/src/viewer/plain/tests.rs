@@ -1,12 +1,13 @@
 //! A viewer whose hole port speaks plain RTMP, without a network.
 
 use super::*;
+use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::viewer::Config;
 use crate::viewer::show::KEEP_LOST;
-use punchcast::app::{App as _, Closing, ListenerId, NetOp};
+use punchcast::app::{App as _, Closing, ListenerId, NetError, NetOp};
 use punchcast::media::{Kind, Unit};
-use punchcast::rtmp::{self, ClientEvent, ClientSession, PublishConfig};
+use punchcast::rtmp::{self, ClientEvent, ClientSession, PublishConfig, RtmpUrl, ServerEvent, ServerSession};
 use punchcast::ticket::ViewerIdentity;
 use std::time::Duration;
 
@@ -28,11 +29,19 @@ struct Scene {
     told: Vec<Notice>,
     closed: Vec<(ConnId, Closing)>,
     events: Vec<ClientEvent>,
+    /// What the viewer dials, and the server there.
+    dials: Vec<(ConnId, SocketAddr)>,
+    server: ServerSession,
 }
 
 impl Scene {
-    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
     fn new(plain_key: Option<&str>, told_key: &str) -> Self {
+        Self::with(plain_key, told_key, None)
+    }
+
+    #[allow(clippy::disallowed_methods)] // A test's time begins somewhere.
+    fn with(plain_key: Option<&str>, told_key: &str, dial: Option<DialConfig>) -> Self {
+        let once = dial.is_some();
         let now = Instant::now();
         let identity = ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]);
         let meeting = meeting::Config {
@@ -51,18 +60,19 @@ impl Scene {
                 meeting,
                 hole_port: 700,
                 plain_key: plain_key.map(str::to_owned),
-                dial: None,
+                dial,
                 page: None,
                 rtmp: None,
                 casts: 4,
-                once: false,
+                once,
                 seed: 3,
             },
         );
         let url = format!("rtmp://192.168.1.3:700/live/{told_key}");
         let publisher = ClientSession::publisher(PublishConfig::new(&url).expect("an address"));
         let (told, closed, events) = (Vec::new(), Vec::new(), Vec::new());
-        let mut scene = Self { now, viewer, publisher, told, closed, events };
+        let (dials, server) = (Vec::new(), ServerSession::new(5));
+        let mut scene = Self { now, viewer, publisher, told, closed, events, dials, server };
         for (serial, local) in [(0, "0.0.0.0:700"), (1, "[::]:700")] {
             let listener = ListenerId { room: meeting::HOLE, serial };
             scene.input(Input::Listening { listener, local: addr(local) });
@@ -98,12 +108,50 @@ impl Scene {
     fn settle(&mut self) {
         while let Some(output) = self.viewer.poll_output() {
             match output {
+                punchcast::app::Output::Net(NetOp::Send { conn, bytes }) if conn.room == DIAL => {
+                    self.server.handle_input(&bytes).expect("it speaks RTMP");
+                }
                 punchcast::app::Output::Net(NetOp::Send { bytes, .. }) => {
                     let _ = self.publisher.handle_input(&bytes);
                 }
+                punchcast::app::Output::Net(NetOp::Connect { conn, to, .. }) => self.dials.push((conn, to)),
                 punchcast::app::Output::Net(NetOp::Close { conn, how }) => self.closed.push((conn, how)),
                 punchcast::app::Output::Net(_) | punchcast::app::Output::Exit => {}
                 punchcast::app::Output::Notice(notice) => self.told.push(notice),
+            }
+        }
+    }
+
+    /// Lets time pass until the viewer dials; what it dials.
+    fn next_dial(&mut self) -> ConnId {
+        let before = self.dials.len();
+        while self.dials.len() == before {
+            let (at, _) = self.viewer.poll_timeout().expect("it dials on");
+            self.now = at;
+            self.viewer.handle_timeout(at);
+            self.settle();
+        }
+        self.dials[before].0
+    }
+
+    /// The dialled server answers, plays and ends its stream.
+    fn play_and_end(&mut self, dialled: ConnId) {
+        self.server = ServerSession::new(5);
+        let local = addr("192.168.1.3:4000");
+        self.input(Input::Connected { conn: dialled, local, remote: addr(SERVERS[0]) });
+        let mut ended = false;
+        loop {
+            match self.server.poll_output() {
+                Some(rtmp::Output::Transmit(bytes)) => {
+                    self.input(Input::Received { conn: dialled, bytes: &bytes });
+                }
+                Some(rtmp::Output::Event(ServerEvent::Play { stream, .. })) => self.server.accept(stream),
+                Some(rtmp::Output::Event(_)) => {}
+                None if ended => return,
+                None => {
+                    ended = true;
+                    self.server.finish_play();
+                }
             }
         }
     }
@@ -127,6 +175,36 @@ impl Scene {
 
 fn keyframe() -> Unit {
     Unit { kind: Kind::Video, timestamp: 40, payload: vec![0x17, 1, 0, 0, 0, 9].into() }
+}
+
+/// Where the dialled name leads.
+const SERVERS: [&str; 2] = ["192.168.1.9:1937", "192.168.1.10:1937"];
+
+#[test]
+fn a_server_that_is_dialled_in_vain_is_told_of_once_for_each_address_and_reason() {
+    let url = RtmpUrl::parse("rtmp://caster:1937/punchcast/key").expect("an address");
+    let dial = DialConfig { url, addrs: SERVERS.map(addr).to_vec(), after: None, seed: 1 };
+    let mut scene = Scene::with(None, KEY, Some(dial));
+    let mut dials = 0;
+    for error in [NetError::Refused, NetError::Refused, NetError::Unreachable] {
+        for _ in SERVERS {
+            let conn = scene.next_dial();
+            dials += 1;
+            scene.input(Input::ConnectFailed { conn, error });
+        }
+    }
+    let told = |scene: &Scene| {
+        let attempts = scene.told.iter().filter(|notice| matches!(notice, Notice::Attempt { .. })).count();
+        let failures = scene.told.iter().filter(|notice| matches!(notice, Notice::DialFailed { .. })).count();
+        (attempts, failures)
+    };
+    assert_eq!(told(&scene), (2, 4));
+    let conn = scene.next_dial();
+    scene.play_and_end(conn);
+    assert_eq!(scene.links(), [(Rung::Reverse, false)]);
+    let report =
+        |notice: &Notice| if let Notice::Report(report) = notice { Some(report.dials) } else { None };
+    assert_eq!(scene.told.iter().find_map(report), Some(dials + 1));
 }
 
 #[test]
