@@ -11,7 +11,8 @@
 //! 2. what was read beside bytes that are in their place; then inputs that carrying out those outputs produced (`Listening`,
 //!    `ConnectFailed`, `Backlogged`, …);
 //! 3. the application's timer and the driver's own (flush deadlines, accept retries);
-//! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`], or one write;
+//! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`] (and what is beside it), or one
+//!    write;
 //! 5. after each lap of the ready sockets: `poll`, and one message from other threads; waiting, when nothing of the
 //!    above is left. While the application expects something ([`App::poll_expected`]) it does not sleep, but gives way.
 //!

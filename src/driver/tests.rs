@@ -358,6 +358,28 @@ fn what_is_beside_comes_before_the_end_that_a_write_finds() {
     );
 }
 
+#[test]
+fn what_is_read_to_its_place_at_once_is_no_more_than_a_read() {
+    const SIZE: usize = 16 << 20;
+    let mut driver = driver();
+    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
+    assert!(matches!(next(&mut driver), Seen::Accepted(_)));
+    driver.app_mut().place = Some((Vec::new(), SIZE, 100));
+    let sender = std::thread::spawn(move || peer.write_all(&vec![7; SIZE]));
+    let (mut all, mut most) = (0, 0);
+    while all < SIZE {
+        let seen = next(&mut driver);
+        if let Seen::Received(_, bytes) = seen {
+            all += bytes.len();
+        } else {
+            let Seen::Placed(_, count) = seen else { panic!("{seen:?}") };
+            (all, most) = (all + count, most.max(count));
+        }
+    }
+    sender.join().unwrap().unwrap();
+    assert!(most <= READ_SIZE, "{most}");
+}
+
 /// Sockets that accepted `count` connections, and the other ends.
 fn accepted(count: usize) -> (Sockets, Vec<ConnId>, Vec<TcpStream>) {
     let (mut sockets, _waker) = Sockets::new().unwrap();

@@ -213,7 +213,11 @@ impl Sockets {
         let stream = entry.stream.as_mut()?;
         let space = if flushing { None } else { app.space(conn) };
         let spaced = space.is_some();
-        let Space { into, beside } = space.unwrap_or(Space { into: None, beside: buffer.len() });
+        let Space { mut into, beside } = space.unwrap_or(Space { into: None, beside: buffer.len() });
+        if let Some(into) = &mut into {
+            // Others wait for their turn, however large a picture is.
+            into.set_limit(into.remaining_mut().min(buffer.len()));
+        }
         let beside = beside.min(buffer.len());
         let buffer = &mut buffer[..beside];
         let first = into.as_ref().map_or(0, BufMut::remaining_mut);
