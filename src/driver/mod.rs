@@ -8,9 +8,11 @@
 //! In this order, and back to the start after each single change of the application:
 //!
 //! 1. outputs, until the application has none; then what they sent is written, each connection's in one go;
-//! 2. inputs that carrying out those outputs produced (`Listening`, `ConnectFailed`, `Backlogged`, …);
+//! 2. what was read beside bytes that are in their place; then inputs that carrying out those outputs produced (`Listening`,
+//!    `ConnectFailed`, `Backlogged`, …);
 //! 3. the application's timer and the driver's own (flush deadlines, accept retries);
-//! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`], or one write;
+//! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`] (and what is beside it), or one
+//!    write;
 //! 5. after each lap of the ready sockets: `poll`, and one message from other threads; waiting, when nothing of the
 //!    above is left. While the application expects something ([`App::poll_expected`]) it does not sleep, but gives way.
 //!
@@ -177,6 +179,12 @@ impl<A: App> Driver<A> {
 
     /// Makes one change to the application, waiting for a cause if need be.
     fn change(&mut self) -> io::Result<()> {
+        if let Some(input) = self.sockets.take_buffered(&self.buffer) {
+            log::trace!("input {}", Brief(&input));
+            self.deadline = None;
+            self.app.handle_input(now(), input);
+            return Ok(());
+        }
         if let Some(input) = self.sockets.next_pending() {
             self.feed(input);
             return Ok(());

@@ -336,6 +336,50 @@ fn bytes_are_put_where_the_application_wants_them_and_what_is_beside_follows() {
     assert_eq!(beside, sent[40_000..]);
 }
 
+#[test]
+fn what_is_beside_comes_before_the_end_that_a_write_finds() {
+    let mut driver = driver();
+    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    driver.app_mut().place = Some((Vec::new(), 40_000, 100));
+    peer.write_all(&[7; 40_050]).unwrap();
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let mut seen = Vec::new();
+    while !matches!(seen.last(), Some(Seen::Closed(_))) {
+        if matches!(seen.last(), Some(Seen::Placed(..))) {
+            driver.app_mut().ask(NetOp::Send { conn, bytes: Bytes::from_static(b"acknowledged") });
+        }
+        seen.push(next(&mut driver));
+    }
+    assert!(
+        matches!(&seen[..], [Seen::Placed(_, 40_000), Seen::Received(_, bytes), Seen::Closed(Some(_))] if bytes.len() == 50),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn what_is_read_to_its_place_at_once_is_no_more_than_a_read() {
+    const SIZE: usize = 16 << 20;
+    let mut driver = driver();
+    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
+    assert!(matches!(next(&mut driver), Seen::Accepted(_)));
+    driver.app_mut().place = Some((Vec::new(), SIZE, 100));
+    let sender = std::thread::spawn(move || peer.write_all(&vec![7; SIZE]));
+    let (mut all, mut most) = (0, 0);
+    while all < SIZE {
+        let seen = next(&mut driver);
+        if let Seen::Received(_, bytes) = seen {
+            all += bytes.len();
+        } else {
+            let Seen::Placed(_, count) = seen else { panic!("{seen:?}") };
+            (all, most) = (all + count, most.max(count));
+        }
+    }
+    sender.join().unwrap().unwrap();
+    assert!(most <= READ_SIZE, "{most}");
+}
+
 /// Sockets that accepted `count` connections, and the other ends.
 fn accepted(count: usize) -> (Sockets, Vec<ConnId>, Vec<TcpStream>) {
     let (mut sockets, _waker) = Sockets::new().unwrap();

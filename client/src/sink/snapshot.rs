@@ -149,11 +149,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return fs::write(path, bytes),
         Err(error) => return Err(error),
     };
-    let written = file.write_all(bytes).and_then(|()| {
-        // Who could not read the old one cannot read the new one.
-        path.metadata().map_or(Ok(()), |old| file.set_permissions(old.permissions()))?;
-        fs::rename(&beside, path)
-    });
+    // Who could not read the old one cannot read the new one, at no time.
+    let guarded = path.metadata().map_or(Ok(()), |old| file.set_permissions(old.permissions()));
+    let written = guarded.and_then(|()| file.write_all(bytes)).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // It is of no use to anybody.
         let _ = fs::remove_file(&beside);

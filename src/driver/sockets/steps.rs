@@ -43,6 +43,14 @@ impl Sockets {
         self.ready.len()
     }
 
+    /// What was read to the driver's buffer behind what was put in its place. It is told before everything else: a write that
+    /// failed since then may have an end of the connection wait, which these bytes came before.
+    pub(in crate::driver) fn take_buffered<'b>(&mut self, buffer: &'b [u8]) -> Option<Input<'b>> {
+        let (conn, count) = self.buffered.take()?;
+        let lives = matches!(self.conns.get(&conn), Some(Conn { state: State::Open | State::Failed, .. }));
+        lives.then(|| Input::Received { conn, bytes: &buffer[..count] })
+    }
+
     /// Takes steps of ready sockets until one gives an input or the lap is over.
     pub(in crate::driver) fn step_ready<'b>(
         &mut self,
@@ -51,11 +59,6 @@ impl Sockets {
         app: &mut impl App,
         now: Instant,
     ) -> Option<Arrival<'b>> {
-        if let Some((conn, count)) = self.buffered.take()
-            && matches!(self.conns.get(&conn), Some(Conn { state: State::Open, .. }))
-        {
-            return Some(Arrival::Input(Input::Received { conn, bytes: &buffer[..count] }));
-        }
         while *lap > 0 {
             *lap -= 1;
             match self.ready.pop_front()? {
@@ -210,7 +213,11 @@ impl Sockets {
         let stream = entry.stream.as_mut()?;
         let space = if flushing { None } else { app.space(conn) };
         let spaced = space.is_some();
-        let Space { into, beside } = space.unwrap_or(Space { into: None, beside: buffer.len() });
+        let Space { mut into, beside } = space.unwrap_or(Space { into: None, beside: buffer.len() });
+        if let Some(into) = &mut into {
+            // Others wait for their turn, however large a picture is.
+            into.set_limit(into.remaining_mut().min(buffer.len()));
+        }
         let beside = beside.min(buffer.len());
         let buffer = &mut buffer[..beside];
         let first = into.as_ref().map_or(0, BufMut::remaining_mut);

@@ -90,7 +90,11 @@ export class Sound {
   }
 
   #open() {
-    const { codec, rate, channels, config, sent } = this.#format;
+    const { codec, rate, channels, sent } = this.#format;
+    const config = this.#format.config.slice();
+    // The beginning of a stream that was joined has nothing to be skipped, and a packet of which all is skipped gives no
+    // sound that its timestamp could go with.
+    if (codec === "opus") config.fill(0, 10, 12);
     const decoder = new AudioDecoder({
       output: (sound) => this.#play(decoder, sound),
       error: (error) => this.#decoder === decoder && this.#fail(error),
