@@ -116,12 +116,15 @@ pub(super) fn is_half_open(stream: &mio::net::TcpStream) -> bool {
     raw::tcp_state(stream) == Some(raw::SYN_RECV)
 }
 
-/// Reads to the end of `into`, up to its limit, and from there on to `beside`. Returns how many bytes in all.
+/// Whether [`read_into`] saves a copy here.
+pub(super) const READS_INTO: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Reads to the end of `into`, up to its limit, and from there on to `beside`. Returns how many bytes are in each.
 pub(super) fn read_into(
     stream: &mio::net::TcpStream,
     into: Limit<&mut Vec<u8>>,
     beside: &mut [u8],
-) -> io::Result<usize> {
+) -> io::Result<(usize, usize)> {
     raw::read_into(stream, into, beside)
 }
 
@@ -167,7 +170,7 @@ mod raw {
         socket: &impl AsRawFd,
         mut into: Limit<&mut Vec<u8>>,
         beside: &mut [u8],
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, usize)> {
         let spare = into.chunk_mut();
         let room = spare.len();
         let parts = [
@@ -180,7 +183,7 @@ mod raw {
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         // SAFETY: the kernel has written so many bytes there, from the beginning on.
         unsafe { into.advance_mut(count.min(room)) };
-        Ok(count)
+        Ok((count.min(room), count.saturating_sub(room)))
     }
 
     /// The first byte of `TCP_INFO` (tcp(7)): the connection's state.
@@ -205,7 +208,6 @@ mod raw {
 /// Elsewhere a knock is a plain connect whose first SYN may be answered, and a connect is given up blindly.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod raw {
-    use bytes::BufMut as _;
     use bytes::buf::Limit;
     use std::io;
 
@@ -222,13 +224,10 @@ mod raw {
 
     pub(super) fn read_into(
         mut stream: &mio::net::TcpStream,
-        mut into: Limit<&mut Vec<u8>>,
+        _into: Limit<&mut Vec<u8>>,
         beside: &mut [u8],
-    ) -> io::Result<usize> {
-        let room = into.remaining_mut().min(beside.len());
-        let count = io::Read::read(&mut stream, &mut beside[..room])?;
-        into.put_slice(&beside[..count]);
-        Ok(count)
+    ) -> io::Result<(usize, usize)> {
+        Ok((0, io::Read::read(&mut stream, beside)?))
     }
 }
 

@@ -211,37 +211,35 @@ impl Sockets {
             return None;
         }
         let stream = entry.stream.as_mut()?;
-        let space = if flushing { None } else { app.space(conn) };
+        let space = if flushing || !socket::READS_INTO { None } else { app.space(conn) };
         let spaced = space.is_some();
         let Space { mut into, beside } = space.unwrap_or(Space { into: None, beside: buffer.len() });
         if let Some(into) = &mut into {
             // Others wait for their turn, however large a picture is.
             into.set_limit(into.remaining_mut().min(buffer.len()));
         }
-        let beside = beside.min(buffer.len());
+        let beside = beside.clamp(1, buffer.len());
         let buffer = &mut buffer[..beside];
-        let first = into.as_ref().map_or(0, BufMut::remaining_mut);
-        let room = first + buffer.len();
         // The header of a large picture, whose sender may be at the rest of it: so that one wake-up is enough for both.
-        if spaced && first == 0 && self.way.is_free(now) {
+        if spaced && into.is_none() && self.way.is_free(now) {
             self.way.give();
         }
         let result = match into {
             Some(into) => socket::read_into(stream, into, buffer),
-            None => stream.read(buffer),
+            None => stream.read(buffer).map(|count| (0, count)),
         };
         match result {
-            Ok(0) if flushing => self.forget(conn),
-            Ok(0) => {
+            Ok((0, 0)) if flushing => self.forget(conn),
+            Ok((0, 0)) => {
                 self.retire(conn);
                 self.pending.push_back(Input::Closed { conn, error: None });
             }
-            Ok(count) => {
-                if count == room || entry.ending || !SHORT_READS_EMPTY {
+            Ok((placed, buffered)) => {
+                let full = buffered == beside;
+                if full || entry.ending || !SHORT_READS_EMPTY {
                     self.queue_read(conn);
                 }
-                let (placed, part) = (count.min(first), spaced && count == room);
-                return (!flushing).then_some(Count { placed, buffered: count - placed, part });
+                return (!flushing).then_some(Count { placed, buffered, part: spaced && full });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_read(conn),
