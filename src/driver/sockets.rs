@@ -173,7 +173,7 @@ impl Sockets {
 
     fn send(&mut self, conn: ConnId, bytes: Bytes) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
-        if !matches!(entry.state, State::Open) || bytes.is_empty() {
+        if !matches!(entry.state, State::Open) || entry.broken.is_some() || bytes.is_empty() {
             return;
         }
         if entry.outgoing.is_empty() {
@@ -194,7 +194,7 @@ impl Sockets {
             match entry.flush() {
                 Ok(()) if entry.full => self.pending.push_back(Input::Backlogged { conn }),
                 Ok(()) => {}
-                Err(error) => self.fail(conn, &error),
+                Err(error) => self.fail_write(conn, &error),
             }
         }
         self.unsent.clear();
@@ -238,6 +238,8 @@ impl Sockets {
             entry.reading = on;
             if on {
                 self.queue_read(conn);
+            } else if let Some(error) = entry.broken {
+                self.end(conn, Some(error));
             }
         }
     }
@@ -360,8 +362,25 @@ impl Sockets {
     }
 
     fn fail(&mut self, conn: ConnId, error: &io::Error) {
+        self.end(conn, Some(socket::net_error(error)));
+    }
+
+    /// A peer that has sent its last and closed answers what it is sent by RST, before which its last words may wait: they are
+    /// read first.
+    fn fail_write(&mut self, conn: ConnId, error: &io::Error) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        if entry.reading {
+            (entry.broken, entry.full, entry.sent) = (Some(socket::net_error(error)), false, 0);
+            entry.outgoing.clear();
+            self.queue_read(conn);
+        } else {
+            self.fail(conn, error);
+        }
+    }
+
+    fn end(&mut self, conn: ConnId, error: Option<NetError>) {
         self.retire(conn);
-        self.pending.push_back(Input::Closed { conn, error: Some(socket::net_error(error)) });
+        self.pending.push_back(Input::Closed { conn, error });
     }
 
     /// Drops the socket and keeps the name until its end is delivered.

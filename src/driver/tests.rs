@@ -380,6 +380,38 @@ fn what_is_read_to_its_place_at_once_is_no_more_than_a_read() {
     assert!(most <= READ_SIZE, "{most}");
 }
 
+#[test]
+fn a_write_that_fails_loses_nothing_that_waits_to_be_read() {
+    let mut driver = driver();
+    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    // As before a large picture.
+    driver.app_mut().place = Some((Vec::new(), 0, 4096));
+    peer.write_all(&[7; 10_000]).unwrap();
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let mut all = 0;
+    let end = loop {
+        let seen = next(&mut driver);
+        let Seen::Received(_, bytes) = seen else { break seen };
+        all += bytes.len();
+        driver.app_mut().ask(NetOp::Send { conn, bytes: Bytes::from_static(b"acknowledged") });
+    };
+    assert_eq!((end, all), (Seen::Closed(Some(NetError::Reset)), 10_000));
+}
+
+#[test]
+fn a_write_that_fails_while_nothing_is_read_is_told_at_once() {
+    let mut driver = driver();
+    let peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
+    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    driver.app_mut().ask(NetOp::Read { conn, on: false });
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    driver.app_mut().ask(NetOp::Send { conn, bytes: Bytes::from_static(b"anybody?") });
+    assert_eq!(next(&mut driver), Seen::Closed(Some(NetError::Reset)));
+}
+
 /// Sockets that accepted `count` connections, and the other ends.
 fn accepted(count: usize) -> (Sockets, Vec<ConnId>, Vec<TcpStream>) {
     let (mut sockets, _waker) = Sockets::new().unwrap();

@@ -1,5 +1,6 @@
 //! One connection's socket, and what waits to be sent on it.
 
+use crate::app::NetError;
 use bytes::Bytes;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(super) struct Conn {
     /// The socket took no more: it is written to again once it tells that it does.
     pub(super) full: bool,
     pub(super) reading: bool,
+    /// A write has failed: the end is told once what came before it is read.
+    pub(super) broken: Option<NetError>,
     /// The system has told of an end or an error, which is read after what came before it.
     pub(super) ending: bool,
     pub(super) read_queued: bool,
@@ -52,6 +55,7 @@ impl Conn {
             sent: 0,
             full: false,
             reading: true,
+            broken: None,
             ending: false,
             read_queued: false,
             write_queued: false,

@@ -158,7 +158,7 @@ impl Sockets {
             State::Open => match entry.flush() {
                 Ok(()) if entry.full => {}
                 Ok(()) => self.pending.push_back(Input::Drained { conn }),
-                Err(error) => self.fail(conn, &error),
+                Err(error) => self.fail_write(conn, &error),
             },
             State::Flushing { ref mut finished } => {
                 let was_finished = std::mem::replace(finished, true);
@@ -231,17 +231,21 @@ impl Sockets {
         match result {
             Ok((0, 0)) if flushing => self.forget(conn),
             Ok((0, 0)) => {
-                self.retire(conn);
-                self.pending.push_back(Input::Closed { conn, error: None });
+                let error = entry.broken;
+                self.end(conn, error);
             }
             Ok((placed, buffered)) => {
                 let full = buffered == beside;
-                if full || entry.ending || !SHORT_READS_EMPTY {
+                if full || entry.ending || entry.broken.is_some() || !SHORT_READS_EMPTY {
                     self.queue_read(conn);
                 }
                 return (!flushing).then_some(Count { placed, buffered, part: spaced && full });
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if let Some(error) = entry.broken.filter(|_| !flushing) {
+                    self.end(conn, Some(error));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_read(conn),
             Err(_) if flushing => self.forget(conn),
             Err(error) => self.fail(conn, &error),
