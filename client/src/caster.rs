@@ -501,7 +501,8 @@ impl App for Caster {
                 }
             }
             None => {
-                let ok = self.linked_once;
+                // Who serves waits for whoever comes, and that may be nobody.
+                let ok = self.linked_once || self.serve.is_some();
                 self.end(now, ok, "interrupted".into());
             }
         }

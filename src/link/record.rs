@@ -138,7 +138,7 @@ pub enum Bye {
     Finished,
     /// Another link was nominated.
     NotChosen,
-    /// The viewer shows another cast.
+    /// The viewer has no place for another cast.
     Busy,
     /// The program ends, or its user left.
     Leaving,
@@ -177,7 +177,7 @@ impl fmt::Display for Bye {
         match self {
             Self::Finished => f.write_str("the cast is over"),
             Self::NotChosen => f.write_str("another link was chosen"),
-            Self::Busy => f.write_str("the viewer shows another cast"),
+            Self::Busy => f.write_str("the viewer has no place for another cast"),
             Self::Leaving => f.write_str("the other end left"),
             Self::Moved => f.write_str("the cast goes on over another link"),
             Self::Other(code) => write!(f, "the other end left (reason {code})"),

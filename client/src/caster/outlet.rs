@@ -492,7 +492,11 @@ impl Outlet {
                 self.went_on(now, &route, cache)
             }
             meeting::Loss::Ended(EndReason::Bye(Bye::Busy)) => {
-                self.give_up(now, false, "the viewer shows another cast; try again when it is over".into());
+                self.give_up(
+                    now,
+                    false,
+                    "the viewer shows as many casts as it has places for; try again when one is over".into(),
+                );
             }
             // It has moved to a link that is gone from here.
             meeting::Loss::Ended(EndReason::Bye(Bye::Moved)) => self.seek_if_alone(now, &loss.to_string()),
