@@ -501,8 +501,7 @@ impl App for Caster {
                 }
             }
             None => {
-                // Who serves waits for whoever comes, and that may be nobody.
-                let ok = self.linked_once || self.serve.is_some();
+                let ok = self.linked_once;
                 self.end(now, ok, "interrupted".into());
             }
         }

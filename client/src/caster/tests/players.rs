@@ -108,14 +108,3 @@ fn the_source_is_held_while_nobody_is_there() {
     bed.drain();
     assert_eq!(held(&bed.caster_says), Some(true), "until the link is made again");
 }
-
-#[test]
-fn a_cast_that_nobody_came_to_see_is_ended_in_order() {
-    let mut served = Served::new();
-    served.input(Input::Interrupted);
-    assert!(
-        served.says.iter().any(|notice| matches!(notice, Notice::End { ok: true, .. })),
-        "{:?}",
-        served.says
-    );
-}
