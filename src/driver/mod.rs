@@ -179,14 +179,9 @@ impl<A: App> Driver<A> {
 
     /// Makes one change to the application, waiting for a cause if need be.
     fn change(&mut self) -> io::Result<()> {
-        if let Some(input) = self.sockets.take_buffered(&self.buffer) {
-            log::trace!("input {}", Brief(&input));
-            self.deadline = None;
-            self.app.handle_input(now(), input);
-            return Ok(());
-        }
-        if let Some(input) = self.sockets.next_pending() {
-            self.feed(input);
+        let waiting = self.sockets.take_buffered(&self.buffer).or_else(|| self.sockets.next_pending());
+        if let Some(input) = waiting {
+            feed(&mut self.app, &mut self.deadline, now(), Arrival::Input(input));
             return Ok(());
         }
         let now = now();
@@ -201,17 +196,7 @@ impl<A: App> Driver<A> {
         }
         self.sockets.handle_timeout(now);
         if let Some(arrival) = self.sockets.step_ready(&mut self.lap, &mut self.buffer, &mut self.app, now) {
-            self.deadline = None;
-            match arrival {
-                Arrival::Input(input) => {
-                    log::trace!("input {}", Brief(&input));
-                    self.app.handle_input(now, input);
-                }
-                Arrival::Placed(conn, count) => {
-                    log::trace!("input placed conn={conn} bytes={count}");
-                    self.app.handle_placed(now, conn, count);
-                }
-            }
+            feed(&mut self.app, &mut self.deadline, now, arrival);
             return Ok(());
         }
         if self.sockets.has_work() {
@@ -225,7 +210,7 @@ impl<A: App> Driver<A> {
                 return Ok(());
             }
             Ok(Command::Interrupt) => {
-                self.feed(Input::Interrupted);
+                feed(&mut self.app, &mut self.deadline, now, Arrival::Input(Input::Interrupted));
                 return Ok(());
             }
             // The driver holds a sender itself, so the inbox is never disconnected.
@@ -255,11 +240,20 @@ impl<A: App> Driver<A> {
         }
         self.sockets.wait(deadline.map(|(at, _)| at), now)
     }
+}
 
-    fn feed(&mut self, input: Input<'_>) {
-        log::trace!("input {}", Brief(&input));
-        self.deadline = None;
-        self.app.handle_input(now(), input);
+/// Makes an arrival a change of the application, after which its timer is asked for anew.
+fn feed<A: App>(app: &mut A, deadline: &mut Option<Deadline>, now: Instant, arrival: Arrival<'_>) {
+    *deadline = None;
+    match arrival {
+        Arrival::Input(input) => {
+            log::trace!("input {}", Brief(&input));
+            app.handle_input(now, input);
+        }
+        Arrival::Placed(conn, count) => {
+            log::trace!("input placed conn={conn} bytes={count}");
+            app.handle_placed(now, conn, count);
+        }
     }
 }
 
