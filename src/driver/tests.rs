@@ -129,12 +129,17 @@ fn listening(driver: &mut Driver<Puppet>, reuse: bool) -> SocketAddr {
     addr
 }
 
+/// A connection that the driver accepted, and its other end.
+fn linked(driver: &mut Driver<Puppet>) -> (TcpStream, ConnId) {
+    let peer = TcpStream::connect(listening(driver, false)).unwrap();
+    let Seen::Accepted(conn) = next(driver) else { panic!("nothing is accepted") };
+    (peer, conn)
+}
+
 #[test]
 fn an_accepted_connection_carries_bytes_both_ways_and_ends_in_order() {
     let mut driver = driver();
-    let addr = listening(&mut driver, false);
-    let mut peer = TcpStream::connect(addr).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let (mut peer, conn) = linked(&mut driver);
     assert_eq!(conn.room, ROOM);
     peer.write_all(b"hello").unwrap();
     assert_eq!(next(&mut driver), Seen::Received(conn, b"hello".to_vec()));
@@ -178,9 +183,7 @@ fn a_refused_connect_says_so_and_a_second_bind_fails() {
 #[test]
 fn a_full_socket_is_backlogged_until_its_peer_reads() {
     let mut driver = driver();
-    let addr = listening(&mut driver, false);
-    let mut peer = TcpStream::connect(addr).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let (mut peer, conn) = linked(&mut driver);
     let total = 16 << 20;
     driver.app_mut().ask(NetOp::Send { conn, bytes: vec![7; total].into() });
     assert_eq!(next(&mut driver), Seen::Backlogged);
@@ -196,9 +199,7 @@ fn a_full_socket_is_backlogged_until_its_peer_reads() {
 #[test]
 fn reading_stops_and_goes_on_as_asked() {
     let mut driver = driver();
-    let addr = listening(&mut driver, false);
-    let mut peer = TcpStream::connect(addr).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let (mut peer, conn) = linked(&mut driver);
     driver.app_mut().ask(NetOp::Read { conn, on: false });
     peer.write_all(b"later").unwrap();
     driver.app_mut().deadline = Some(now() + Duration::from_millis(50));
@@ -229,9 +230,7 @@ fn messages_and_interrupts_come_from_other_threads() {
 #[test]
 fn an_aborted_connection_is_reset_and_names_no_further_input() {
     let mut driver = driver();
-    let addr = listening(&mut driver, false);
-    let mut peer = TcpStream::connect(addr).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let (mut peer, conn) = linked(&mut driver);
     peer.write_all(b"unread").unwrap();
     driver.app_mut().ask(NetOp::Close { conn, how: Closing::Abort });
     driver.app_mut().deadline = Some(now() + Duration::from_millis(50));
@@ -313,8 +312,7 @@ fn a_knock_has_a_full_life_after_its_first_syn() {
 #[test]
 fn bytes_are_put_where_the_application_wants_them_and_what_is_beside_follows() {
     let mut driver = driver();
-    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    let (mut peer, conn) = linked(&mut driver);
     let sent: Vec<u8> = (0..50_000_u32).map(|at| at as u8).collect();
     driver.app_mut().place = Some((Vec::new(), 40_000, 100));
     peer.write_all(&sent).unwrap();
@@ -339,8 +337,7 @@ fn bytes_are_put_where_the_application_wants_them_and_what_is_beside_follows() {
 #[test]
 fn what_is_beside_comes_before_the_end_that_a_write_finds() {
     let mut driver = driver();
-    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    let (mut peer, conn) = linked(&mut driver);
     driver.app_mut().place = Some((Vec::new(), 40_000, 100));
     peer.write_all(&[7; 40_050]).unwrap();
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
@@ -383,8 +380,7 @@ fn what_is_read_to_its_place_at_once_is_no_more_than_a_read() {
 #[test]
 fn a_write_that_fails_loses_nothing_that_waits_to_be_read() {
     let mut driver = driver();
-    let mut peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    let (mut peer, conn) = linked(&mut driver);
     // As before a large picture.
     driver.app_mut().place = Some((Vec::new(), 0, 4096));
     peer.write_all(&[7; 10_000]).unwrap();
@@ -403,8 +399,7 @@ fn a_write_that_fails_loses_nothing_that_waits_to_be_read() {
 #[test]
 fn a_write_that_fails_while_nothing_is_read_is_told_at_once() {
     let mut driver = driver();
-    let peer = TcpStream::connect(listening(&mut driver, false)).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!("nothing is accepted") };
+    let (peer, conn) = linked(&mut driver);
     driver.app_mut().ask(NetOp::Read { conn, on: false });
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
@@ -507,9 +502,7 @@ fn it_is_awake_while_something_is_expected_and_sleeps_before_and_after() {
 #[test]
 fn what_is_expected_ends_the_wait_awake() {
     let mut driver = driver();
-    let addr = listening(&mut driver, false);
-    let peer = TcpStream::connect(addr).unwrap();
-    let Seen::Accepted(conn) = next(&mut driver) else { panic!() };
+    let (peer, conn) = linked(&mut driver);
     let began = now();
     let app = driver.app_mut();
     app.peer = Some(peer);

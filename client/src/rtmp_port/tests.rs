@@ -52,6 +52,18 @@ impl Scene {
         Self::new(RtmpPortConfig::new(Mode::Publishers))
     }
 
+    /// A port with a key, and a connection that has shaken hands and told none.
+    fn stranger() -> Self {
+        let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
+        let mut scene = Self::new(config);
+        scene.connect(1);
+        let mut hello = vec![3];
+        hello.resize(1 + 2 * 1536, 0);
+        scene.input(Input::Received { conn: id(1), bytes: &hello });
+        scene.ops.clear();
+        scene
+    }
+
     fn players() -> Self {
         Self::new(RtmpPortConfig::new(Mode::Players))
     }
@@ -274,13 +286,7 @@ fn strangers_take_only_their_places_at_the_door_of_a_port_with_a_key() {
 
 #[test]
 fn a_stranger_that_sends_much_and_tells_no_key_is_cut_off() {
-    let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
-    let mut scene = Scene::new(config);
-    scene.connect(1);
-    let mut hello = vec![3];
-    hello.resize(1 + 2 * 1536, 0);
-    scene.input(Input::Received { conn: id(1), bytes: &hello });
-    scene.ops.clear();
+    let mut scene = Scene::stranger();
     // A message of 65,536 bytes is announced, and its bytes come.
     let mut flood = vec![4, 0, 0, 0, 0x01, 0, 0, 8, 1, 0, 0, 0];
     flood.resize(MAX_STRANGER_BYTES, 0xc4);
@@ -290,13 +296,7 @@ fn a_stranger_that_sends_much_and_tells_no_key_is_cut_off() {
 
 #[test]
 fn a_stranger_that_announces_much_is_cut_off_though_it_sends_little() {
-    let config = RtmpPortConfig { key: Some("key".into()), ..RtmpPortConfig::new(Mode::Publishers) };
-    let mut scene = Scene::new(config);
-    scene.connect(1);
-    let mut hello = vec![3];
-    hello.resize(1 + 2 * 1536, 0);
-    scene.input(Input::Received { conn: id(1), bytes: &hello });
-    scene.ops.clear();
+    let mut scene = Scene::stranger();
     // The first bytes of a message of 65,536.
     scene.input(Input::Received { conn: id(1), bytes: &[4, 0, 0, 0, 0x01, 0, 0, 8, 1, 0, 0, 0, 7] });
     assert_eq!(scene.ops.last(), Some(&NetOp::Close { conn: id(1), how: Closing::Abort }));
