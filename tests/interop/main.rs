@@ -1,4 +1,4 @@
-//! Punchcast beside programs that it did not bring: browsers, ffmpeg, mpv, X servers, OBS's way of publishing.
+//! Punchcast beside programs that it did not bring: browsers, ffmpeg, mpv, VLC, X servers, OBS's way of publishing.
 //!
 //! Where such a program is missing a test says `SKIPPED: why` and passes, or fails if `PUNCHCAST_REQUIRE_LAB` is 1
 //! (`PUNCHCAST_REQUIRE_BROWSER` for the browser). What needs NATs is laid by `scripts/lab`, by the same hands as in `tests/netns`.
@@ -21,6 +21,7 @@ mod roles;
 mod still;
 mod streams;
 mod tool;
+mod vlc;
 mod words;
 mod x11;
 

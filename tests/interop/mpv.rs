@@ -18,7 +18,7 @@ const PICTURES: usize = 40;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes an FLV file of colour bars and a tone, a keyframe each second, and a still of it.
-fn make_bars(path: &Path, still: &Path, seconds: &str) {
+pub(crate) fn make_bars(path: &Path, still: &Path, seconds: &str) {
     let bars = format!("smptebars=s={SIZE}:r={RATE}");
     let inputs = ["-f", "lavfi", "-i", &bars, "-f", "lavfi", "-i", TONE, "-t", seconds];
     let args = inputs.into_iter().chain(CODECS).chain(["-g", RATE, "-f", "flv"]);
@@ -49,7 +49,7 @@ fn shown(folder: &Path, still: &Path) -> usize {
 }
 
 /// A viewer and a caster of `source` that are linked. The addresses for players at both.
-fn cast(source: &Path, view: &[&str]) -> (Program, Program, Program, [String; 2]) {
+pub(crate) fn cast(source: &Path, view: &[&str]) -> (Program, Program, Program, [String; 2]) {
     let (daemon, [server, assist]) = daemon();
     let mut command = Command::new(binary("punchcast"));
     command.args(["view", "--json", "--page", "none", "--rtmp", "127.0.0.1:0", "--server", &server]);
