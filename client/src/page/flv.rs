@@ -15,14 +15,14 @@ pub(super) const STALL_TIME: Duration = Duration::from_secs(30);
 /// The most casts that have a path: one digit, and as many as a viewer shows.
 const MOST_CASTS: usize = 9;
 
-/// The cast that a path names: `/live.flv` is the first, `/live-2.flv` the second.
+/// The cast that a path names: `/live.flv` or `/live-1.flv` is the first, `/live-2.flv` the second.
 pub(super) fn place_of(path: &str) -> Option<usize> {
     if path == "/live.flv" {
         return Some(0);
     }
     let number = path.strip_prefix("/live-")?.strip_suffix(".flv")?;
     let number = if number.len() == 1 { number.parse::<usize>().ok()? } else { return None };
-    (2..=MOST_CASTS).contains(&number).then(|| number - 1)
+    (1..=MOST_CASTS).contains(&number).then(|| number - 1)
 }
 
 /// What one player is sent.
@@ -107,7 +107,7 @@ mod tests {
             ("/live.flv", Some(0)),
             ("/live-2.flv", Some(1)),
             ("/live-9.flv", Some(8)),
-            ("/live-1.flv", None),
+            ("/live-1.flv", Some(0)),
             ("/live-10.flv", None),
             ("/live-+2.flv", None),
             ("/live-.flv", None),
