@@ -13,8 +13,8 @@
 //! 3. the application's timer and the driver's own (flush deadlines, accept retries);
 //! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`] (and what is beside it), or one
 //!    write;
-//! 5. after each lap of the ready sockets: `poll`, and one message from other threads; waiting, when nothing of the
-//!    above is left. While the application expects something ([`App::poll_expected`]) it does not sleep, but gives way.
+//! 5. after each lap of the ready sockets: `poll`, and one message from other threads, or up to sixteen where no socket
+//!    is ready; waiting, when nothing of the above is left. While the application expects something ([`App::poll_expected`]) it does not sleep, but gives way.
 //!
 //! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
 //! they would block (or, where that tells the same, a read brings less than it may). A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
@@ -40,6 +40,9 @@ use std::time::Instant;
 /// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
 /// one call.
 pub const READ_SIZE: usize = 128 * 1024;
+
+/// How many messages of other threads are taken before the sockets are polled again, though none of those known is ready.
+const MESSAGES: u32 = 16;
 
 /// The present, for programs that create an application. Cores are given it.
 #[must_use]
@@ -104,6 +107,8 @@ pub struct Driver<A: App> {
     deadline: Option<Deadline>,
     /// Steps left in this lap of the ready sockets.
     lap: usize,
+    /// Messages since the sockets were polled.
+    messages: u32,
     exiting: bool,
 }
 
@@ -118,7 +123,7 @@ impl<A: App> Driver<A> {
         let (sender, inbox) = channel();
         let handle = Handle { sender, waker: Arc::new(waker) };
         let buffer = vec![0; READ_SIZE];
-        Ok(Self { app, sockets, inbox, handle, buffer, deadline: None, lap: 0, exiting: false })
+        Ok(Self { app, sockets, inbox, handle, buffer, deadline: None, lap: 0, messages: 0, exiting: false })
     }
 
     /// A handle for other threads.
@@ -199,12 +204,14 @@ impl<A: App> Driver<A> {
             feed(&mut self.app, &mut self.deadline, now, arrival);
             return Ok(());
         }
-        if self.sockets.has_work() {
+        if self.sockets.has_work() || self.messages >= MESSAGES {
+            self.messages = 0;
             self.sockets.poll_now()?;
         }
         self.lap = self.sockets.ready();
         match self.inbox.try_recv() {
             Ok(Command::Message(message)) => {
+                self.messages += 1;
                 self.deadline = None;
                 self.app.handle_message(now, message);
                 return Ok(());

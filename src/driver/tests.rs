@@ -335,6 +335,24 @@ fn bytes_are_put_where_the_application_wants_them_and_what_is_beside_follows() {
 }
 
 #[test]
+fn messages_without_end_leave_the_sockets_their_turn() {
+    let mut driver = driver();
+    let (mut peer, conn) = linked(&mut driver);
+    let handle = driver.handle();
+    for _ in 0..1000 {
+        assert!(handle.send(NetOp::Send { conn, bytes: Bytes::from_static(b".") }));
+    }
+    peer.write_all(b"here").unwrap();
+    assert_eq!(next(&mut driver), Seen::Received(conn, b"here".to_vec()));
+    driver.app_mut().outputs.push_back(Output::Exit);
+    assert!(matches!(driver.run().unwrap(), Step::Exit));
+    drop(driver);
+    let mut answers = Vec::new();
+    peer.read_to_end(&mut answers).unwrap();
+    assert!(answers.len() < 100, "{} messages came first", answers.len());
+}
+
+#[test]
 fn what_is_beside_comes_before_the_end_that_a_write_finds() {
     let mut driver = driver();
     let (mut peer, conn) = linked(&mut driver);
