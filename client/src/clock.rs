@@ -33,14 +33,17 @@ impl Clock {
             // It has none, wherever it stands.
             return unit;
         }
+        // Data and sequence headers often bear zero, whatever the time of the pictures that follow them.
+        let timeless = unit.kind == Kind::Data || unit.is_sequence_header();
         let Some(latest) = self.latest else {
-            self.latest = Some(unit.timestamp);
+            if !timeless {
+                self.latest = Some(unit.timestamp);
+            }
             return unit;
         };
         if self.joining {
             let begin = latest.wrapping_add(GAP);
-            // Data and sequence headers often bear zero, whatever the time of the pictures that follow them.
-            if unit.kind == Kind::Data || unit.is_sequence_header() {
+            if timeless {
                 unit.timestamp = begin;
                 return unit;
             }
@@ -99,6 +102,17 @@ mod tests {
         clock.next_stream();
         assert_eq!(placed(&mut clock, Kind::Data, 0, METADATA), 0);
         assert_eq!(placed(&mut clock, Kind::Video, 0, PICTURE), (1 << 31) + GAP);
+    }
+
+    #[test]
+    fn a_header_at_zero_moves_no_clock() {
+        let mut clock = Clock::default();
+        let uptime = 3 << 30;
+        assert_eq!(placed(&mut clock, Kind::Video, 0, HEADER), 0);
+        assert_eq!(placed(&mut clock, Kind::Video, uptime, PICTURE), uptime);
+        clock.next_stream();
+        assert_eq!(placed(&mut clock, Kind::Video, 0, HEADER), uptime + GAP);
+        assert_eq!(placed(&mut clock, Kind::Video, 0, PICTURE), uptime + GAP);
     }
 
     #[test]
