@@ -77,6 +77,25 @@ impl Display {
         Some(display)
     }
 
+    /// Makes one half of the display a monitor; its name's atom.
+    fn monitor(&self, name: &str, x: i16, primary: bool) -> u32 {
+        let name = self.conn.intern_atom(false, name.as_bytes()).unwrap().reply().unwrap().atom;
+        let info = MonitorInfo {
+            name,
+            primary,
+            automatic: false,
+            x,
+            y: 0,
+            width: 320,
+            height: 480,
+            width_in_millimeters: 100,
+            height_in_millimeters: 100,
+            outputs: Vec::new(),
+        };
+        self.conn.randr_set_monitor(self.root, info).unwrap().check().unwrap();
+        name
+    }
+
     fn fill(&self, window: Window, colour: u32, x: i16, y: i16, width: u16, height: u16) {
         self.conn.change_gc(self.gc, &ChangeGCAux::new().foreground(colour)).unwrap();
         let area = Rectangle { x, y, width, height };
@@ -506,22 +525,8 @@ fn a_display_that_changes_its_size_begins_anew_with_a_keyframe() {
 fn a_monitor_is_chosen_by_name_and_a_size_makes_it_smaller() {
     let name = "a_monitor_is_chosen_by_name_and_a_size_makes_it_smaller";
     let Some(display) = Display::start(name, &[]) else { return };
-    for (monitor, x) in [("LEFT", 0), ("RIGHT", 320)] {
-        let name = display.conn.intern_atom(false, monitor.as_bytes()).unwrap().reply().unwrap().atom;
-        let info = MonitorInfo {
-            name,
-            primary: false,
-            automatic: false,
-            x,
-            y: 0,
-            width: 320,
-            height: 480,
-            width_in_millimeters: 100,
-            height_in_millimeters: 100,
-            outputs: Vec::new(),
-        };
-        display.conn.randr_set_monitor(display.root, info).unwrap().check().unwrap();
-    }
+    display.monitor("LEFT", 0, false);
+    display.monitor("RIGHT", 320, false);
     display.fill(display.root, BLUE, 320, 0, 320, 480);
     let by = |name: &str| ScreenConfig { target: Target::Monitor(name.into()), ..display.config() };
     let Err(OpenError::Other(why)) = Screen::open(by("middle")) else { panic!("there is none") };
@@ -539,6 +544,32 @@ fn a_monitor_is_chosen_by_name_and_a_size_makes_it_smaller() {
     shown.assert(40, 120, GREEN);
     shown.assert(120, 120, BLUE);
     cast.stop();
+}
+
+#[test]
+fn a_monitor_that_is_gone_is_waited_for_and_no_other_is_shown_in_its_place() {
+    let name = "a_monitor_that_is_gone_is_waited_for_and_no_other_is_shown_in_its_place";
+    let Some(display) = Display::start(name, &[]) else { return };
+    let left = display.monitor("LEFT", 0, true);
+    display.monitor("RIGHT", 320, false);
+    display.fill(display.root, BLUE, 0, 0, 320, 480);
+    display.fill(display.root, RED, 320, 0, 320, 480);
+    let mut cast = Cast::start(display.config());
+    cast.settle();
+    assert_eq!(cast.shown().size, (320, 480));
+    cast.shown().assert(160, 240, BLUE);
+
+    display.conn.randr_delete_monitor(display.root, left).unwrap().check().unwrap();
+    cast.settle();
+    cast.shown().assert(160, 240, BLUE);
+    display.monitor("LEFT", 0, true);
+    display.fill(display.root, GREEN, 0, 0, 320, 480);
+    cast.settle();
+    cast.shown().assert(160, 240, GREEN);
+
+    display.conn.randr_delete_monitor(display.root, left).unwrap().check().unwrap();
+    let why = cast.failure();
+    assert!(why.contains("no monitor \"LEFT\"") && why.contains("RIGHT, 320x480 at 320,0"), "{why}");
 }
 
 #[test]

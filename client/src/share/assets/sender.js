@@ -143,6 +143,7 @@ let encoder = null;
 let config = null; // Of the encoder.
 let choosing = false;
 let wantKey = false;
+let unkeyed = false; // The picture has changed since the last keyframe: who misses what was sent sees it only in the next.
 let opening = 0; // How many of OPENING are still to come.
 let lastKey = -Infinity;
 let lastShown = -Infinity;
@@ -189,7 +190,8 @@ function later(wait) {
 }
 
 function encode(now) {
-  const key = wantKey || (!latest.encoded && now - lastKey >= KEYFRAME_EVERY);
+  unkeyed ||= !latest.encoded;
+  const key = wantKey || (unkeyed && now - lastKey >= KEYFRAME_EVERY);
   // A frame that is shown again is of this moment: the screen still looks like it.
   const taken = latest.encoded ? now : latest.taken;
   const timestamp = Math.round(taken * 1000);
@@ -208,6 +210,7 @@ function encode(now) {
   if (key) {
     lastKey = now;
     wantKey = false;
+    unkeyed = false;
   }
 }
 

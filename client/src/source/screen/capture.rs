@@ -19,9 +19,10 @@ use x11rb::protocol::xfixes::{ConnectionExt as _, CursorNotifyMask};
 use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, EventMask, Window};
 use x11rb::rust_connection::RustConnection;
 
-/// Looks in a row that may fail before it is said that there is nothing to capture: two seconds. While a window
-/// or a display changes its size, what is asked of it may be gone by the time it is answered.
-const MAX_FAILURES: u32 = 200;
+/// Looks in a row that may fail before it is said that there is nothing to capture: five seconds. While a window
+/// or a display changes its size, what is asked of it may be gone by the time it is answered; a monitor that is switched over
+/// is gone for longer. The last picture stays until then.
+const MAX_FAILURES: u32 = 500;
 
 /// Why there is no picture.
 #[derive(Debug)]
@@ -137,6 +138,8 @@ impl Capture {
         let root = conn.setup().roots[screen].root;
         let found = target::find(&conn, root, &target)?;
         let subject = found.subject;
+        // Whatever becomes the first or primary monitor later, nobody has chosen to show.
+        let target = subject.monitor().map_or(target, |name| Target::Monitor(name.to_owned()));
         let layout = Layout::of(&conn, screen, found.depth, found.visual)?;
         let watched = subject.window().unwrap_or(root);
         // Sizes, and with a window also its end.

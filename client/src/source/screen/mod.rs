@@ -9,8 +9,9 @@
 //! Nothing is read while nothing changes and nobody asks for a keyframe, nor while the source is held; what
 //! changes after a pause is captured within 10 ms. After a keyframe that was asked for, the picture is shown again some
 //! times, changed or not: players wait for that before they show anything. From then on it is shown again every two seconds,
-//! so that a stream of it goes on, and so does a recording. A picture is read when it is about to be encoded, so it
-//! is never older than the encoder takes. What the pace decides by is the time that frames really took.
+//! so that a stream of it goes on, and so does a recording; once as a keyframe, for those who missed some of what led to it.
+//! A picture is read when it is about to be encoded, so it is never older than the encoder takes. What the pace decides by is
+//! the time that frames really took.
 //!
 //! Sound is no part of this source.
 
@@ -278,6 +279,8 @@ struct Cast {
     frame: u64,
     /// The picture has changed since it was encoded.
     changed: bool,
+    /// It has changed since the last keyframe: who misses what was sent since sees it only in the next.
+    unkeyed: bool,
     /// The next frame is to be a keyframe.
     keyframe: bool,
     opening: Opening,
@@ -301,6 +304,7 @@ impl Cast {
             begun: now,
             frame: 0,
             changed: false,
+            unkeyed: false,
             keyframe: true,
             opening: Opening::BEGIN,
             shown: None,
@@ -372,7 +376,8 @@ impl Cast {
             return Ok(Encoded::Unwanted);
         }
         let late = self.last_keyframe.is_none_or(|last| now >= last + KEYFRAME_INTERVAL);
-        let keyframe = self.keyframe || (late && self.changed);
+        self.unkeyed |= self.changed;
+        let keyframe = self.keyframe || (late && self.unkeyed);
         let stamp = Stamp { frame: self.frame, wall_us: wall.as_micros() as u64 };
         let encoded = self.encoder.encode(self.canvas.picture(), timestamp, stamp, keyframe, emit)?;
         self.shown = Some(now);
@@ -383,6 +388,7 @@ impl Cast {
             self.keyframe = false;
             if keyframe {
                 self.last_keyframe = Some(now);
+                self.unkeyed = false;
             }
         } else {
             // What the encoder left out, it is asked again.
@@ -401,5 +407,35 @@ impl Cast {
             self.canvas.update(frame, Area::of(frame.size()), capture.pointer());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_has_come_to_rest_is_a_keyframe_once() {
+        let begun = now();
+        let mut cast = Cast::new(ScreenConfig::default(), begun).unwrap();
+        cast.resize((320, 180)).unwrap();
+        // The keyframes of a second each, while the picture moves for so many.
+        let mut keyframes = |moves: u64, seconds: std::ops::Range<u64>| {
+            let mut keyframes = Vec::new();
+            for second in seconds {
+                let at = begun + Duration::from_secs(second);
+                cast.changed = second < moves;
+                if cast.wants(at) {
+                    let emit = |unit: Unit| {
+                        keyframes.extend(unit.is_keyframe().then_some(second));
+                        true
+                    };
+                    cast.encode(at, Duration::ZERO, emit).unwrap();
+                }
+            }
+            keyframes
+        };
+        assert_eq!(keyframes(4, 0..60).len(), 2, "the first, and that of what it came to");
+        assert_eq!(keyframes(64, 60..120).len(), 2, "the same again");
     }
 }

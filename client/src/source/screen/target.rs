@@ -57,7 +57,18 @@ pub(super) enum Subject {
     },
 }
 
+/// The name of a display that is shown as a whole.
+const WHOLE: &str = "the whole display";
+
 impl Subject {
+    /// The monitor's name, if it is one.
+    pub(super) fn monitor(&self) -> Option<&str> {
+        match self {
+            Self::Screen { name, .. } => (name != WHOLE).then_some(name),
+            Self::Window { .. } => None,
+        }
+    }
+
     /// The window that was chosen.
     pub(super) const fn window(&self) -> Option<Window> {
         match self {
@@ -166,21 +177,21 @@ pub(super) fn find(conn: &RustConnection, root: Window, target: &Target) -> Resu
         Target::Window(name) => return find_window(conn, root, name),
         Target::Monitor(name) if name == "all" => {
             refuse_wayland(conn, &[])?;
-            found(whole, "the whole display")
+            found(whole, WHOLE)
         }
         Target::Primary | Target::Monitor(_) => {
             let monitors = monitors(conn, root)?;
             refuse_wayland(conn, &monitors)?;
             match target {
                 Target::Monitor(name) => {
-                    let chosen = choose_monitor(&monitors, name).map_err(Fault::Fatal)?;
+                    let chosen = choose_monitor(&monitors, name).map_err(Fault::Stale)?;
                     found(chosen.area, &chosen.name)
                 }
                 Target::Primary | Target::Window(_) => monitors
                     .iter()
                     .find(|monitor| monitor.primary)
                     .or(monitors.first())
-                    .map_or_else(|| found(whole, "the whole display"), |it| found(it.area, &it.name)),
+                    .map_or_else(|| found(whole, WHOLE), |it| found(it.area, &it.name)),
             }
         }
     };
