@@ -326,6 +326,44 @@ fn a_stream_that_is_coded_in_another_way_begins_another_file() {
 }
 
 #[test]
+fn other_sound_in_one_stream_goes_on_in_another_file() {
+    let Some(()) = ffmpeg_or_skip("other_sound_in_one_stream_goes_on_in_another_file") else { return };
+    let dir = temp_dir("other-sound");
+    let plain = encoded(&dir.join("plain.flv"), &PLAIN);
+    let mono = encoded(&dir.join("mono.flv"), &[&PLAIN[..], &["-ac", "1", "-ar", "22050"]].concat());
+    let silent = encoded(&dir.join("silent.flv"), &[&PLAIN[..], &["-an"]].concat());
+    let path = dir.join("film.flv");
+    let mut recorder = Recorder::create(&path, Existing::Keep, |_| {}).unwrap();
+    let mut at = 0;
+    // As another publisher of the same cast follows: no word of it, and a clock that goes on.
+    for stream in [&silent, &silent, &silent, &plain, &mono, &mono] {
+        for unit in stream {
+            assert!(recorder.write(&Unit { timestamp: unit.timestamp + at, ..unit.clone() }));
+        }
+        at += stream.iter().map(|unit| unit.timestamp).max().unwrap() + 40;
+    }
+    recorder.finish().unwrap();
+    let sound = |path: &Path| {
+        let units = read(&std::fs::read(path).unwrap());
+        let headers = units.into_iter().filter(|unit| unit.kind == Kind::Audio && unit.is_sequence_header());
+        headers.map(|unit| unit.payload).collect::<Vec<_>>()
+    };
+    let header = |stream: &[Unit]| {
+        stream
+            .iter()
+            .find(|unit| unit.kind == Kind::Audio && unit.is_sequence_header())
+            .unwrap()
+            .payload
+            .clone()
+    };
+    let part = |number: u32| path.with_file_name(format!("film-part{number}.flv"));
+    assert_eq!(sound(&path), Vec::<bytes::Bytes>::new());
+    assert_eq!(sound(&part(2)), [header(&plain)]);
+    assert_eq!(sound(&part(3)), [header(&mono)]);
+    assert!(!part(4).exists());
+}
+
+#[test]
 fn pictures_of_another_size_in_one_stream_stay_in_its_file_and_are_decoded_from_any_keyframe() {
     let name = "pictures_of_another_size_in_one_stream_stay_in_its_file_and_are_decoded_from_any_keyframe";
     let Some(()) = ffmpeg_or_skip(name) else { return };

@@ -10,8 +10,9 @@
 //!
 //! Players read one set of sequence headers at the beginning of a file, and stumble over others later. So a recording may
 //! come in *parts*, each a file of its own: another begins with a stream whose headers are others, and wherever another
-//! codec comes. Within a stream only pictures of another size do (a window is resized); they stay in the part, as it may
-//! happen many times a second, and H.264's parameter sets stand before each keyframe from there on.
+//! codec or other sound comes, as another publisher of the same cast brings it. Pictures of another size in the midst of a
+//! stream (a window is resized) stay in the part, as that may happen many times a second, and H.264's parameter sets stand
+//! before each keyframe from there on.
 
 use bytes::Bytes;
 use punchcast::media::avc::{self, Config};
@@ -34,6 +35,9 @@ const LEAST_STAY: Duration = Duration::from_millis(500);
 /// How much sound, in milliseconds, without a picture makes a stream one of sound alone. Publishers send both within
 /// a second; longer costs a sound-only recording its beginning.
 const AUDIO_ALONE: u32 = 2_000;
+
+/// From when on sound is no part of a recording's beginning, in milliseconds: players look for what it has that long, or less.
+const LATE_SOUND: u64 = 5_000;
 
 /// Decides on the units of a recording.
 #[derive(Debug, Default)]
@@ -203,6 +207,10 @@ impl Timeline {
         }
         if let Some(header) = self.header_of(unit) {
             header.keep(unit);
+            if self.in_parts && unit.kind == Kind::Audio && self.changes_sound() {
+                self.part_due = true;
+                self.wait();
+            }
             if self.phase == Phase::Recording {
                 self.write_headers(&mut write);
             }
@@ -236,6 +244,13 @@ impl Timeline {
             self.latest = Some(unit.clone());
         }
         write(Unit { timestamp, ..unit });
+    }
+
+    /// Whether the part is under way, and the sound that was announced last is not what it began with. Sound that comes a little
+    /// after the first picture is.
+    fn changes_sound(&self) -> bool {
+        let begun = self.audio.in_part.is_some() || self.now >= LATE_SOUND;
+        self.phase == Phase::Recording && begun && !self.audio.fits()
     }
 
     /// Whether the part's codecs are `unit`'s.
