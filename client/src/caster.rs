@@ -218,7 +218,7 @@ impl Caster {
             let less = |bits| self.pace.bitrate.map_or(fell, |before| bits <= before / budget::SUDDEN);
             if self.encodes && pace.bitrate.is_some_and(less) {
                 // What was made for the faster line would only stand before what is made for this one.
-                self.outlets.values_mut().for_each(Outlet::skip_to_keyframe);
+                self.outlets.values_mut().for_each(|outlet| outlet.skip_to_keyframe(now));
             }
             self.pace = pace;
             self.notice(Notice::Pace(pace));
@@ -339,6 +339,7 @@ impl Caster {
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false });
             }
+            rtmp_port::Event::KeyframeWanted { .. } => self.want_keyframe(),
             rtmp_port::Event::WrongKey(wrong) => {
                 self.notice(Notice::WrongKey { wrong, what: rtmp_port::Mode::Players });
             }
@@ -412,6 +413,7 @@ impl Caster {
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)
             | rtmp_port::Event::PlayerJoined { .. }
+            | rtmp_port::Event::KeyframeWanted { .. }
             | rtmp_port::Event::PlayerLeft { .. } => {}
         }
     }
@@ -441,6 +443,9 @@ impl Caster {
     fn next_stream(&mut self) {
         self.cache = Cache::new();
         self.clock.next_stream();
+        if let Some(serve) = &mut self.serve {
+            serve.port.next_stream(0);
+        }
     }
 
     fn net(&mut self, op: NetOp) {

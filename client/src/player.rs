@@ -72,6 +72,11 @@ impl Player {
         self.queue.pop()
     }
 
+    /// Whether a keyframe is to be asked for, as [`Queue::wants_keyframe`] tells.
+    pub(crate) fn wants_keyframe(&mut self, now: Instant) -> bool {
+        self.queue.wants_keyframe(now)
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -260,10 +260,12 @@ impl RtmpPort {
         self.pump_all(now);
     }
 
-    /// Another cast follows for the same players; it goes on where the one before it ended.
+    /// Another stream follows for the same players; it goes on where the one before it ended. Who comes now gets nothing of
+    /// that.
     pub fn next_stream(&mut self, place: usize) {
         if let Some(stream) = self.streams.get_mut(place) {
             stream.clock.next_stream();
+            stream.cache = Cache::new();
         }
     }
 
@@ -457,7 +459,8 @@ impl RtmpPort {
     /// driver could send what it was given comes back only after the outputs are drained.
     fn pump(&mut self, now: Instant, id: ConnId) {
         let mut burst = 0;
-        while let Some(Conn { session, role: Role::Player(_, player), unread, .. }) = self.conns.get_mut(&id)
+        while let Some(Conn { session, role: Role::Player(place, player), unread, .. }) =
+            self.conns.get_mut(&id)
             && !unread.is_backlogged()
         {
             if burst >= MAX_BURST {
@@ -466,7 +469,13 @@ impl RtmpPort {
                 }
                 return;
             }
-            let Some(unit) = player.pop() else { return };
+            let Some(unit) = player.pop() else {
+                if player.wants_keyframe(now) {
+                    let place = *place;
+                    self.event(Event::KeyframeWanted { place });
+                }
+                return;
+            };
             burst += unit.payload.len();
             if let Err(error) = session.send_media(&unit) {
                 log::debug!("conn={id} unit left out: {error}");

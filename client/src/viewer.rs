@@ -356,7 +356,7 @@ impl Viewer {
     }
 
     /// Asks a place's caster for a keyframe, which one that makes its pictures itself answers with what players need.
-    fn want_keyframe(&mut self, now: Instant, place: usize) {
+    pub fn want_keyframe(&mut self, now: Instant, place: usize) {
         let conn = self.show_at(place).and_then(|show| show.cast().map(|cast| cast.link.conn));
         if let Some(conn) = conn {
             self.meeting.want_keyframe(now, conn);
@@ -376,6 +376,7 @@ impl Viewer {
                 self.want_keyframe(now, place);
                 self.notice(Notice::Player { remote, joined: true });
             }
+            rtmp_port::Event::KeyframeWanted { place } => self.want_keyframe(now, place),
             rtmp_port::Event::PlayerLeft { remote, .. } => {
                 self.notice(Notice::Player { remote, joined: false })
             }

@@ -39,6 +39,10 @@ pub const MAX_SOUND_WAIT: Duration = Duration::from_secs(1);
 /// Bytes that may wait, whatever the clock says: 250 ms of 128 Mbit/s.
 pub const MAX_BYTES: usize = 4 << 20;
 
+/// How often a keyframe is asked for, as long as video waits for one. Each is as large as many pictures, and goes to everybody
+/// who watches, while the line that left out video is too slow as it is.
+pub const ASK_EVERY: Duration = Duration::from_secs(2);
+
 /// Units that may wait, so that tiny ones cannot make it costly: twice the longest replay
 /// ([`MAX_GROUP_UNITS`]), which leaves room for what follows it.
 pub const MAX_UNITS: usize = 2 * MAX_GROUP_UNITS;
@@ -67,6 +71,8 @@ pub struct Queue {
     slow_at: Option<Instant>,
     /// When a picture that no other needs was left out last.
     thinned_at: Option<Instant>,
+    /// When a keyframe was asked for last.
+    asked_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -168,8 +174,20 @@ impl Queue {
         Some((unit, made))
     }
 
-    /// Leaves out the video that waits, and what follows up to the next keyframe.
-    pub fn skip_to_keyframe(&mut self) {
+    /// Whether a keyframe is to be asked for: video was left out up to the next one, which a picture that stands still would
+    /// not bring for long, and all that came before it is gone. Asked again, it says so once in [`ASK_EVERY`].
+    pub fn wants_keyframe(&mut self, now: Instant) -> bool {
+        let asked = self.asked_at.is_some_and(|at| now < at + ASK_EVERY);
+        let wants = matches!(self.gate, Gate::Skipping) && self.is_empty() && !asked;
+        if wants {
+            self.asked_at = Some(now);
+        }
+        wants
+    }
+
+    /// Leaves out the video that waits, and what follows up to the next keyframe, for which the caller asks.
+    pub fn skip_to_keyframe(&mut self, now: Instant) {
+        self.asked_at = Some(now);
         for picture in self.pictures.drain(..).chain(self.disposable.drain(..)) {
             self.bytes -= picture.unit.payload.len();
             self.dropped += 1;
@@ -211,7 +229,8 @@ impl Queue {
         let is_late =
             |lane: &VecDeque<Waiting>, wait| lane.front().is_some_and(|first| first.since + wait < now);
         loop {
-            let too_much = self.bytes > MAX_BYTES || self.len() > MAX_UNITS;
+            // One alone is what the line is to carry, however large it is.
+            let too_much = self.len() > 1 && (self.bytes > MAX_BYTES || self.len() > MAX_UNITS);
             if (too_much || is_late(&self.disposable, disposable_wait)) && self.drop_disposable() {
                 self.thinned_at = Some(now);
             } else if (too_much || is_late(&self.pictures, picture_wait)) && self.drop_group() {

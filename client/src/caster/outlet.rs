@@ -128,9 +128,9 @@ impl Outlet {
     }
 
     /// Leaves out what was made before the bitrate fell: a keyframe comes.
-    pub(super) fn skip_to_keyframe(&mut self) {
+    pub(super) fn skip_to_keyframe(&mut self, now: Instant) {
         if let Some(live) = self.routes.iter_mut().find(|route| route.stage == Stage::Live) {
-            live.queue.skip_to_keyframe();
+            live.queue.skip_to_keyframe(now);
             self.notice(Notice::KeyframeWanted);
         }
     }
@@ -418,7 +418,13 @@ impl Outlet {
             if !self.meeting.has_room(conn) {
                 break;
             }
-            let Some((unit, made)) = route.queue.pop_dated() else { break };
+            let Some((unit, made)) = route.queue.pop_dated() else {
+                // It takes more again, and has missed what a screen at rest would not send again for long.
+                if route.queue.wants_keyframe(now) {
+                    self.notice(Notice::KeyframeWanted);
+                }
+                break;
+            };
             budget = budget.saturating_sub(unit.payload.len().max(1));
             let made = made.filter(|_| unit.is_picture());
             if let Some(made) = made {

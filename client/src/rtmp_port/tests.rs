@@ -434,6 +434,44 @@ fn a_slow_player_gets_fewer_pictures_and_slows_nobody() {
 }
 
 #[test]
+fn a_player_that_missed_pictures_has_a_keyframe_asked_for_once_it_takes_more() {
+    let mut scene = Scene::players();
+    scene.join_player(1);
+    scene.publish(&key(0));
+    scene.input(Input::Backlogged { conn: id(1) });
+    scene.publish(&inter(40));
+    scene.now += MAX_WAIT + Duration::from_millis(1);
+    scene.publish(&inter(200));
+    let asked = |scene: &Scene| {
+        let asks = |event: &&Event| matches!(event, Event::KeyframeWanted { place: 0 });
+        scene.events.iter().filter(asks).count()
+    };
+    assert_eq!(asked(&scene), 0, "it could not take one");
+    // The screen has come to rest: nothing more is published.
+    scene.input(Input::Drained { conn: id(1) });
+    assert_eq!(asked(&scene), 1);
+    scene.publish(&inter(2200));
+    assert_eq!(asked(&scene), 1);
+    scene.publish(&key(2300));
+    assert_eq!(scene.played(1), [(0, 0x17, 1), (2300, 0x17, 1)]);
+}
+
+#[test]
+fn who_comes_to_another_stream_is_given_nothing_of_the_one_before() {
+    let mut scene = Scene::players();
+    for unit in [header(0), unit(Kind::Audio, 0, [0xaf, 0], 2), key(0), audio(1)] {
+        scene.publish(&unit);
+    }
+    scene.port.next_stream(0);
+    scene.join_player(1);
+    assert_eq!(scene.played(1), []);
+    for unit in [header(0), key(0)] {
+        scene.publish(&unit);
+    }
+    assert_eq!(scene.played(1), [(41, 0x17, 0), (41, 0x17, 1)]);
+}
+
+#[test]
 fn a_long_replay_goes_out_in_bursts() {
     let mut scene = Scene::players();
     scene.publish(&key(0));

@@ -88,6 +88,11 @@ pub enum Event {
         /// The place of the stream that it plays.
         place: usize,
     },
+    /// A player has missed pictures, takes more again, and sees nothing before the next keyframe.
+    KeyframeWanted {
+        /// The place of the stream that it plays.
+        place: usize,
+    },
     /// A player has left.
     PlayerLeft {
         /// Its address.

@@ -304,7 +304,12 @@ impl Viewer {
                 if let Some(page) = &mut self.page {
                     page.cast_gone(now, place);
                 }
-                if self.once {
+                // Players that are there wait for who comes next; those that come wait with them.
+                if let Some(port) = &mut self.port {
+                    port.next_stream(place);
+                }
+                // While another cast goes on, its end decides.
+                if self.once && !self.is_live() {
                     let seconds = KEEP_LOST.as_secs();
                     let reason = format!("the link was lost, and the caster was not back within {seconds} s");
                     self.leave(now, false, reason);

@@ -230,6 +230,7 @@ impl Viewer {
             rtmp_port::Event::Listening(_)
             | rtmp_port::Event::ListenFailed { .. }
             | rtmp_port::Event::PlayerJoined { .. }
+            | rtmp_port::Event::KeyframeWanted { .. }
             | rtmp_port::Event::PlayerLeft { .. } => {}
         }
     }

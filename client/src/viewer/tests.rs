@@ -230,6 +230,21 @@ fn a_viewer_of_the_first_cast_alone_waits_for_it_where_the_link_was_lost() {
 }
 
 #[test]
+fn a_viewer_of_the_first_cast_alone_does_not_end_while_another_goes_on() {
+    let (now, mut viewer) = viewer(None);
+    viewer.once = true;
+    viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));
+    viewer.linked(now, link_of(2, 2, "192.168.1.11:700"));
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 1 }, Loss::Ended(EndReason::Silent));
+    viewer.tick_shows(now + KEEP_LOST);
+    let ends = |(_, notice): &(usize, Notice)| matches!(notice, Notice::End { .. });
+    assert!(!told(&mut viewer).iter().any(ends));
+    assert_eq!(viewer.shows.len(), 1);
+    viewer.lost(now, ConnId { room: meeting::HOLE, serial: 2 }, Loss::Ended(EndReason::Bye(Bye::Finished)));
+    assert!(told(&mut viewer).iter().any(ends));
+}
+
+#[test]
 fn the_only_cast_is_followed_by_whoever_comes() {
     let (now, mut viewer) = viewer(None);
     viewer.linked(now, link_of(1, 1, "192.168.1.10:700"));

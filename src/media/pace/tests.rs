@@ -122,10 +122,39 @@ fn what_waits_is_skipped_up_to_the_next_keyframe_when_that_is_asked_for() {
     queue.push(now, video(KEY, 1, 9));
     queue.push(now, disposable(2));
     queue.push(now, audio(3));
-    queue.skip_to_keyframe();
+    queue.skip_to_keyframe(now);
     queue.push(now, video(INTER, 4, 9));
     queue.push(now, video(KEY, 5, 9));
     assert_eq!((left(&mut queue), queue.dropped(), queue.bytes), (vec![0, 3, 5], 3, 0));
+}
+
+#[test]
+fn a_keyframe_is_asked_for_once_all_is_gone_and_not_again_and_again() {
+    let (begun, mut queue) = (start(), Queue::new());
+    queue.push(begun, video(KEY, 0, 9));
+    queue.push(begun, audio(1));
+    let late = begun + MAX_WAIT + Duration::from_millis(1);
+    assert!(!queue.wants_keyframe(late), "nothing is left out yet");
+    queue.push(late, video(INTER, 2, 9));
+    assert!(!queue.wants_keyframe(late), "sound waits");
+    assert_eq!((left(&mut queue), queue.dropped()), (vec![1], 2));
+    assert!(queue.wants_keyframe(late));
+    queue.push(late, video(INTER, 3, 9));
+    assert!(!queue.wants_keyframe(late + ASK_EVERY / 2));
+    assert!(queue.wants_keyframe(late + ASK_EVERY));
+    queue.push(late + ASK_EVERY, video(KEY, 4, 9));
+    assert_eq!(left(&mut queue), [4]);
+    assert!(!queue.wants_keyframe(late + ASK_EVERY * 3), "it has come");
+}
+
+#[test]
+fn one_picture_alone_is_not_too_large() {
+    let (now, mut queue) = (start(), Queue::new());
+    queue.push(now, video(KEY, 0, MAX_BYTES + 1));
+    assert_eq!((left(&mut queue), queue.dropped()), (vec![0], 0));
+    queue.push(now, video(KEY, 1, MAX_BYTES + 1));
+    queue.push(now, video(KEY, 2, MAX_BYTES + 1));
+    assert_eq!((left(&mut queue), queue.dropped()), (vec![2], 1));
 }
 
 #[test]
