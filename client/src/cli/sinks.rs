@@ -158,6 +158,11 @@ impl Sinks {
         }
     }
 
+    /// Whether a keyframe of the first cast is to be asked for, as somebody reads it from here on.
+    pub(super) fn take_keyframe_wish(&mut self) -> bool {
+        self.live.iter_mut().filter_map(|pipe| pipe.take_keyframe_wish().then_some(())).count() > 0
+    }
+
     fn write(&mut self, now: Instant, cast: usize, unit: &Unit) {
         self.heard.insert(cast, now);
         self.record_by(cast, |recorder| recorder.write(unit));
