@@ -7,6 +7,8 @@ use super::site::{Answer, Site};
 use super::socket::{Received, Socket, Wish};
 use punchcast::app::Closing;
 use punchcast::endpoint::Prefix;
+use punchcast::media::Unit;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -20,6 +22,8 @@ pub(super) struct Conn {
     pub(super) passed: bool,
     /// The driver holds bytes that the socket did not take.
     pub(super) backlogged: bool,
+    /// The places of casts of which pictures were left out while it was backlogged, and no keyframe has come since.
+    pub(super) starved: BTreeSet<usize>,
     /// What the connection is.
     pub(super) stage: Stage,
 }
@@ -75,7 +79,22 @@ impl Conn {
     /// A connection from `remote`, accepted at `now` on our address `local`.
     pub(super) fn new(now: Instant, local: SocketAddr, remote: SocketAddr) -> Self {
         let stage = Stage::Http(Heads::new(now));
-        Self { local, source: Prefix::of(remote.ip()), passed: false, backlogged: false, stage }
+        let (source, starved) = (Prefix::of(remote.ip()), BTreeSet::new());
+        Self { local, source, passed: false, backlogged: false, starved, stage }
+    }
+
+    /// Whether a keyframe would help now that `unit` has come of the cast at `place`, and pictures were left out or not. Who is
+    /// backlogged could not take it, so that is kept for when it can.
+    pub(super) fn starves(&mut self, place: usize, unit: &Unit, left_out: bool) -> bool {
+        if !self.backlogged {
+            return left_out;
+        }
+        if unit.is_keyframe() {
+            self.starved.remove(&place);
+        } else if left_out {
+            self.starved.insert(place);
+        }
+        false
     }
 
     /// Takes bytes of a request head. Where they ask for a WebSocket or a cast and may have it, `joined` gets what that

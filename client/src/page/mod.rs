@@ -46,7 +46,7 @@ use punchcast::media::pace::{self, Queue};
 use punchcast::media::{Cache, Unit};
 use site::Site;
 use socket::{Socket, Wish};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -417,7 +417,7 @@ impl Page {
                 }
                 Stage::Http(_) | Stage::Flv(_) => continue,
             };
-            starved |= dropped > 0;
+            starved |= conn.starves(place, unit, dropped > 0);
             self.outputs.extend(flushed(*id, conn, &self.site));
         }
         if starved {
@@ -439,6 +439,7 @@ impl Page {
             self.end_flv(place);
         }
         for (id, conn) in &mut self.conns {
+            conn.starved.remove(&place);
             match &mut conn.stage {
                 Stage::Http(_) => continue,
                 Stage::Socket(socket) => socket.lane(place).restart(control),
@@ -468,9 +469,13 @@ impl Page {
             response.until = now + flv::STALL_TIME;
         }
         let send = flushed(id, conn, &self.site);
+        let starved = if backlogged { BTreeSet::new() } else { std::mem::take(&mut conn.starved) };
         // Who does not read is not listened to either, or its requests would pile up answers in the driver.
         self.net(NetOp::Read { conn: id, on: !backlogged });
         self.outputs.extend(send);
+        for place in starved {
+            self.want_keyframe(now, place);
+        }
         self.pace(now);
     }
 

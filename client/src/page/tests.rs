@@ -447,7 +447,6 @@ fn a_browser_that_falls_behind_goes_on_at_the_next_key_frame() {
     }
     assert_eq!(bed.messages(slow), []);
     assert_eq!(media(&bed.messages(quick)).len(), 21);
-    assert_eq!(bed.events, [PageEvent::KeyframeWanted { cast: 0 }]);
     bed.publish(&video(KEY, 525));
     bed.publish(&video(DELTA, 550));
     bed.page.status(bed.now, Status { message: "9".into(), phase: Phase::Live, ..Status::default() });
@@ -457,6 +456,39 @@ fn a_browser_that_falls_behind_goes_on_at_the_next_key_frame() {
     let late = bed.messages(slow);
     assert!(text(&late[0]).contains(r#""message":"9""#), "the newest status");
     assert_eq!(media(&late), [(1, 0), (2, 1), (2, 0)], "the configuration, then from the key frame on");
+    assert_eq!(bed.events, [], "it came by itself");
+}
+
+#[test]
+fn a_browser_that_takes_nothing_asks_for_a_key_frame_once_it_does() {
+    let mut bed = Bed::new();
+    bed.page.stream_started(bed.now, 0);
+    bed.publish(&video(CONFIG, 0));
+    bed.publish(&video(KEY, 0));
+    let (slow, _) = bed.join();
+    let mut stall = |expected: usize, restarts: bool| {
+        bed.backlog(slow, true);
+        for step in 1..=20 {
+            bed.pass(KEYFRAME_EVERY);
+            bed.publish(&video(DELTA, step * 500));
+        }
+        if restarts {
+            bed.page.stream_started(bed.now, 0);
+        }
+        assert_eq!(bed.events, [], "it could take none");
+        bed.backlog(slow, false);
+        bed.pass(KEYFRAME_EVERY);
+        assert_eq!(bed.events, vec![PageEvent::KeyframeWanted { cast: 0 }; expected]);
+        bed.events.clear();
+        bed.publish(&video(KEY, 11_000));
+        bed.publish(&video(DELTA, 11_500));
+        assert_eq!(media(&bed.messages(slow)), [(2, 1), (2, 0)]);
+        bed.pass(KEYFRAME_EVERY);
+        assert_eq!(bed.events, []);
+    };
+    stall(1, false);
+    stall(0, true);
+    stall(1, false);
 }
 
 #[test]
