@@ -13,7 +13,7 @@
 //! length-prefixed NAL units, one raw AAC frame or one Opus packet.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use punchcast::media::{Kind, Unit};
+use punchcast::media::{Content, Kind, Unit};
 
 /// The length of the header before the payload.
 pub(super) const HEADER: usize = 12;
@@ -67,9 +67,9 @@ impl Packet<'_> {
 pub(super) enum Reading<'a> {
     /// Something to show.
     Packet(Packet<'a>),
-    /// A picture in a codec that the page does not show.
+    /// A sequence header or keyframe in a codec that the page does not show: what a stream begins with.
     ForeignVideo,
-    /// Nothing for the page: metadata, sound in another codec, the end of a sequence, a malformed tag.
+    /// Nothing for the page: metadata, sound in another codec, the end of a sequence, several tracks, a malformed tag.
     Nothing,
 }
 
@@ -86,14 +86,17 @@ fn video(unit: &Unit) -> Reading<'_> {
     let body = &unit.payload[..];
     let Some(&first) = body.first() else { return Reading::Nothing };
     let frame_type = (first >> 4) & 0x7;
-    // Frame type 5 is a command to the player, not a picture.
-    if frame_type == 5 {
+    let Some(header) = unit.packet() else { return Reading::Nothing };
+    // Frame type 5 is a command to the player, not a picture. Of several tracks the page shows none, and they do not make
+    // foreign what it shows beside them.
+    if frame_type == 5 || header.multitrack {
         return Reading::Nothing;
     }
+    if header.codec != Some(AVC) {
+        let begins = header.content == Content::SequenceStart || unit.is_keyframe();
+        return if begins { Reading::ForeignVideo } else { Reading::Nothing };
+    }
     let (packet_type, rest) = if first & 0x80 == 0 {
-        if first & 0x0f != 7 {
-            return Reading::ForeignVideo;
-        }
         let Some((&packet_type, rest)) = body[1..].split_first() else { return Reading::Nothing };
         // An AVC sequence header and end have a composition time too; Enhanced RTMP's have not.
         match (packet_type, rest.len()) {
@@ -102,10 +105,10 @@ fn video(unit: &Unit) -> Reading<'_> {
             _ => return Reading::Nothing,
         }
     } else {
-        match body.get(1..5) {
-            Some(b"avc1") => (first & 0x0f, &body[5..]),
-            Some(_) => return Reading::ForeignVideo,
-            None => return Reading::Nothing,
+        match (first & 0x0f, body.get(5..)) {
+            // Behind modifiers the FourCC stands elsewhere. No publisher is known to put them before H.264.
+            (MOD_EX, _) | (_, None) => return Reading::Nothing,
+            (packet_type, Some(rest)) => (packet_type, rest),
         }
     };
     match (packet_type, rest) {
@@ -144,6 +147,12 @@ fn audio(unit: &Unit) -> Option<Packet<'_>> {
     let key = matches!(kind, PacketKind::AudioFrame | PacketKind::OpusFrame);
     Some(packet(kind, key, unit.timestamp, 0, body))
 }
+
+/// H.264's FourCC.
+const AVC: [u8; 4] = *b"avc1";
+
+/// The packet type of Enhanced RTMP's video that says that modifiers follow.
+const MOD_EX: u8 = 7;
 
 /// The sound formats (FLV v10.1 §E.4.2.1) that the page plays: AAC, and the one that says that Enhanced RTMP's header
 /// follows.
@@ -198,8 +207,22 @@ mod tests {
         assert_eq!((kind, &config[HEADER..]), (PacketKind::VideoConfig, &b"\x01\x42\x00\x1f"[..]));
         let (kind, key, _) = read_packet(Kind::Video, b"\x93avc1\xaa");
         assert_eq!((kind, key), (PacketKind::VideoFrame, true));
-        assert_eq!(read(&unit(Kind::Video, b"\x93hvc1\xaa")), Reading::ForeignVideo);
-        assert_eq!(read(&unit(Kind::Video, b"\x12\x00")), Reading::ForeignVideo);
+    }
+
+    #[test]
+    fn video_is_foreign_by_what_another_codec_begins_with() {
+        for begins in [&b"\x90hvc1\x01"[..], b"\x93hvc1\xaa", b"\x95av01\x01", b"\x1c\x00", b"\x12\x00"] {
+            assert_eq!(read(&unit(Kind::Video, begins)), Reading::ForeignVideo, "{begins:?}");
+        }
+        let modified = b"\x97\x02\0\0\x01\x03hvc1\xaa";
+        assert_eq!(read(&unit(Kind::Video, modified)), Reading::ForeignVideo);
+        // A later picture, the end, metadata; one of several tracks; an H.264 picture behind a modifier.
+        let others = [&b"\xa3hvc1\xaa"[..], b"\x92hvc1", b"\x94hvc1\x02", b"\x22\x00"];
+        let tracks = [&b"\x96\x11hvc1\x01\xaa"[..], b"\x96\x01avc1\x00\xaa", b"\x96\x21avc1\x00\0\0\x01\xaa"];
+        let modified = [&b"\x97\x02\0\0\x01\x03avc1\xaa"[..], b"\x97avc1", b"\x97\x03avc1\x03avc1\xaa"];
+        for other in others.into_iter().chain(tracks).chain(modified) {
+            assert_eq!(read(&unit(Kind::Video, other)), Reading::Nothing, "{other:?}");
+        }
     }
 
     #[test]
