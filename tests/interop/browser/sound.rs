@@ -171,6 +171,23 @@ fn opus_is_heard_without_its_header() {
 }
 
 #[test]
+fn a_header_that_comes_again_and_again_disturbs_no_sound() {
+    let mut units = opus();
+    let head = units.iter().find(|unit| unit.kind == Kind::Audio).expect("its header comes first").clone();
+    units = units
+        .into_iter()
+        .flat_map(|unit| [Unit { timestamp: unit.timestamp, ..head.clone() }, unit])
+        .collect();
+    let counts = "globalThis.decoders = 0; globalThis.AudioDecoder = class extends AudioDecoder { \
+                  constructor(...given) { super(...given); decoders += 1; } };";
+    let Some((_viewer, mut browser)) = playing(units, counts) else { return };
+    browser.wait_for(&hears_tone());
+    assert_in_step(&mut browser, CANVAS);
+    let decoders = number(&mut browser, "decoders");
+    assert!(decoders < 5.0, "{decoders} decoders");
+}
+
+#[test]
 fn opus_is_heard_whatever_its_header_has_skipped() {
     let mut units = opus();
     for head in units.iter_mut().filter(|unit| unit.kind == Kind::Audio && unit.is_sequence_header()) {

@@ -1,6 +1,8 @@
 // Sound by WebCodecs into Web Audio, in step with the picture: what would be too late is left out, what would be too
 // early waits. Off until asked for: browsers let no page sound before a gesture.
 
+import { sameSound } from "./codec.js";
+
 // Of all casts: a page has few.
 let shared = null;
 
@@ -38,7 +40,9 @@ export class Sound {
     this.#failed = failed;
   }
 
+  // A header that comes again says nothing new, neither of the stream nor of a decoder that does not take it.
   configure(format) {
+    if (sameSound(format, this.#format)) return;
     this.#close();
     this.#format = format;
     this.#failures = 0;
