@@ -47,6 +47,24 @@ impl Reply {
     }
 }
 
+/// A line for whoever sees that a head was refused.
+const fn why_refused(status: Status) -> &'static str {
+    match status {
+        Status::MethodNotAllowed => "The page takes GET and HEAD requests only.",
+        Status::HeadTooLarge => {
+            "The request's head is too long, probably by cookies of other pages at this address: open this page in a \
+             private window, or clear them."
+        }
+        Status::Ok
+        | Status::BadRequest
+        | Status::Forbidden
+        | Status::NotFound
+        | Status::RequestTimeout
+        | Status::Misdirected
+        | Status::UpgradeRequired => "The request could not be read.",
+    }
+}
+
 impl Heads {
     /// Those of a connection accepted at `now`.
     pub(crate) fn new(now: Instant) -> Self {
@@ -61,7 +79,7 @@ impl Heads {
         self.head.extend_from_slice(bytes);
         match http::parse(&self.head) {
             Head::Partial => Ok(None),
-            Head::Refused(status) => Err(Reply::refuse(status, "The page takes GET and HEAD requests only.")),
+            Head::Refused(status) => Err(Reply::refuse(status, why_refused(status))),
             Head::Complete(request, length) => {
                 debug_assert!(length <= MAX_HEAD);
                 let rest = self.head.split_off(length);

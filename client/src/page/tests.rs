@@ -258,6 +258,26 @@ fn what_is_not_the_pages_is_refused_and_ends_the_connection() {
 }
 
 #[test]
+fn a_refused_head_is_told_why() {
+    let cookies = "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nCookie: other=";
+    let cases = [
+        (get("/", LOOPBACK).replace("GET", "DELETE"), "GET and HEAD"),
+        ("nonsense\r\n\r\n".to_owned(), "could not be read"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "could not be read"),
+        (format!("{cookies}{}\r\n\r\n", "a".repeat(9000)), "private window"),
+    ];
+    for (request, expected) in cases {
+        let (_, response) = Bed::new().ask(LOOPBACK, &request);
+        assert!(response.contains(expected), "{expected}: {response}");
+        assert_eq!(
+            response.matches("GET and HEAD").count(),
+            usize::from(expected == "GET and HEAD"),
+            "{response}"
+        );
+    }
+}
+
+#[test]
 fn requests_sent_ahead_of_their_answers_get_one_answer() {
     let mut bed = Bed::new();
     let (conn, responses) = bed.ask(LOOPBACK, &get("/icon.svg", LOOPBACK).repeat(100));
