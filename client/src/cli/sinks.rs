@@ -93,7 +93,8 @@ impl Sinks {
                 return Err(Failure::Failed(cannot_write(&path, &io::ErrorKind::AlreadyExists.into())));
             }
         }
-        for path in snapshot.into_iter().chain(live_files(wanted.live)) {
+        let snapshot_file = snapshot.filter(|path| opens_at_once(path));
+        for path in snapshot_file.into_iter().chain(live_files(wanted.live)) {
             Existing::Replace.check(path).map_err(|error| Failure::Failed(cannot_write(path, &error)))?;
         }
         let mut records = BTreeMap::new();
@@ -338,10 +339,14 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("{path} cannot be written: {error}")
 }
 
-/// Where FLV goes as it comes, but for pipes: opening one takes until it is read.
+/// Where FLV goes as it comes, but for pipes.
 fn live_files(live: &[LiveTarget]) -> impl Iterator<Item = &Path> {
-    let is_other = |path: &&Path| path.metadata().map_or(true, |there| there.is_file() || there.is_dir());
-    live.iter().filter_map(LiveTarget::path).filter(is_other)
+    live.iter().filter_map(LiveTarget::path).filter(|path| opens_at_once(path))
+}
+
+/// Whether a path can be looked at by opening it: to open a pipe takes until it is read.
+fn opens_at_once(path: &Path) -> bool {
+    path.metadata().map_or(true, |there| there.is_file() || there.is_dir())
 }
 
 fn teller(to: &Sender<Notice>, cast: usize) -> impl Fn(Begun) + Send + use<> {
@@ -460,6 +465,23 @@ mod tests {
             assert_eq!(collides(record, live), expected, "{record} {live}");
         }
         let _ = std::fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn a_pipe_for_the_snapshot_is_not_waited_for() {
+        let pipe = std::env::temp_dir().join(format!("punchcast-snapshot-{}.pipe", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("coreutils are everywhere").success());
+        let (opened, told) = channel();
+        let path = pipe.clone();
+        std::thread::spawn(move || {
+            let existing = Existing::Keep;
+            let wanted = Wanted { record: None, snapshot: Some(&path), live: &[], existing, casts: 1 };
+            let sinks = Sinks::open(&wanted, Printer::new(false, true).talk());
+            opened.send(sinks.is_ok()).expect("the test waits");
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "nobody reads it yet");
+        let _ = std::fs::remove_file(pipe);
     }
 
     /// A disk that takes nothing.
