@@ -58,6 +58,8 @@ pub(super) struct Sinks {
     /// The run of its caster, as long as its cast is not over.
     run: Option<u64>,
     snapshot: Option<Snapshot>,
+    /// Whether the first cast has shown a picture, in whatever codec.
+    seen: bool,
     talk: Talk,
 }
 
@@ -124,6 +126,7 @@ impl Sinks {
             live,
             run: None,
             snapshot: snapshot.map(Snapshot::new),
+            seen: false,
             talk,
         })
     }
@@ -168,6 +171,7 @@ impl Sinks {
         self.heard.insert(cast, now);
         self.record_by(cast, |recorder| recorder.write(unit));
         if cast == 0 {
+            self.seen |= unit.is_picture();
             self.live.iter_mut().for_each(|pipe| pipe.write(unit));
             if let Some(snapshot) = &mut self.snapshot {
                 snapshot.write(unit);
@@ -262,7 +266,8 @@ impl Sinks {
         // Of recordings it was told when they ended.
         let records: Vec<_> = self.records.values().map(|record| (None, record.words())).collect();
         let snapshot = self.snapshot.take();
-        let snapshot = snapshot.map(|snapshot| (Some("snapshot"), snapshot_words(&snapshot.finish(), once)));
+        let snapshot_words = |snapshot: Snapshot| snapshot_words(&snapshot.finish(), self.seen, once);
+        let snapshot = snapshot.map(|snapshot| (Some("snapshot"), snapshot_words(snapshot)));
         let mut first = None;
         for (sink, (words, code)) in live.into_iter().chain(records).chain(snapshot) {
             let Some(why) = words else { continue };
@@ -378,13 +383,22 @@ fn live_words(result: &io::Result<()>) -> (Option<String>, i32) {
     }
 }
 
-/// What to say of a snapshot, if anything, and its exit code.
-fn snapshot_words(result: &Result<SnapshotInfo, SnapshotError>, once: bool) -> (Option<String>, i32) {
+/// What to say of a snapshot, if anything, and its exit code. `seen`: some picture came.
+fn snapshot_words(
+    result: &Result<SnapshotInfo, SnapshotError>,
+    seen: bool,
+    once: bool,
+) -> (Option<String>, i32) {
     match result {
         Ok(_) => (None, DONE),
-        // Not a failure of its own: why no picture came has been said.
-        Err(SnapshotError::Nothing) => {
-            (Some("no picture came, so there is no snapshot".into()), if once { FAILED } else { DONE })
+        // Not a failure of its own, unless a cast was to be had: why no picture came has been said.
+        Err(error @ SnapshotError::Nothing) => {
+            let words = if seen {
+                format!("no snapshot: {error}")
+            } else {
+                "no picture came, so there is no snapshot".into()
+            };
+            (Some(words), if once { FAILED } else { DONE })
         }
         Err(error) => (Some(format!("no snapshot: {error}")), FAILED),
     }
@@ -403,11 +417,27 @@ mod tests {
 
     #[test]
     fn a_snapshot_of_nothing_is_a_note_and_fails_a_cast_that_was_to_be_had() {
-        let (words, code) = snapshot_words(&Err(SnapshotError::Nothing), false);
+        let (words, code) = snapshot_words(&Err(SnapshotError::Nothing), false, false);
         assert_eq!((words.as_deref(), code), (Some("no picture came, so there is no snapshot"), DONE));
-        assert_eq!(snapshot_words(&Err(SnapshotError::Nothing), true).1, FAILED);
-        let refused = snapshot_words(&Err(SnapshotError::Decoder("broken".into())), false);
+        assert_eq!(snapshot_words(&Err(SnapshotError::Nothing), false, true).1, FAILED);
+        let refused = snapshot_words(&Err(SnapshotError::Decoder("broken".into())), false, false);
         assert_eq!(refused.1, FAILED);
+    }
+
+    #[test]
+    fn a_snapshot_of_pictures_that_are_not_h264_says_so() {
+        let path = std::env::temp_dir().join(format!("punchcast-no-snapshot-{}.png", std::process::id()));
+        let (existing, snapshot) = (Existing::Keep, Some(&*path));
+        let wanted = Wanted { record: None, snapshot, live: &[], existing, casts: 1 };
+        for payload in [&b"\x91hvc1\0\0\0\x01"[..], b"\x93av01\x01", b"\x93avc1\x01"] {
+            let Ok(mut sinks) = Sinks::open(&wanted, Printer::new(false, true).talk()) else {
+                panic!("{} can be written", path.display())
+            };
+            let picture = Unit { kind: Kind::Video, timestamp: 0, payload: payload.into() };
+            sinks.write(punchcast::driver::now(), 0, &picture);
+            let why = sinks.finish(punchcast::driver::now(), true).why;
+            assert_eq!(why.as_deref(), Some("no snapshot: no H.264 keyframe was seen"), "{payload:?}");
+        }
     }
 
     #[test]
@@ -505,8 +535,18 @@ mod tests {
         let snapshot = Some(Snapshot::new(path));
         let (existing, live) = (Existing::Keep, Vec::new());
         let (heard, notices, talk) = (BTreeMap::new(), channel(), Printer::new(false, true).talk());
-        let mut sinks =
-            Sinks { path: None, existing, records, heard, notices, live, run: None, snapshot, talk };
+        let mut sinks = Sinks {
+            path: None,
+            existing,
+            records,
+            heard,
+            notices,
+            live,
+            run: None,
+            snapshot,
+            seen: false,
+            talk,
+        };
         let keyframe = Unit { kind: Kind::Video, timestamp: 0, payload: vec![0x17, 1, 0, 0, 0].into() };
         while matches!(sinks.records[&0], Record::Running(_)) {
             sinks.write(punchcast::driver::now(), 0, &keyframe);
