@@ -321,6 +321,23 @@ pub(super) fn flv_path(option: &str, value: OsString) -> Result<PathBuf, Failure
     )))
 }
 
+/// What names of pictures in other formats end with.
+const OTHER_PICTURES: [&str; 7] = ["jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff"];
+
+/// A path that PNG is to be written to, which must not look like something else.
+pub(super) fn png_path(value: OsString) -> Result<PathBuf, Failure> {
+    let path = PathBuf::from(value);
+    let given = path.extension().unwrap_or_default();
+    if !OTHER_PICTURES.iter().any(|other| given.eq_ignore_ascii_case(other)) {
+        return Ok(path);
+    }
+    Err(Failure::Usage(format!(
+        "--snapshot writes PNG, and {} is a name for something else; give {}",
+        path.display(),
+        path.with_extension("png").display(),
+    )))
+}
+
 /// The file of a further cast: `FILE-2.flv` is the second's beside `FILE.flv`.
 fn of_cast(path: &Path, cast: usize) -> PathBuf {
     beside(path, &(cast + 1).to_string())
@@ -461,6 +478,11 @@ mod tests {
         }
         for name in ["x.flv", "x.FLV", "x", "-", "/dev/null", "mp4", "x.mp4.flv", "cast.1"] {
             assert_eq!(flv_path("flv", name.into()).ok(), Some(name.into()));
+        }
+        let Err(Failure::Usage(why)) = png_path("a b/x.JPG".into()) else { panic!("no PNG") };
+        assert!(why.ends_with("a b/x.JPG is a name for something else; give a b/x.png"), "{why}");
+        for name in ["x.png", "x", "/dev/null", "jpg"] {
+            assert_eq!(png_path(name.into()).ok(), Some(name.into()));
         }
     }
 

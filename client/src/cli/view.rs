@@ -2,7 +2,7 @@
 
 use super::mapping::Choice;
 use super::output::{self, Printer, print_line};
-use super::sinks::{Finished, Sinks, Wanted, flv_path};
+use super::sinks::{Finished, Sinks, Wanted, flv_path, png_path};
 use super::{DONE, FAILED, Failure, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
@@ -167,7 +167,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
             Long("quiet") => options.quiet = true,
             Long("record") => options.record = Some(flv_path("record", parser.value()?)?),
             Long("overwrite") => options.overwrite = true,
-            Long("snapshot") => options.snapshot = Some(parser.value()?.into()),
+            Long("snapshot") => options.snapshot = Some(png_path(parser.value()?)?),
             Long("casts") => {
                 let text = args::text("casts", parser.value()?)?;
                 let casts = text.parse().ok().filter(|casts| (1..=MOST_CASTS).contains(casts));
