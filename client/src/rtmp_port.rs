@@ -533,7 +533,9 @@ impl RtmpPort {
         match role {
             Role::Joining(_) => {}
             Role::Publisher(_) => self.event(Event::PublisherLeft { remote, finished }),
-            Role::Player(_, player) => self.event(Event::PlayerLeft { remote, dropped: player.dropped() }),
+            Role::Player(place, player) => {
+                self.event(Event::PlayerLeft { remote, place, dropped: player.dropped() });
+            }
         }
     }
 

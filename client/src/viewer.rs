@@ -374,11 +374,11 @@ impl Viewer {
             }
             rtmp_port::Event::PlayerJoined { remote, place } => {
                 self.want_keyframe(now, place);
-                self.notice(Notice::Player { remote, joined: true });
+                self.cast_notice(place, Notice::Player { remote, joined: true });
             }
             rtmp_port::Event::KeyframeWanted { place } => self.want_keyframe(now, place),
-            rtmp_port::Event::PlayerLeft { remote, .. } => {
-                self.notice(Notice::Player { remote, joined: false })
+            rtmp_port::Event::PlayerLeft { remote, place, .. } => {
+                self.cast_notice(place, Notice::Player { remote, joined: false });
             }
             // Its own port has no key.
             rtmp_port::Event::WrongKey(_)

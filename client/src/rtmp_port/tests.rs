@@ -430,7 +430,7 @@ fn a_slow_player_gets_fewer_pictures_and_slows_nobody() {
     let expected = [(45, 0xaf, 1), (50, 0x17, 0), (301, 0xaf, 1), (380, 0x17, 1), (420, 0x27, 1)];
     assert_eq!(scene.played(1), expected);
     scene.input(Input::Closed { conn: id(1), error: None });
-    assert_eq!(scene.events.last(), Some(&Event::PlayerLeft { remote: remote(1), dropped: 3 }));
+    assert_eq!(scene.events.last(), Some(&Event::PlayerLeft { remote: remote(1), place: 0, dropped: 3 }));
 }
 
 #[test]
@@ -504,7 +504,7 @@ fn the_end_of_the_stream_reaches_the_players() {
     scene.settle();
     assert_eq!(scene.client(1).closed, Some(Closing::Flush));
     assert_eq!(scene.client(1).events.last(), Some(&ClientEvent::Ended));
-    assert_eq!(scene.events.last(), Some(&Event::PlayerLeft { remote: remote(1), dropped: 0 }));
+    assert_eq!(scene.events.last(), Some(&Event::PlayerLeft { remote: remote(1), place: 0, dropped: 0 }));
     // The next stream begins with nothing of this one.
     scene.join_player(2);
     assert_eq!(scene.played(2), []);

@@ -97,6 +97,8 @@ pub enum Event {
     PlayerLeft {
         /// Its address.
         remote: SocketAddr,
+        /// The place of the stream that it played.
+        place: usize,
         /// Video units left out because it was slow.
         dropped: u64,
     },
