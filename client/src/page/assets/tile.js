@@ -253,8 +253,8 @@ export class Tile {
     const port = location.port || "80";
     const insecure = window.isSecureContext
       ? ""
-      : `\nBrowsers keep WebCodecs for secure pages: open this one on the viewer's own machine as http://127.0.0.1:${port}/, ` +
-        `or through ssh -L ${port}:127.0.0.1:${port} to it.`;
+      : `\nBrowsers keep WebCodecs for secure pages. With punchcast view --page ${port}, without an address, this one is at ` +
+        `http://127.0.0.1:${port}/ on the viewer's own machine, and through ssh -L ${port}:127.0.0.1:${port} on others.`;
     return (
       `${reason}${insecure}\nAnother program can show it: punchcast view --rtmp 127.0.0.1:1935 serves players, ` +
       `punchcast view --record cast.flv writes a file.`
