@@ -454,7 +454,10 @@ fn a_screen_that_stands_still_is_shown_again() {
     });
     let after = again.expect("the same frame once more");
     assert!(after < 3_000_000, "after {after} us");
-    assert!(!last.is_keyframe(), "it has been seen");
+    // For those who missed some of what led to it, it comes as a keyframe: once.
+    let again = (0..6).map(|_| page.next_picture().is_keyframe());
+    let keyframes: Vec<bool> = std::iter::once(last.is_keyframe()).chain(again).collect();
+    assert_eq!(keyframes.iter().filter(|keyframe| **keyframe).count(), 1, "{keyframes:?}");
 }
 
 /// Keeps the dialogues for screen and microphone open until `answer` is called, and notes what they give.

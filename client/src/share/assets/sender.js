@@ -3,7 +3,7 @@
 
 import { PICTURE, SOUND, SOUND_CONFIG, VIDEO_CONFIG, fit, opusHead, packet, videoConfig } from "./codec.js";
 
-const KEYFRAME_EVERY = 2000; // Milliseconds, while the picture changes; a still one has been seen.
+const KEYFRAME_EVERY = 2000; // Milliseconds, while the picture changes, and once when it has come to rest.
 const MOST_ENCODING = 1; // Frames within the encoder. More would wait there, and be old when they come out.
 const MOST_BUFFERED_SECONDS = 0.05; // Of the bitrate, between this script and the program.
 const STILL_INTERVAL = 2000; // Milliseconds until a picture that stands still is shown again, as for the screen.
