@@ -39,9 +39,13 @@ pub const MAX_SOUND_WAIT: Duration = Duration::from_secs(1);
 /// Bytes that may wait, whatever the clock says: 250 ms of 128 Mbit/s.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// How often a keyframe is asked for, as long as video waits for one. Each is as large as many pictures, and goes to everybody
-/// who watches, while the line that left out video is too slow as it is.
+/// How soon a keyframe is asked for again, as long as video waits for one. Each is as large as many pictures, and goes to
+/// everybody who watches, while the line that left out video is too slow as it is: so it is twice as long each time that
+/// this comes of it, ...
 pub const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// ... up to that.
+pub const ASK_AT_LEAST_EVERY: Duration = Duration::from_secs(32);
 
 /// Units that may wait, so that tiny ones cannot make it costly: twice the longest replay
 /// ([`MAX_GROUP_UNITS`]), which leaves room for what follows it.
@@ -71,8 +75,8 @@ pub struct Queue {
     slow_at: Option<Instant>,
     /// When a picture that no other needs was left out last.
     thinned_at: Option<Instant>,
-    /// When a keyframe was asked for last.
-    asked_at: Option<Instant>,
+    /// When a keyframe was asked for last, and how long none is from then on.
+    asked: Option<(Instant, Duration)>,
 }
 
 #[derive(Debug)]
@@ -175,19 +179,21 @@ impl Queue {
     }
 
     /// Whether a keyframe is to be asked for: video was left out up to the next one, which a picture that stands still would
-    /// not bring for long, and all that came before it is gone. Asked again, it says so once in [`ASK_EVERY`].
+    /// not bring for long, and all that came before it is gone. Asked again, it says so after [`ASK_EVERY`], and then ever later.
     pub fn wants_keyframe(&mut self, now: Instant) -> bool {
-        let asked = self.asked_at.is_some_and(|at| now < at + ASK_EVERY);
+        let asked = self.asked.is_some_and(|(at, pause)| now < at + pause);
         let wants = matches!(self.gate, Gate::Skipping) && self.is_empty() && !asked;
         if wants {
-            self.asked_at = Some(now);
+            let lately = self.asked.filter(|(at, pause)| now < *at + *pause * 2 + SLOW_FOR);
+            let pause = lately.map_or(ASK_EVERY, |(_, pause)| (pause * 2).min(ASK_AT_LEAST_EVERY));
+            self.asked = Some((now, pause));
         }
         wants
     }
 
     /// Leaves out the video that waits, and what follows up to the next keyframe, for which the caller asks.
     pub fn skip_to_keyframe(&mut self, now: Instant) {
-        self.asked_at = Some(now);
+        self.asked = Some((now, ASK_EVERY));
         for picture in self.pictures.drain(..).chain(self.disposable.drain(..)) {
             self.bytes -= picture.unit.payload.len();
             self.dropped += 1;

@@ -128,6 +128,12 @@ fn what_waits_is_skipped_up_to_the_next_keyframe_when_that_is_asked_for() {
     assert_eq!((left(&mut queue), queue.dropped(), queue.bytes), (vec![0, 3, 5], 3, 0));
 }
 
+/// What waits is left out, as a line does that is too slow.
+fn leave_out(queue: &mut Queue) {
+    while queue.drop_group() {}
+    queue.gate = Gate::Skipping;
+}
+
 #[test]
 fn a_keyframe_is_asked_for_once_all_is_gone_and_not_again_and_again() {
     let (begun, mut queue) = (start(), Queue::new());
@@ -144,7 +150,23 @@ fn a_keyframe_is_asked_for_once_all_is_gone_and_not_again_and_again() {
     assert!(queue.wants_keyframe(late + ASK_EVERY));
     queue.push(late + ASK_EVERY, video(KEY, 4, 9));
     assert_eq!(left(&mut queue), [4]);
-    assert!(!queue.wants_keyframe(late + ASK_EVERY * 3), "it has come");
+    assert!(!queue.wants_keyframe(late + ASK_EVERY * 4), "it has come");
+
+    // The line is too slow for what begins with it, each time.
+    let (mut asks, mut at) = (Vec::new(), late + ASK_EVERY);
+    queue.skip_to_keyframe(at);
+    for second in 1..=240 {
+        at += Duration::from_secs(1);
+        if queue.wants_keyframe(at) {
+            asks.push(second);
+            queue.push(at, video(KEY, 5, 9));
+            leave_out(&mut queue);
+        }
+    }
+    assert_eq!(asks, [2, 6, 14, 30, 62, 94, 126, 158, 190, 222]);
+    leave_out(&mut queue);
+    at += ASK_AT_LEAST_EVERY * 3;
+    assert!(queue.wants_keyframe(at) && queue.wants_keyframe(at + ASK_EVERY), "as at first, after a while");
 }
 
 #[test]
