@@ -420,7 +420,7 @@ impl Outlet {
             }
             let Some((unit, made)) = route.queue.pop_dated() else {
                 // It takes more again, and has missed what a screen at rest would not send again for long.
-                if route.queue.wants_keyframe(now) {
+                if route.stage == Stage::Live && route.queue.wants_keyframe(now) {
                     self.notice(Notice::KeyframeWanted);
                 }
                 break;

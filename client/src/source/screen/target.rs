@@ -250,7 +250,8 @@ fn monitors(conn: &RustConnection, root: Window) -> Result<Vec<Monitor>, Fault> 
 
 /// A monitor by its name, whatever its case, or by its number.
 fn choose_monitor<'a>(monitors: &'a [Monitor], wanted: &str) -> Result<&'a Monitor, String> {
-    let named = monitors.iter().find(|monitor| monitor.name.eq_ignore_ascii_case(wanted));
+    let exact = monitors.iter().find(|monitor| monitor.name == wanted);
+    let named = exact.or_else(|| monitors.iter().find(|monitor| monitor.name.eq_ignore_ascii_case(wanted)));
     let numbered = || monitors.get(wanted.parse::<usize>().ok()?);
     named.or_else(numbered).ok_or_else(|| {
         let mut why = format!("there is no monitor {wanted:?}; there are:");
