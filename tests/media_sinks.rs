@@ -334,11 +334,12 @@ fn other_sound_in_one_stream_goes_on_in_another_file() {
     let silent = encoded(&dir.join("silent.flv"), &[&PLAIN[..], &["-an"]].concat());
     let path = dir.join("film.flv");
     let mut recorder = Recorder::create(&path, Existing::Keep, |_| {}).unwrap();
-    let mut at = 0;
+    let (mut at, mut asked) = (0, 0);
     // As another publisher of the same cast follows: no word of it, and a clock that goes on.
     for stream in [&silent, &silent, &silent, &plain, &mono, &mono] {
         for unit in stream {
             assert!(recorder.write(&Unit { timestamp: unit.timestamp + at, ..unit.clone() }));
+            asked += u32::from(recorder.take_keyframe_wish());
         }
         at += stream.iter().map(|unit| unit.timestamp).max().unwrap() + 40;
     }
@@ -361,6 +362,10 @@ fn other_sound_in_one_stream_goes_on_in_another_file() {
     assert_eq!(sound(&part(2)), [header(&plain)]);
     assert_eq!(sound(&part(3)), [header(&mono)]);
     assert!(!part(4).exists());
+    assert_eq!(asked, 2, "once for each");
+    let pictures = |path: &Path| counts(&read(&std::fs::read(path).unwrap())).0;
+    let all = counts(&silent).0 * 3 + counts(&plain).0 + counts(&mono).0 * 2;
+    assert_eq!([path.clone(), part(2), part(3)].iter().map(|path| pictures(path)).sum::<usize>(), all);
 }
 
 #[test]

@@ -355,8 +355,14 @@ impl Viewer {
         }
     }
 
+    /// Asks the caster of the cast at `place` for a keyframe, for somebody who has the cast from its notices.
+    pub fn ask_for_keyframe(&mut self, now: Instant, place: usize) {
+        self.want_keyframe(now, place);
+        self.settle(now);
+    }
+
     /// Asks a place's caster for a keyframe, which one that makes its pictures itself answers with what players need.
-    pub fn want_keyframe(&mut self, now: Instant, place: usize) {
+    fn want_keyframe(&mut self, now: Instant, place: usize) {
         let conn = self.show_at(place).and_then(|show| show.cast().map(|cast| cast.link.conn));
         if let Some(conn) = conn {
             self.meeting.want_keyframe(now, conn);

@@ -162,9 +162,14 @@ impl Sinks {
         }
     }
 
-    /// Whether a keyframe of the first cast is to be asked for, as somebody reads it from here on.
-    pub(super) fn take_keyframe_wish(&mut self) -> bool {
-        self.live.iter_mut().filter_map(|pipe| pipe.take_keyframe_wish().then_some(())).count() > 0
+    /// Whether a keyframe of a cast is to be asked for, as something that is written waits for one.
+    pub(super) fn take_keyframe_wish(&mut self, cast: usize) -> bool {
+        let recorded = match self.records.get_mut(&cast) {
+            Some(Record::Running(recorder)) => recorder.take_keyframe_wish(),
+            Some(Record::Ended(_)) | None => false,
+        };
+        let live = self.live.iter_mut().take(if cast == 0 { usize::MAX } else { 0 });
+        recorded | (live.filter_map(|pipe| pipe.take_keyframe_wish().then_some(())).count() > 0)
     }
 
     fn write(&mut self, now: Instant, cast: usize, unit: &Unit) {

@@ -231,8 +231,8 @@ fn view(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         printer.show(&notice);
         let (cast, notice) = notice.of_cast();
         sinks.follow(driver::now(), cast, &notice);
-        if sinks.take_keyframe_wish() {
-            driver.app_mut().want_keyframe(driver::now(), 0);
+        if sinks.take_keyframe_wish(cast) {
+            driver.app_mut().ask_for_keyframe(driver::now(), cast);
         }
         #[allow(clippy::wildcard_enum_match_arm)] // The rest has been shown, and that is all.
         match notice {

@@ -66,8 +66,6 @@ pub struct LivePipe {
     header: Option<flv::Writer>,
     /// The file's header is with the reader.
     begun: bool,
-    /// A reader has come who sees nothing before the next keyframe.
-    wants_keyframe: bool,
     /// Casts so far.
     cast: u32,
     shared: Arc<Shared>,
@@ -123,7 +121,6 @@ impl LivePipe {
             generation: 0,
             header: None,
             begun: false,
-            wants_keyframe: false,
             cast: 0,
             shared,
             queue,
@@ -138,8 +135,7 @@ impl LivePipe {
         if wanted != self.generation {
             // Another reader, which knows nothing of what the one before it was told.
             (self.generation, self.header, self.begun) = (wanted, None, false);
-            self.timeline.restart();
-            self.wants_keyframe = true;
+            self.timeline.restart_and_ask();
         }
         // A file is no player's alone, and is to tell the true rate.
         let unit = if self.is_file { Cow::Borrowed(unit) } else { told::for_players(unit) };
@@ -152,7 +148,7 @@ impl LivePipe {
     /// Whether a keyframe is to be asked for, once: somebody reads from here on, and a screen that stands still would not send
     /// one for long.
     pub const fn take_keyframe_wish(&mut self) -> bool {
-        std::mem::replace(&mut self.wants_keyframe, false)
+        self.timeline.take_keyframe_wish()
     }
 
     /// The stream is over, and nothing had come for `stay`: its last picture stood so long.

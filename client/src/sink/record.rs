@@ -231,6 +231,11 @@ impl Recorder {
         appended != Appended::Ended
     }
 
+    /// Whether a keyframe is to be asked for, once: what goes on in another part waits for it.
+    pub const fn take_keyframe_wish(&mut self) -> bool {
+        self.timeline.take_keyframe_wish()
+    }
+
     /// Another stream follows (the link was made again, or another cast began). It is recorded from its next
     /// keyframe on.
     pub fn next_stream(&mut self) {

@@ -61,6 +61,8 @@ pub(crate) struct Timeline {
     part: u32,
     /// What comes next does not fit the part, and begins another.
     part_due: bool,
+    /// It waits for a keyframe that nobody else has reason to ask for.
+    wants_keyframe: bool,
     /// What the part's first video header does not say of its later pictures.
     parameter_sets: Option<Config>,
 }
@@ -193,9 +195,20 @@ impl Timeline {
         self.wait();
     }
 
+    /// The same, for somebody who sees nothing before that keyframe.
+    pub(crate) fn restart_and_ask(&mut self) {
+        self.restart();
+        self.wants_keyframe = true;
+    }
+
     fn wait(&mut self) {
         self.phase = Phase::Waiting;
         self.decodable = false;
+    }
+
+    /// Whether a keyframe is to be asked for, once: nothing goes on before it comes.
+    pub(crate) const fn take_keyframe_wish(&mut self) -> bool {
+        std::mem::replace(&mut self.wants_keyframe, false)
     }
 
     /// Takes the next unit that was received, and gives what is to be written for it, in order.
@@ -208,7 +221,7 @@ impl Timeline {
         if let Some(header) = self.header_of(unit) {
             header.keep(unit);
             if self.in_parts && unit.kind == Kind::Audio && self.changes_sound() {
-                self.part_due = true;
+                (self.part_due, self.wants_keyframe) = (true, true);
                 self.wait();
             }
             if self.phase == Phase::Recording {
@@ -249,8 +262,8 @@ impl Timeline {
     /// Whether the part is under way, and the sound that was announced last is not what it began with. Sound that comes a little
     /// after the first picture is.
     fn changes_sound(&self) -> bool {
-        let begun = self.audio.in_part.is_some() || self.now >= LATE_SOUND;
-        self.phase == Phase::Recording && begun && !self.audio.fits()
+        let begun = self.video.coding.is_some() && (self.audio.in_part.is_some() || self.now >= LATE_SOUND);
+        begun && !self.part_due && !self.audio.fits()
     }
 
     /// Whether the part's codecs are `unit`'s.
