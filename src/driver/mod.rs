@@ -14,7 +14,8 @@
 //! 4. one step of one ready socket: one accept, one read of at most [`READ_SIZE`] (and what is beside it), or one
 //!    write;
 //! 5. after each lap of the ready sockets: `poll`, and one message from other threads, or up to sixteen where no socket
-//!    is ready; waiting, when nothing of the above is left. While the application expects something ([`App::poll_expected`]) it does not sleep, but gives way.
+//!    is ready; waiting, when nothing of the above is left. While the application expects something
+//!    ([`App::poll_expected`]) it does not sleep, but gives way.
 //!
 //! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
 //! they would block (or, where that tells the same, a read brings less than it may). A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread

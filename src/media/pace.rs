@@ -40,11 +40,11 @@ pub const MAX_SOUND_WAIT: Duration = Duration::from_secs(1);
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// How soon a keyframe is asked for again, as long as video waits for one. Each is as large as many pictures, and goes to
-/// everybody who watches, while the line that left out video is too slow as it is: so it is twice as long each time that
-/// this comes of it, ...
+/// everybody who watches, while the line that left out video is too slow as it is: so each time that video is left out again
+/// the pause is twice as long, up to [`ASK_AT_LEAST_EVERY`].
 pub const ASK_EVERY: Duration = Duration::from_secs(2);
 
-/// ... up to that.
+/// The longest pause between two of them.
 pub const ASK_AT_LEAST_EVERY: Duration = Duration::from_secs(32);
 
 /// Units that may wait, so that tiny ones cannot make it costly: twice the longest replay

@@ -164,12 +164,16 @@ impl Sinks {
 
     /// Whether a keyframe of a cast is to be asked for, as something that is written waits for one.
     pub(super) fn take_keyframe_wish(&mut self, cast: usize) -> bool {
-        let recorded = match self.records.get_mut(&cast) {
+        let mut wish = match self.records.get_mut(&cast) {
             Some(Record::Running(recorder)) => recorder.take_keyframe_wish(),
             Some(Record::Ended(_)) | None => false,
         };
-        let live = self.live.iter_mut().take(if cast == 0 { usize::MAX } else { 0 });
-        recorded | (live.filter_map(|pipe| pipe.take_keyframe_wish().then_some(())).count() > 0)
+        if cast == 0 {
+            for pipe in &mut self.live {
+                wish |= pipe.take_keyframe_wish();
+            }
+        }
+        wish
     }
 
     fn write(&mut self, now: Instant, cast: usize, unit: &Unit) {

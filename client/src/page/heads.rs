@@ -48,20 +48,14 @@ impl Reply {
 }
 
 /// A line for whoever sees that a head was refused.
-const fn why_refused(status: Status) -> &'static str {
-    match status {
-        Status::MethodNotAllowed => "The page takes GET and HEAD requests only.",
-        Status::HeadTooLarge => {
-            "The request's head is too long, probably by cookies of other pages at this address: open this page in a \
-             private window, or clear them."
-        }
-        Status::Ok
-        | Status::BadRequest
-        | Status::Forbidden
-        | Status::NotFound
-        | Status::RequestTimeout
-        | Status::Misdirected
-        | Status::UpgradeRequired => "The request could not be read.",
+fn why_refused(status: Status) -> &'static str {
+    if status == Status::MethodNotAllowed {
+        "The page takes GET and HEAD requests only."
+    } else if status == Status::HeadTooLarge {
+        "The request's head is too long, probably by cookies of other pages at this address: open this page in a private \
+         window, or clear them."
+    } else {
+        "The request could not be read."
     }
 }
 
