@@ -129,7 +129,7 @@ pub(super) fn read_into(
 }
 
 /// The socket options that no safe library offers, and the reading to memory that nothing was written to. The only unsafe
-/// code of the project.
+/// code of this crate.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 mod raw {

@@ -19,7 +19,7 @@ const FULL_PART: f64 = 0.25;
 const PROBE_AFTER: Duration = Duration::from_millis(1500);
 
 /// The part of the bitrate, as one of so many, to which a line has to fall for it to be taken note of at once. Encoders
-/// begin anew at each change, with a keyframe.
+/// begin anew there, with a keyframe.
 pub(super) const SUDDEN: u64 = 2;
 
 /// The part of what the line carried when it was full last, in hundredths, to which one period lowers that unless it has become

@@ -8,7 +8,7 @@ use openh264::encoder::{
 use openh264::formats::YUVSource;
 use punchcast::media::avc::{self, NalKind, Stamp};
 use punchcast::media::{Unit, avc::Config};
-use std::time::{Duration, Instant};
+use raw::Rate;
 
 /// The bitrates that are aimed at, bits per second: below, no picture is legible; above, H.264's levels end.
 pub const BITRATES: std::ops::RangeInclusive<u32> = 100_000..=100_000_000;
@@ -54,12 +54,9 @@ pub struct VideoEncoder {
     /// The most that [`VideoEncoder::follow`] aims at.
     ceiling: u32,
     config: Option<Config>,
-    followed: Option<Instant>,
+    /// Of the pictures that it is set up for; nothing before the first.
+    size: Option<(usize, usize)>,
 }
-
-/// How soon the bitrate may change again. Each change costs a keyframe, as the encoder's rate cannot be changed in
-/// mid-stream, and several within a round trip would only add to the queue that they are to shorten.
-pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 impl VideoEncoder {
     /// An encoder for pictures of any size up to 3840x2160.
@@ -67,7 +64,7 @@ impl VideoEncoder {
     /// # Errors
     /// What openh264 says, for the user.
     pub fn new(video: VideoConfig) -> Result<Self, String> {
-        Ok(Self { encoder: make(video)?, video, ceiling: video.bitrate, config: None, followed: None })
+        Ok(Self { encoder: make(video)?, video, ceiling: video.bitrate, config: None, size: None })
     }
 
     /// How it encodes.
@@ -82,33 +79,40 @@ impl VideoEncoder {
     /// # Errors
     /// What openh264 says, for the user.
     pub fn remake(&mut self, fps: u32, content: Content) -> Result<(), String> {
-        self.video = VideoConfig { fps, content, ..self.video };
-        self.encoder = make(self.video)?;
-        Ok(())
+        self.begin_anew(VideoConfig { fps, content, ..self.video })
     }
 
-    /// Aims at `bitrate` bits per second, or the rate that it was made with if that is less. As this costs a keyframe,
-    /// changes below a fifth are left out, and those that come within [`FOLLOW_INTERVAL`] of another wait for a later
-    /// call, unless the rate is halved. Whether it changed now: then the next picture is a keyframe.
+    /// Aims at `bitrate` bits per second, or the rate that it was made with if that is less. Half of what it was or less
+    /// makes it begin anew, with a keyframe: what it has promised itself of the old rate would have it leave out pictures
+    /// for seconds, and what was made at that rate is not worth sending any more. Whether it did.
     ///
     /// # Errors
     /// What openh264 says, for the user.
-    pub fn follow(&mut self, bitrate: u32, now: Instant) -> Result<bool, String> {
+    pub fn follow(&mut self, bitrate: u32) -> Result<bool, String> {
         let wanted = bitrate.clamp(*BITRATES.start(), self.ceiling);
-        // A line that becomes that much slower is followed at once: what is made until then only stands in its way.
-        let halved = wanted <= self.video.bitrate / 2;
-        let early = !halved
-            && self.followed.is_some_and(|last| now.saturating_duration_since(last) < FOLLOW_INTERVAL);
-        let step = u64::from(wanted.abs_diff(self.video.bitrate));
-        // To the ceiling by any step: else what it lost would never quite come back.
-        let small = step * 5 < u64::from(self.video.bitrate) && wanted != self.ceiling;
-        if early || small || step == 0 {
+        let video = VideoConfig { bitrate: wanted, ..self.video };
+        if wanted == self.video.bitrate {
             return Ok(false);
         }
-        self.followed = Some(now);
-        self.video.bitrate = wanted;
-        self.encoder = make(self.video)?;
-        Ok(true)
+        // An encoder that has had no picture yet takes no settings, and loses nothing.
+        let anew = wanted <= self.video.bitrate / 2 || self.size.is_none();
+        if anew {
+            self.begin_anew(video)?;
+        } else {
+            // The target may never be above the most, not even in between.
+            let rises = wanted > self.video.bitrate;
+            let (first, then) = if rises { (Rate::Most, Rate::Target) } else { (Rate::Target, Rate::Most) };
+            raw::set_rate(&mut self.encoder, first, wanted)?;
+            raw::set_rate(&mut self.encoder, then, wanted)?;
+            self.video = video;
+        }
+        Ok(anew)
+    }
+
+    fn begin_anew(&mut self, video: VideoConfig) -> Result<(), String> {
+        self.encoder = make(video)?;
+        (self.video, self.size) = (video, None);
+        Ok(())
     }
 
     /// Encodes one picture, as a keyframe if that is asked for or it is the first, and gives its units to `emit`: a
@@ -125,6 +129,12 @@ impl VideoEncoder {
         keyframe: bool,
         mut emit: impl FnMut(Unit) -> bool,
     ) -> Result<Encoded, String> {
+        // With another size openh264 goes back to the bitrate that it was made with.
+        let size = picture.dimensions();
+        if self.size.is_some_and(|last| last != size) {
+            self.begin_anew(self.video)?;
+        }
+        self.size = Some(size);
         if keyframe && self.config.is_some() {
             self.encoder.force_intra_frame();
         }
@@ -169,6 +179,37 @@ impl VideoEncoder {
     }
 }
 
+/// The change of an encoder's bitrate in mid-stream, which costs no keyframe and for which the library has no safe call.
+#[allow(unsafe_code)]
+mod raw {
+    use openh264::encoder::Encoder;
+    use openh264_sys2::{ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, SBitrateInfo, SPATIAL_LAYER_0};
+
+    /// One of openh264's two bitrates.
+    #[derive(Clone, Copy)]
+    pub(super) enum Rate {
+        /// What it aims at.
+        Target,
+        /// What it leaves pictures out for; never below the target.
+        Most,
+    }
+
+    /// Sets one of them, for an encoder that has had a picture. The level that the stream was announced with stays.
+    pub(super) fn set_rate(encoder: &mut Encoder, rate: Rate, bits: u32) -> Result<(), String> {
+        let option = match rate {
+            Rate::Target => ENCODER_OPTION_BITRATE,
+            Rate::Most => ENCODER_OPTION_MAX_BITRATE,
+        };
+        let bits = i32::try_from(bits).map_err(|error| error.to_string())?;
+        // One layer is all there is.
+        let mut info = SBitrateInfo { iLayer: SPATIAL_LAYER_0, iBitrate: bits };
+        // SAFETY: both options take a pointer to an SBitrateInfo, which is read during the call alone. Nothing that the library's
+        // Encoder relies on (the size, the data format) is touched.
+        let code = unsafe { encoder.raw_api().set_option(option, (&raw mut info).cast()) };
+        if code == 0 { Ok(()) } else { Err(format!("the encoder does not take {bits} bit/s (code {code})")) }
+    }
+}
+
 fn make(video: VideoConfig) -> Result<Encoder, String> {
     let config = EncoderConfig::new()
         .usage_type(match video.content {
@@ -196,22 +237,93 @@ fn make(video: VideoConfig) -> Result<Encoder, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use punchcast::media::Kind;
+
+    /// A third of it is noise, which takes whatever bits there are. More would be another scene each time.
+    struct Noise {
+        y: Vec<u8>,
+        grey: Vec<u8>,
+    }
+
+    const SIZE: (usize, usize) = (320, 192);
+
+    impl Noise {
+        fn new(seed: u32) -> Self {
+            let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+            let bytes = std::iter::repeat_with(|| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                96 + state.to_le_bytes()[0] / 4
+            });
+            let noise = bytes.take(SIZE.0 * SIZE.1 / 3);
+            let rest = std::iter::repeat_n(128, SIZE.0 * SIZE.1 - SIZE.0 * SIZE.1 / 3);
+            Self { y: noise.chain(rest).collect(), grey: vec![128; SIZE.0 * SIZE.1 / 4] }
+        }
+    }
+
+    impl YUVSource for Noise {
+        fn dimensions(&self) -> (usize, usize) {
+            SIZE
+        }
+        fn strides(&self) -> (usize, usize, usize) {
+            (SIZE.0, SIZE.0 / 2, SIZE.0 / 2)
+        }
+        fn y(&self) -> &[u8] {
+            &self.y
+        }
+        fn u(&self) -> &[u8] {
+            &self.grey
+        }
+        fn v(&self) -> &[u8] {
+            &self.grey
+        }
+    }
+
+    /// Encodes so many pictures: bits per second, and how many are keyframes.
+    fn run(encoder: &mut VideoEncoder, from: u32, frames: u32) -> (f64, usize) {
+        let (mut bytes, mut keyframes) = (0, 0);
+        for frame in from..from + frames {
+            let stamp = Stamp { frame: u64::from(frame), wall_us: 0 };
+            encoder
+                .encode(&Noise::new(frame + 1), frame * 1000 / 30, stamp, false, |unit| {
+                    bytes += unit.payload.len();
+                    keyframes += usize::from(unit.kind == Kind::Video && unit.is_keyframe());
+                    true
+                })
+                .unwrap();
+        }
+        (bytes as f64 * 8.0 * 30.0 / f64::from(frames), keyframes)
+    }
 
     #[test]
-    fn the_bitrate_follows_in_steps_that_are_worth_a_keyframe() {
-        let begun = crate::source::control::now();
-        let at = |ms| begun + Duration::from_millis(ms);
+    fn the_bitrate_follows_in_mid_stream_and_begins_anew_only_where_it_is_halved() {
         let video = VideoConfig { fps: 30, bitrate: 2_000_000, content: Content::Camera };
         let mut encoder = VideoEncoder::new(video).unwrap();
-        assert_eq!(encoder.follow(1_700_000, at(0)), Ok(false), "a sixth");
-        assert_eq!(encoder.follow(1_000_000, at(0)), Ok(true), "a half");
-        assert_eq!(encoder.follow(600_000, at(499)), Ok(false), "too soon");
-        assert_eq!(encoder.follow(500_000, at(499)), Ok(true), "but for half of it");
-        assert_eq!(encoder.follow(0, at(2000)), Ok(true));
-        assert_eq!(encoder.video().bitrate, 100_000, "never below what makes a picture");
-        assert_eq!(encoder.follow(1_800_000, at(3000)), Ok(true));
-        assert_eq!(encoder.follow(9_000_000, at(4000)), Ok(true), "back to the ceiling, however near");
-        assert_eq!(encoder.video(), video, "and never above it");
-        assert_eq!(encoder.follow(9_000_000, at(5000)), Ok(false));
+        assert_eq!(encoder.follow(1_500_000), Ok(true), "there is nothing yet that could be kept");
+        run(&mut encoder, 0, 60);
+        for (at, (wanted, anew)) in
+            [(1_250_000, false), (600_000, true), (900_000, false), (700_000, false), (1_800_000, false)]
+                .into_iter()
+                .enumerate()
+        {
+            assert_eq!(encoder.follow(wanted), Ok(anew), "{wanted}");
+            let (settling, keyframes) = run(&mut encoder, at as u32 * 200 + 60, 60);
+            assert_eq!(keyframes, usize::from(anew), "{wanted}, {settling}");
+            let (rate, keyframes) = run(&mut encoder, at as u32 * 200 + 120, 90);
+            assert!((0.7..1.15).contains(&(rate / f64::from(wanted))), "{rate} for {wanted}");
+            assert_eq!(keyframes, 0);
+        }
+    }
+
+    #[test]
+    fn it_never_aims_below_what_makes_a_picture_nor_above_what_it_was_made_for() {
+        let video = VideoConfig { fps: 30, bitrate: 2_000_000, content: Content::Camera };
+        let mut encoder = VideoEncoder::new(video).unwrap();
+        assert_eq!(encoder.follow(0), Ok(true));
+        assert_eq!(encoder.video().bitrate, *BITRATES.start());
+        run(&mut encoder, 0, 1);
+        assert_eq!(encoder.follow(9_000_000), Ok(false));
+        assert_eq!(encoder.video(), video);
     }
 }

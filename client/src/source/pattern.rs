@@ -32,7 +32,7 @@ use punchcast::media::avc::Stamp;
 use std::fmt::Write as _;
 use std::io;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How far behind its time a frame may be and still be made. Shorter stalls (a busy machine) are caught up without a
 /// gap, as a frame takes far less time to make than to show; longer ones mean that it does not.
@@ -157,7 +157,7 @@ fn run(
             cast.request_keyframe();
         }
         if let Some(bitrate) = control.bitrate() {
-            cast.follow(bitrate, now())?;
+            cast.follow(bitrate)?;
         }
         let captured = now();
         match cast.encode(frame, wall_clock(), |unit| emit(SourceEvent::Unit(unit, Some(captured))))? {
@@ -217,8 +217,8 @@ impl PatternCast {
     ///
     /// # Errors
     /// What the encoder says, for the user.
-    pub fn follow(&mut self, bitrate: u32, now: Instant) -> Result<(), String> {
-        self.keyframe |= self.encoder.follow(bitrate, now)?;
+    pub fn follow(&mut self, bitrate: u32) -> Result<(), String> {
+        self.keyframe |= self.encoder.follow(bitrate)?;
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 //! they are, and between them a TCP connection over a line that changes.
 
 use super::*;
-use crate::source::encoder::FOLLOW_INTERVAL;
 
 const TICK: Duration = Duration::from_millis(1);
 /// Bytes that the line passes at once after a pause, as tbf does.
@@ -103,7 +102,6 @@ impl Line {
 struct Encoder {
     rng: fastrand::Rng,
     bitrate: u64,
-    followed: Option<Instant>,
     frame: u64,
     keyframe: bool,
     next_keyframe: u64,
@@ -113,17 +111,16 @@ struct Encoder {
 
 impl Encoder {
     const fn new(rng: fastrand::Rng) -> Self {
-        Self { rng, bitrate: CEILING, followed: None, frame: 0, keyframe: true, next_keyframe: 0, debt: 0.0 }
+        Self { rng, bitrate: CEILING, frame: 0, keyframe: true, next_keyframe: 0, debt: 0.0 }
     }
 
     /// As [`VideoEncoder::follow`](crate::source::encoder::VideoEncoder::follow) does.
-    fn follow(&mut self, now: Instant, wanted: Option<u64>) {
+    fn follow(&mut self, wanted: Option<u64>) {
         let wanted = wanted.unwrap_or(CEILING).min(CEILING);
-        let early = wanted > self.bitrate / 2 && self.followed.is_some_and(|at| now < at + FOLLOW_INTERVAL);
-        let small = wanted.abs_diff(self.bitrate) * 5 < self.bitrate && wanted != CEILING;
-        if !early && !small && wanted != self.bitrate {
-            (self.followed, self.bitrate, self.keyframe, self.debt) = (Some(now), wanted, true, 0.0);
+        if wanted <= self.bitrate / 2 {
+            (self.keyframe, self.debt) = (true, 0.0);
         }
+        self.bitrate = wanted;
     }
 
     /// The bytes of the picture that is due, and whether it is a keyframe; nothing where the bitrate is spent.
@@ -225,7 +222,7 @@ impl Loop {
         if self.pace.hold || due <= self.encoder.frame {
             return;
         }
-        self.encoder.follow(now, self.pace.bitrate);
+        self.encoder.follow(self.pace.bitrate);
         let Some((keyframe, size)) = self.encoder.encode(due) else { return };
         let mut payload = vec![0; size];
         payload[..2].copy_from_slice(&[if keyframe { 0x17 } else { 0x27 }, 1]);

@@ -216,7 +216,7 @@ fn run(
         // Before the look: the age of a picture counts from its capture.
         let (at, wall) = (now(), wall_clock());
         if let Some(bitrate) = control.bitrate() {
-            cast.follow(bitrate, at)?;
+            cast.follow(bitrate)?;
         }
         if control.take_keyframe_request() {
             cast.open();
@@ -318,8 +318,8 @@ impl Cast {
         (self.keyframe, self.opening) = (true, Opening::BEGIN);
     }
 
-    fn follow(&mut self, bitrate: u32, now: Instant) -> Result<(), String> {
-        self.keyframe |= self.encoder.follow(bitrate, now)?;
+    fn follow(&mut self, bitrate: u32) -> Result<(), String> {
+        self.keyframe |= self.encoder.follow(bitrate)?;
         Ok(())
     }
 
