@@ -161,7 +161,7 @@ impl Lab {
         row[column].to_owned()
     }
 
-    /// Starts one of the workspace's programs on a host.
+    /// Starts one of the workspace's programs on a host. What it logs is in its report.
     pub(crate) fn spawn<A: AsRef<OsStr>>(
         &self,
         host: &str,
@@ -170,6 +170,9 @@ impl Lab {
     ) -> Program {
         let mut command = self.command(host, binary(program));
         command.args(args);
+        if env::var_os("RUST_LOG").is_none() {
+            command.env("RUST_LOG", "debug");
+        }
         Program::start(&format!("{program} on {host}"), &mut command)
     }
 

@@ -26,7 +26,8 @@ fn two_nats_that_draw_ports_are_relayed_every_time_and_both_sides_say_why() {
         let mut caster = caster(&lab, "caster", &ticket, 1);
         for link in [caster.event("link", LINK), viewer.event("link", LINK)] {
             assert_eq!(text(&link, "rung"), "relayed");
-            assert!(text(&link, "why").contains("a random port for each destination"), "{link}");
+            let drawn = text(&link, "why").contains("a random port for each destination");
+            assert!(drawn, "{link}{}{}", viewer.report(), caster.report());
         }
         viewer.event("first-frame", LINK);
         caster.succeeds(END);

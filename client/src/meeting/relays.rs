@@ -201,6 +201,13 @@ impl Meeting {
         let offer = self.agent.as_ref().and_then(Agent::relay_offer);
         if self.relays.ask(now, session, offer) {
             let obstacle = self.obstacle(session);
+            if let (Some(agent), Some(peer)) = (&self.agent, self.peer_of(session)) {
+                log::debug!(
+                    "session={session} no direct way yet: {obstacle}; seen of us: {:?}; of the peer: {:?}",
+                    agent.samples(),
+                    peer.observed
+                );
+            }
             self.event(Event::SeekingRelay(obstacle));
         }
     }
