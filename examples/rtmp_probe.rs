@@ -234,16 +234,17 @@ impl Sender {
         Ok(true)
     }
 
-    /// Sends what the session has to say; whether publishing has begun by it.
+    /// Sends what the session has to say, by one call, as a raw sender does; whether publishing has begun by it.
     fn drain(&mut self) -> Outcome<bool> {
         let Self::Session { session, stream, .. } = self else { return Ok(false) };
-        let mut begun = false;
+        let (mut begun, mut bytes) = (false, Vec::new());
         while let Some(output) = session.poll_output() {
             match output {
-                Output::Transmit(bytes) => stream.write_all(&bytes)?,
+                Output::Transmit(piece) => bytes.extend_from_slice(&piece),
                 Output::Event(event) => begun |= event == ClientEvent::Publishing,
             }
         }
+        stream.write_all(&bytes)?;
         Ok(begun)
     }
 
