@@ -216,12 +216,14 @@ impl Caster {
         }
         if pace != self.pace {
             let less = |bits| self.pace.bitrate.map_or(fell, |before| bits <= before / budget::SUDDEN);
-            if self.encodes && pace.bitrate.is_some_and(less) {
+            let sudden = pace.bitrate.is_some_and(less);
+            self.pace = pace;
+            // Before the keyframe is asked for: it is made at this rate.
+            self.notice(Notice::Pace(pace));
+            if self.encodes && sudden {
                 // What was made for the faster line would only stand before what is made for this one.
                 self.outlets.values_mut().for_each(|outlet| outlet.skip_to_keyframe(now));
             }
-            self.pace = pace;
-            self.notice(Notice::Pace(pace));
         }
         changed
     }

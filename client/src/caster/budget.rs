@@ -27,8 +27,8 @@ const PROBE_PART: u64 = 175;
 const BUCKET: u64 = 64 * 1024;
 const BUCKET_TIME: Duration = Duration::from_millis(500);
 
-/// The part of the bitrate, as one of so many, to which a line has to fall for it to be taken note of at once. Encoders
-/// begin anew there, with a keyframe.
+/// The part of the bitrate, as one of so many, to which a line has to fall for it to be taken note of at once: what
+/// waits is left out then, up to a keyframe that is asked for.
 pub(super) const SUDDEN: u64 = 2;
 
 /// The part of what the line carried when it was full last, in hundredths, to which one period lowers that unless it has become

@@ -63,8 +63,7 @@ impl Control {
         self.0.changed.notify_all();
     }
 
-    /// Asks an encoding source to aim at so many bits per second, or at its configured rate if that is less. It may
-    /// follow late and in steps ([`VideoEncoder::follow`](super::encoder::VideoEncoder::follow)).
+    /// Asks an encoding source to aim at so many bits per second, or at its configured rate if that is less.
     pub fn set_bitrate(&self, bits_per_second: u32) {
         self.state().bitrate = Some(bits_per_second);
     }

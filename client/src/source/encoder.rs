@@ -56,6 +56,8 @@ pub struct VideoEncoder {
     config: Option<Config>,
     /// Of the pictures that it is set up for; nothing before the first.
     size: Option<(usize, usize)>,
+    /// The highest bitrate that it has had since it was set up.
+    highest: u32,
 }
 
 impl VideoEncoder {
@@ -64,7 +66,14 @@ impl VideoEncoder {
     /// # Errors
     /// What openh264 says, for the user.
     pub fn new(video: VideoConfig) -> Result<Self, String> {
-        Ok(Self { encoder: make(video)?, video, ceiling: video.bitrate, config: None, size: None })
+        Ok(Self {
+            encoder: make(video)?,
+            video,
+            ceiling: video.bitrate,
+            config: None,
+            size: None,
+            highest: video.bitrate,
+        })
     }
 
     /// How it encodes.
@@ -82,9 +91,9 @@ impl VideoEncoder {
         self.begin_anew(VideoConfig { fps, content, ..self.video })
     }
 
-    /// Aims at `bitrate` bits per second, or the rate that it was made with if that is less. Half of what it was or less
-    /// makes it begin anew, with a keyframe: what it has promised itself of the old rate would have it leave out pictures
-    /// for seconds, and what was made at that rate is not worth sending any more. Whether it did.
+    /// Aims at `bitrate` bits per second, or the rate that it was made with if that is less. Half of its
+    /// highest rate or less makes it begin anew, with a keyframe: it keeps account of bits in windows of up to 5 s, and after falls to less
+    /// than half, in one or in steps, leaves out pictures for most of a second to make up for what it had before. Whether it did.
     ///
     /// # Errors
     /// What openh264 says, for the user.
@@ -95,7 +104,7 @@ impl VideoEncoder {
             return Ok(false);
         }
         // An encoder that has had no picture yet takes no settings, and loses nothing.
-        let anew = wanted <= self.video.bitrate / 2 || self.size.is_none();
+        let anew = wanted <= self.highest / 2 || self.size.is_none();
         if anew {
             self.begin_anew(video)?;
         } else {
@@ -105,13 +114,14 @@ impl VideoEncoder {
             raw::set_rate(&mut self.encoder, first, wanted)?;
             raw::set_rate(&mut self.encoder, then, wanted)?;
             self.video = video;
+            self.highest = self.highest.max(wanted);
         }
         Ok(anew)
     }
 
     fn begin_anew(&mut self, video: VideoConfig) -> Result<(), String> {
         self.encoder = make(video)?;
-        (self.video, self.size) = (video, None);
+        (self.video, self.size, self.highest) = (video, None, video.bitrate);
         Ok(())
     }
 
@@ -190,11 +200,12 @@ mod raw {
     pub(super) enum Rate {
         /// What it aims at.
         Target,
-        /// What it leaves pictures out for; never below the target.
+        /// What five seconds have at most; never below the target.
         Most,
     }
 
-    /// Sets one of them, for an encoder that has had a picture. The level that the stream was announced with stays.
+    /// Sets one of them, for an encoder that has had a picture. The level that the stream was announced with stays, also above
+    /// the bitrate that it allows: decoders set up their memory by the size of the pictures.
     pub(super) fn set_rate(encoder: &mut Encoder, rate: Rate, bits: u32) -> Result<(), String> {
         let option = match rate {
             Rate::Target => ENCODER_OPTION_BITRATE,
@@ -280,49 +291,95 @@ mod tests {
         }
     }
 
-    /// Encodes so many pictures: bits per second, and how many are keyframes.
-    fn run(encoder: &mut VideoEncoder, from: u32, frames: u32) -> (f64, usize) {
-        let (mut bytes, mut keyframes) = (0, 0);
-        for frame in from..from + frames {
+    /// What came of some pictures.
+    struct Tally {
+        /// Bits per second.
+        rate: f64,
+        keyframes: usize,
+        /// The most pictures left out one after the other.
+        gap: u32,
+    }
+
+    /// Encodes so many more pictures.
+    fn run(encoder: &mut VideoEncoder, next: &mut u32, frames: u32) -> Tally {
+        let (mut bytes, mut keyframes, mut gap, mut out) = (0, 0, 0, 0);
+        for frame in *next..*next + frames {
             let stamp = Stamp { frame: u64::from(frame), wall_us: 0 };
-            encoder
-                .encode(&Noise::new(frame + 1), frame * 1000 / 30, stamp, false, |unit| {
-                    bytes += unit.payload.len();
-                    keyframes += usize::from(unit.kind == Kind::Video && unit.is_keyframe());
-                    true
-                })
-                .unwrap();
+            let encoded = encoder.encode(&Noise::new(frame + 1), frame * 1000 / 30, stamp, false, |unit| {
+                bytes += unit.payload.len();
+                keyframes += usize::from(unit.kind == Kind::Video && unit.is_keyframe());
+                true
+            });
+            out = if encoded == Ok(Encoded::Skipped) { out + 1 } else { 0 };
+            gap = gap.max(out);
         }
-        (bytes as f64 * 8.0 * 30.0 / f64::from(frames), keyframes)
+        *next += frames;
+        Tally { rate: bytes as f64 * 8.0 * 30.0 / f64::from(frames), keyframes, gap }
+    }
+
+    fn encoder(bitrate: u32) -> VideoEncoder {
+        VideoEncoder::new(VideoConfig { fps: 30, bitrate, content: Content::Camera }).unwrap()
     }
 
     #[test]
     fn the_bitrate_follows_in_mid_stream_and_begins_anew_only_where_it_is_halved() {
-        let video = VideoConfig { fps: 30, bitrate: 2_000_000, content: Content::Camera };
-        let mut encoder = VideoEncoder::new(video).unwrap();
+        let (mut encoder, mut next) = (encoder(2_000_000), 0);
         assert_eq!(encoder.follow(1_500_000), Ok(true), "there is nothing yet that could be kept");
-        run(&mut encoder, 0, 60);
-        for (at, (wanted, anew)) in
+        run(&mut encoder, &mut next, 60);
+        for (wanted, anew) in
             [(1_250_000, false), (600_000, true), (900_000, false), (700_000, false), (1_800_000, false)]
-                .into_iter()
-                .enumerate()
         {
             assert_eq!(encoder.follow(wanted), Ok(anew), "{wanted}");
-            let (settling, keyframes) = run(&mut encoder, at as u32 * 200 + 60, 60);
-            assert_eq!(keyframes, usize::from(anew), "{wanted}, {settling}");
-            let (rate, keyframes) = run(&mut encoder, at as u32 * 200 + 120, 90);
+            let settling = run(&mut encoder, &mut next, 60);
+            assert_eq!(settling.keyframes, usize::from(anew), "{wanted}");
+            assert!(settling.gap < 8, "{} pictures left out at {wanted}", settling.gap);
+            let Tally { rate, keyframes, .. } = run(&mut encoder, &mut next, 90);
             assert!((0.7..1.15).contains(&(rate / f64::from(wanted))), "{rate} for {wanted}");
             assert_eq!(keyframes, 0);
         }
     }
 
     #[test]
+    fn half_is_of_the_highest_rate_since_it_began_anew() {
+        let (mut encoder, mut next) = (encoder(2_000_000), 0);
+        run(&mut encoder, &mut next, 15);
+        for (wanted, anew) in [
+            (1_440_000, false),
+            (1_036_000, false),
+            (746_000, true),
+            (537_000, false),
+            (386_000, false),
+            (278_000, true),
+        ] {
+            assert_eq!(encoder.follow(wanted), Ok(anew), "{wanted}");
+            assert_eq!(run(&mut encoder, &mut next, 15).keyframes, usize::from(anew), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn pictures_of_another_size_begin_anew_and_the_bitrate_stays() {
+        let (mut encoder, mut next) = (encoder(2_000_000), 0);
+        run(&mut encoder, &mut next, 15);
+        assert_eq!(encoder.follow(1_200_000), Ok(false));
+        let large = openh264::formats::YUVBuffer::new(640, 384);
+        let (mut kinds, stamp) = (Vec::new(), Stamp { frame: 15, wall_us: 0 });
+        let encoded = encoder.encode(&large, 500, stamp, false, |unit| {
+            kinds.push((unit.is_sequence_header(), unit.is_keyframe()));
+            true
+        });
+        assert_eq!((encoded, kinds), (Ok(Encoded::Emitted), vec![(true, false), (false, true)]));
+        let Tally { rate, keyframes, .. } = run(&mut encoder, &mut next, 150);
+        assert_eq!(keyframes, 1, "and back");
+        assert!((0.7..1.15).contains(&(rate / 1_200_000.0)), "{rate}");
+    }
+
+    #[test]
     fn it_never_aims_below_what_makes_a_picture_nor_above_what_it_was_made_for() {
-        let video = VideoConfig { fps: 30, bitrate: 2_000_000, content: Content::Camera };
-        let mut encoder = VideoEncoder::new(video).unwrap();
+        let mut encoder = encoder(2_000_000);
+        let video = encoder.video();
         assert_eq!(encoder.follow(0), Ok(true));
         assert_eq!(encoder.video().bitrate, *BITRATES.start());
-        run(&mut encoder, 0, 1);
+        run(&mut encoder, &mut 0, 1);
         assert_eq!(encoder.follow(9_000_000), Ok(false));
         assert_eq!(encoder.video(), video);
     }

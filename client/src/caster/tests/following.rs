@@ -102,6 +102,7 @@ impl Line {
 struct Encoder {
     rng: fastrand::Rng,
     bitrate: u64,
+    highest: u64,
     frame: u64,
     keyframe: bool,
     next_keyframe: u64,
@@ -111,16 +112,24 @@ struct Encoder {
 
 impl Encoder {
     const fn new(rng: fastrand::Rng) -> Self {
-        Self { rng, bitrate: CEILING, frame: 0, keyframe: true, next_keyframe: 0, debt: 0.0 }
+        Self {
+            rng,
+            bitrate: CEILING,
+            highest: CEILING,
+            frame: 0,
+            keyframe: true,
+            next_keyframe: 0,
+            debt: 0.0,
+        }
     }
 
     /// As [`VideoEncoder::follow`](crate::source::encoder::VideoEncoder::follow) does.
     fn follow(&mut self, wanted: Option<u64>) {
         let wanted = wanted.unwrap_or(CEILING).min(CEILING);
-        if wanted <= self.bitrate / 2 {
-            (self.keyframe, self.debt) = (true, 0.0);
+        if wanted <= self.highest / 2 {
+            (self.keyframe, self.debt, self.highest) = (true, 0.0, wanted);
         }
-        self.bitrate = wanted;
+        (self.bitrate, self.highest) = (wanted, self.highest.max(wanted));
     }
 
     /// The bytes of the picture that is due, and whether it is a keyframe; nothing where the bitrate is spent.
