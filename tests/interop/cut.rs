@@ -31,7 +31,7 @@ fn confined(args: &[&OsStr]) -> Program {
 
 fn cast(ticket: &str, source: &str) -> Program {
     let mut command = Command::new(binary("punchcast"));
-    let args = ["cast", ticket, "--json", "--no-port-mapping", "--rtmp", "127.0.0.1:0", "--source", source];
+    let args = ["cast", ticket, "--json", "--no-port-mapping", "--source", source];
     Program::start("caster", command.args(args))
 }
 

@@ -82,7 +82,10 @@ impl Home {
 /// Starts a caster, and waits for its link. Where it takes a stream from comes with it.
 fn caster(ticket: &str, source: &str, input: Stdio) -> (Program, Option<String>) {
     let mut command = Command::new(binary("punchcast"));
-    command.args(["cast", ticket, "--json", "--source", source, "--rtmp", "127.0.0.1:0"]);
+    command.args(["cast", ticket, "--json", "--source", source]);
+    if source == "rtmp" {
+        command.args(["--rtmp", "127.0.0.1:0"]);
+    }
     let mut caster = Program::fed("caster", &mut command, input);
     let ready = caster.event("ready", START);
     let publisher_url = ready["rtmp"].as_str().map(str::to_owned);

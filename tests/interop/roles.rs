@@ -32,7 +32,7 @@ fn viewer(args: &[&str], record: &Path) -> (Program, Value) {
 /// A caster, and what it said when all was bound.
 fn caster(args: &[&str]) -> (Program, Value) {
     let mut command = Command::new(binary("punchcast"));
-    let command = command.args(["cast", "--json", "--no-port-mapping", "--rtmp", "127.0.0.1:0"]).args(args);
+    let command = command.args(["cast", "--json", "--no-port-mapping"]).args(args);
     let mut caster = Program::start("caster", command);
     let ready = caster.event("ready", START);
     (caster, ready)
@@ -235,7 +235,7 @@ fn ffmpeg_and_ffprobe_play_from_the_caster_with_the_key_and_not_without() {
     let scratch = Scratch::new();
     let source = scratch.file("source.flv");
     tool::make_source(&source, 12);
-    let (mut caster, ready) = caster(&["--serve", "127.0.0.1:0"]);
+    let (mut caster, ready) = caster(&["--serve", "127.0.0.1:0", "--rtmp", "127.0.0.1:0"]);
     let (url, publish_at) = (text(&ready, "rtmp_url"), text(&ready, "rtmp"));
     let mut publisher = publish(&source, &publish_at);
     caster.event("publisher", START);

@@ -67,13 +67,18 @@ ADDR is IP:PORT, or PORT on 127.0.0.1; port 0 takes a free one.";
 const DEFAULT_SHARE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
 
+/// What is said of `--rtmp` beside another source.
+const NOTHING_IS_PUBLISHED: &str = "--rtmp is where a program publishes to --source rtmp, and this source takes nothing from one: \
+                                    leave out one of the two. Players dial --serve ADDR";
+
 /// Viewers of one cast. Each takes a copy of the stream from this machine's line, which is full with fewer.
 const MOST_VIEWERS: usize = 16;
 
 const _: () = assert!(MOST_VIEWERS <= Rooms::MOST as usize);
 
 enum Source {
-    Rtmp,
+    /// What a program publishes to this address.
+    Rtmp(SocketAddr),
     Browser(Encoding),
     Screen(ScreenConfig),
     Pattern(PatternConfig),
@@ -93,7 +98,6 @@ const NOISE: PatternConfig = PatternConfig {
 struct Options {
     viewers: Vec<Given>,
     source: Source,
-    rtmp: SocketAddr,
     serve: Option<SocketAddr>,
     rtmp_key: Option<String>,
     share: Option<SocketAddr>,
@@ -148,22 +152,24 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
             viewers.len()
         )));
     }
-    let rtmp = rtmp.unwrap_or(DEFAULT_RTMP);
-    let source = choose(source.as_deref().unwrap_or("rtmp"), &picture)?;
+    let source = choose(source.as_deref().unwrap_or("rtmp"), rtmp, &picture)?;
     if share.is_some() && !matches!(source, Source::Browser(_)) {
         return Err(Failure::Usage("--share is for --source browser".into()));
     }
-    Ok(Options { viewers, source, rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json })
+    Ok(Options { viewers, source, share, serve, rtmp_key, duration, port_mapping, quiet, json })
 }
 
 /// What `--source` names, made as the other options say.
-fn choose(source: &str, picture: &picture::Options) -> Result<Source, Failure> {
+fn choose(source: &str, rtmp: Option<SocketAddr>, picture: &picture::Options) -> Result<Source, Failure> {
+    if rtmp.is_some() && source != "rtmp" {
+        return Err(Failure::Usage(NOTHING_IS_PUBLISHED.into()));
+    }
     let source = match source {
         "pattern" => return Ok(Source::Pattern(picture.pattern(PatternConfig::default())?)),
         "noise" => return Ok(Source::Pattern(picture.pattern(NOISE)?)),
         "screen" => return Ok(Source::Screen(picture.screen())),
         "browser" => return Ok(Source::Browser(picture.browser()?)),
-        "rtmp" => Source::Rtmp,
+        "rtmp" => Source::Rtmp(rtmp.unwrap_or(DEFAULT_RTMP)),
         file => Source::Flv(FlvInput::from_arg(file)),
     };
     // Its picture comes encoded.
@@ -196,8 +202,8 @@ fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
         input.check().map_err(Failure::Failed)?;
     }
     let mut screen = match &options.source {
-        Source::Screen(config) => Some(open_screen(config, options.rtmp)?),
-        Source::Rtmp | Source::Browser(_) | Source::Pattern(_) | Source::Flv(_) => None,
+        Source::Screen(config) => Some(open_screen(config)?),
+        Source::Rtmp(_) | Source::Browser(_) | Source::Pattern(_) | Source::Flv(_) => None,
     };
     if let (Some(screen), false) = (&screen, printer.is_json()) {
         printer.say(&format!("casting {} (without sound)", screen.describe()));
@@ -291,13 +297,13 @@ fn has_daemon(whom: &Whom) -> bool {
     }
 }
 
-fn open_screen(config: &ScreenConfig, rtmp: SocketAddr) -> Result<Screen, Failure> {
+fn open_screen(config: &ScreenConfig) -> Result<Screen, Failure> {
     Screen::open(config.clone()).map_err(|error| {
         Failure::Failed(match error {
             OpenError::NoDisplay(why) => {
-                format!("{why}\n{}", screen::without_display(is_other_desktop(), rtmp))
+                format!("{why}\n{}", screen::without_display(is_other_desktop(), DEFAULT_RTMP))
             }
-            OpenError::Unfit(why) => format!("{why}\n{}", screen::other_ways(rtmp)),
+            OpenError::Unfit(why) => format!("{why}\n{}", screen::other_ways(DEFAULT_RTMP)),
             OpenError::Other(why) => why,
         })
     })
@@ -327,7 +333,7 @@ fn start(
     let emit = move |event: SourceEvent| handle.send(event.into());
     let failed = |error| Failure::Failed(format!("the source's thread cannot be started: {error}"));
     Ok(match source {
-        Source::Rtmp | Source::Browser(_) => None,
+        Source::Rtmp(_) | Source::Browser(_) => None,
         Source::Screen(_) => match screen {
             Some(screen) => Some(SourceThread::Screen(screen.spawn(control.clone(), emit).map_err(failed)?)),
             None => None,
@@ -348,7 +354,7 @@ fn config(options: &Options, printer: &Printer) -> Result<Config, Failure> {
         Given::Ticket(ticket) => meeting(ticket, Rooms::nth(number), printer).map(Whom::Ticket),
         Given::Code(code, server) => whom::by_code(*code, server, Rooms::nth(number)),
     });
-    let rtmp = matches!(options.source, Source::Rtmp).then_some(options.rtmp);
+    let rtmp = if let Source::Rtmp(addr) = options.source { Some(addr) } else { None };
     let serve = options.serve.map(|addr| -> Result<Serve, Failure> {
         let key = options.rtmp_key.clone().map_or_else(plain::random_key, Ok)?;
         Ok(Serve { addr, key, own_ips: view::own_addresses(None) })
@@ -366,7 +372,7 @@ fn config(options: &Options, printer: &Printer) -> Result<Config, Failure> {
         share,
         encodes: match options.source {
             Source::Screen(_) | Source::Pattern(_) | Source::Browser(_) => true,
-            Source::Rtmp | Source::Flv(_) => false,
+            Source::Rtmp(_) | Source::Flv(_) => false,
         },
         duration: options.duration,
         seed: super::random_u64()?,
@@ -434,6 +440,23 @@ mod tests {
     }
 
     #[test]
+    fn programs_publish_where_was_said() {
+        for (said, addr) in [
+            ("--rtmp 2000", "127.0.0.1:2000"),
+            ("--source rtmp --rtmp 10.0.0.1:2000", "10.0.0.1:2000"),
+            ("--source rtmp", "127.0.0.1:1935"),
+        ] {
+            let args = ["--serve", "127.0.0.1"].into_iter().chain(said.split(' '));
+            match parse(&mut lexopt::Parser::from_args(args)) {
+                Ok(Options { source: Source::Rtmp(rtmp), .. }) => {
+                    assert_eq!(rtmp.to_string(), addr, "{said}")
+                }
+                Ok(_) | Err(_) => panic!("{said}"),
+            }
+        }
+    }
+
+    #[test]
     fn options_that_make_no_sense_together_are_told_apart() {
         let cases = [
             ("--source browser --size 8192x8192", "does not encode 8192x8192"),
@@ -446,6 +469,12 @@ mod tests {
             ("--source rtmp --fps 30", "--fps is for --source pattern, noise, screen and browser"),
             ("--source rtmp --window x", "--window is for --source screen"),
             ("--source a.flv --display 1", "--display is for --source screen"),
+            ("--source pattern --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
+            ("--rtmp 0 --source noise", "--rtmp is where a program publishes to --source rtmp"),
+            ("--source screen --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
+            ("--source browser --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
+            ("--source a.flv --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
+            ("--source - --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
             ("--source screen --share 0", "--share is for --source browser"),
         ];
         for (args, why) in cases {
