@@ -7,7 +7,7 @@ use crate::portmap;
 use lexopt::prelude::{Long, Short, Value};
 use punchcast::driver::{self, Driver, Step};
 use punchcast::id::OwnerToken;
-use punchcast::ticket::{MAIN_PORT, Server};
+use punchcast::ticket::Server;
 use std::net::SocketAddr;
 
 pub(super) const HELP: &str = "\
@@ -41,9 +41,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
             other @ (Short(_) | Long(_) | Value(_)) => return Err(other.unexpected().into()),
         }
     }
-    let mut server = server.ok_or_else(|| Failure::Usage(NO_SERVER.into()))?;
-    server.assist = assist.unwrap_or(server.assist);
-    Ok(Options { server, json })
+    let server = server.ok_or_else(|| Failure::Usage(NO_SERVER.into()))?;
+    Ok(Options { server: args::daemon(server, assist)?, json })
 }
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
@@ -98,17 +97,10 @@ fn check(options: &Options, printer: &Printer) -> Result<i32, Failure> {
 /// That there is no daemon, and what to look at.
 fn unreachable_words(server: SocketAddr, assist: u16, why: &str) -> String {
     let main = server.port();
-    let advice = if main == assist {
-        format!(
-            "Port {main} is taken for the daemon's assist port here, and its main port is another: --server HOST, \
-             with :PORT if that is not {MAIN_PORT}"
-        )
-    } else {
-        format!(
-            "Does punchcastd run there, and does every firewall between let TCP ports {main} and {assist} through?"
-        )
-    };
-    format!("no daemon at {server}: {why}. {advice}")
+    format!(
+        "no daemon at {server}: {why}. Does punchcastd run there, and does every firewall between let TCP ports {main} \
+         and {assist} through?"
+    )
 }
 
 #[cfg(test)]
@@ -116,14 +108,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_assist_port_in_the_main_ports_place_is_named_rather_than_firewalls() {
-        let server = |port| SocketAddr::from(([203, 0, 113, 6], port));
-        let usual = unreachable_words(server(4000), 8000, "timed out");
+    fn the_assist_port_in_the_main_ports_place_is_named_before_anything_is_dialled() {
+        for args in [&["--server", "h:8000"][..], &["--server", "h", "--assist", "4000"]] {
+            let Err(Failure::Usage(why)) = parse(&mut lexopt::Parser::from_args(args)) else {
+                panic!("{args:?} is taken")
+            };
+            assert!(why.contains("assist port"), "{why}");
+        }
+        let usual = unreachable_words(SocketAddr::from(([203, 0, 113, 6], 4000)), 8000, "timed out");
         assert!(
             usual.starts_with("no daemon at 203.0.113.6:4000: timed out. ")
                 && usual.contains("4000 and 8000")
         );
-        let mistaken = unreachable_words(server(8000), 8000, "timed out");
-        assert!(mistaken.contains("assist port") && !mistaken.contains("firewall"), "{mistaken}");
     }
 }

@@ -65,7 +65,6 @@ const DEFAULT_CASTS: usize = 4;
 #[derive(Default)]
 struct Options {
     server: Option<Server>,
-    assist: Option<u16>,
     page: Option<SocketAddr>,
     no_page: bool,
     rtmp: Option<SocketAddr>,
@@ -140,10 +139,11 @@ impl Options {
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     let mut options = Options::default();
+    let mut assist = None;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("server") => options.server = Some(args::server(parser.value()?)?),
-            Long("assist") => options.assist = Some(args::port("assist", parser.value()?)?),
+            Long("assist") => assist = Some(args::port("assist", parser.value()?)?),
             Long("page") => {
                 let value = parser.value()?;
                 if value == "none" {
@@ -181,6 +181,15 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
             other @ (Short(_) | Long(_) | lexopt::Arg::Value(_)) => return Err(other.unexpected().into()),
         }
     }
+    options.server = match (options.server.take(), assist) {
+        (Some(server), assist) => Some(args::daemon(server, assist)?),
+        (None, Some(_)) => {
+            return Err(Failure::Usage(
+                "--assist is a port of the daemon that --server names: add --server HOST".into(),
+            ));
+        }
+        (None, None) => None,
+    };
     options.check()?;
     Ok(options)
 }
@@ -325,10 +334,7 @@ fn show_doors(printer: &Printer, page: Option<&str>, rtmp: Option<&str>, rtmp_ur
 }
 
 fn config(options: &Options, identity: ViewerIdentity, token: PageToken) -> Result<Config, Failure> {
-    let mut server = options.server.clone();
-    if let (Some(server), Some(assist)) = (&mut server, options.assist) {
-        server.assist = assist;
-    }
+    let server = options.server.clone();
     let servers = server.as_ref().map(server::resolve).transpose().map_err(Failure::Failed)?;
     let local_ips = own_addresses(server.as_ref());
     // Of its own: the one beside it is told to browsers and players, and this one makes what nobody may guess.
@@ -407,4 +413,24 @@ pub(super) fn random_bytes() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
     fill(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_assist_port_is_another_than_the_main_port_of_a_daemon_that_is_named() {
+        let parsed = |said: &str| parse(&mut lexopt::Parser::from_args(said.split(' ')));
+        for (said, why) in [
+            ("--server h --assist 4000", "port 4000 can be only one"),
+            ("--assist 4001 --server h:4001", "port 4001 can be only one"),
+            ("--assist 4000", "--assist is a port of the daemon that --server names"),
+        ] {
+            let Err(Failure::Usage(told)) = parsed(said) else { panic!("{said} is taken") };
+            assert!(told.starts_with(why), "{said}: {told}");
+        }
+        let server = parsed("--assist 9000 --server h").ok().and_then(|options| options.server);
+        assert_eq!(server.map(|server| (server.main, server.assist)), Some((4000, 9000)));
+    }
 }
