@@ -57,6 +57,9 @@ impl FromStr for Server {
 
     /// Reads `HOST` or `HOST:PORT`; HOST is a name, an IPv4 address or an IPv6 address in brackets.
     fn from_str(text: &str) -> Result<Self, ServerError> {
+        if text.contains("://") {
+            return Err(ServerError::Scheme);
+        }
         let (host, port) = if let Some(text) = text.strip_prefix('[') {
             let (ip, port) = text.split_once(']').ok_or(ServerError::Host)?;
             let ip: Ipv6Addr = ip.parse().map_err(|_| ServerError::Host)?;
@@ -86,11 +89,14 @@ pub enum ServerError {
     Brackets,
     /// No port.
     Port,
+    /// A scheme before it, as in a URL.
+    Scheme,
 }
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Scheme => "a host name or an address is wanted, without a scheme such as http:// before it",
             Self::Host => "the host is neither a name nor an address",
             Self::Brackets => "an IPv6 address is written in brackets, as in [2001:db8::1]:4000",
             Self::Port => "the port is not a number from 1 to 65535",

@@ -228,6 +228,10 @@ fn servers_are_read_as_people_write_them() {
         ("a:65536", ServerError::Port),
         ("a:+5", ServerError::Port),
         ("a b", ServerError::Host),
+        ("http://a:4000", ServerError::Scheme),
+        ("https://a", ServerError::Scheme),
+        ("punchcast://a:4000/", ServerError::Scheme),
+        ("rtmp://[::1]:4000", ServerError::Scheme),
         ("-a.org", ServerError::Host),
         ("a..b", ServerError::Host),
     ] {
