@@ -3,7 +3,7 @@
 use super::mapping::Choice;
 use super::output::{self, Printer, print_line};
 use super::whom::{self, Given};
-use super::{DONE, FAILED, Failure, args, picture, plain, server, view};
+use super::{DONE, FAILED, Failure, Parser, args, picture, plain, server, view};
 use crate::caster::{Caster, Config, Message, Serve, Whom};
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -107,7 +107,7 @@ struct Options {
     json: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
+fn parse(parser: &mut Parser) -> Result<Options, Failure> {
     let (mut values, mut daemon) = (Vec::new(), None);
     let (mut source, mut rtmp, mut duration, mut json) = (None, None, None, false);
     let mut picture = picture::Options::default();
@@ -190,7 +190,7 @@ fn share_addr(value: OsString) -> Result<SocketAddr, Failure> {
     )))
 }
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+pub(super) fn run(parser: &mut Parser) -> Result<i32, Failure> {
     let options = parse(parser)?;
     let mut printer = Printer::new(options.json, options.quiet);
     let result = cast(&options, &mut printer);
@@ -417,7 +417,7 @@ mod tests {
     /// What is wrong with a cast to nobody in particular that is made with these options.
     fn complaint(args: &str) -> Option<String> {
         let args = ["--serve", "127.0.0.1"].into_iter().chain(args.split(' '));
-        match parse(&mut lexopt::Parser::from_args(args)) {
+        match parse(&mut Parser::from_args(args)) {
             Err(Failure::Usage(why) | Failure::Failed(why)) => Some(why),
             Ok(_) => None,
         }
@@ -428,7 +428,7 @@ mod tests {
         let parsed = |said: &str| {
             let args = ["--serve", "127.0.0.1", "--source", "browser"];
             let args = args.into_iter().chain(said.split_whitespace());
-            match parse(&mut lexopt::Parser::from_args(args)) {
+            match parse(&mut Parser::from_args(args)) {
                 Ok(Options { source: Source::Browser(encoding), .. }) => encoding,
                 Ok(_) | Err(_) => panic!("{said}"),
             }
@@ -447,7 +447,7 @@ mod tests {
             ("--source rtmp", "127.0.0.1:1935"),
         ] {
             let args = ["--serve", "127.0.0.1"].into_iter().chain(said.split(' '));
-            match parse(&mut lexopt::Parser::from_args(args)) {
+            match parse(&mut Parser::from_args(args)) {
                 Ok(Options { source: Source::Rtmp(rtmp), .. }) => {
                     assert_eq!(rtmp.to_string(), addr, "{said}")
                 }

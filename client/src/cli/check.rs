@@ -1,7 +1,7 @@
 //! `punchcast check`.
 
 use super::output::{Printer, print_line};
-use super::{DONE, FAILED, Failure, args, server, view};
+use super::{DONE, FAILED, Failure, Parser, args, server, view};
 use crate::check::{Check, Config, Outcome};
 use crate::portmap;
 use lexopt::prelude::{Long, Short, Value};
@@ -31,7 +31,7 @@ struct Options {
     json: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
+fn parse(parser: &mut Parser) -> Result<Options, Failure> {
     let (mut server, mut assist, mut json) = (None::<Server>, None, false);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -45,7 +45,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
     Ok(Options { server: args::daemon(server, assist)?, json })
 }
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+pub(super) fn run(parser: &mut Parser) -> Result<i32, Failure> {
     let options = parse(parser)?;
     let mut printer = Printer::new(options.json, false);
     let result = check(&options, &printer);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_assist_port_in_the_main_ports_place_is_named_before_anything_is_dialled() {
         for args in [&["--server", "h:8000"][..], &["--server", "h", "--assist", "4000"]] {
-            let Err(Failure::Usage(why)) = parse(&mut lexopt::Parser::from_args(args)) else {
+            let Err(Failure::Usage(why)) = parse(&mut Parser::from_args(args)) else {
                 panic!("{args:?} is taken")
             };
             assert!(why.contains("assist port"), "{why}");

@@ -6,6 +6,7 @@ mod cast;
 mod check;
 mod mapping;
 mod output;
+mod parser;
 mod picture;
 mod plain;
 mod server;
@@ -16,6 +17,7 @@ mod whom;
 mod words;
 
 pub use output::{fail, tell};
+pub use parser::Parser;
 
 use lexopt::prelude::Value;
 use std::env;
@@ -109,7 +111,7 @@ impl Command {
         }
     }
 
-    fn run(self, parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+    fn run(self, parser: &mut Parser) -> Result<i32, Failure> {
         match self {
             Self::View => view::run(parser),
             Self::Cast => cast::run(parser),
@@ -131,7 +133,7 @@ pub fn run() -> Result<i32, (Failure, &'static str)> {
         return Ok(DONE);
     }
     let mut help = "punchcast --help";
-    command(&mut lexopt::Parser::from_args(args), &mut help).map_err(|failure| (failure, help))
+    command(&mut Parser::from_args(args), &mut help).map_err(|failure| (failure, help))
 }
 
 /// The help or the version, if one is asked for: wherever that stands in the line, and whatever else is wrong with it.
@@ -147,7 +149,7 @@ fn told_instead(args: &[OsString]) -> Option<&'static str> {
 }
 
 /// Runs a command, and names in `help` the one that tells its options.
-fn command(parser: &mut lexopt::Parser, help: &mut &'static str) -> Result<i32, Failure> {
+fn command(parser: &mut Parser, help: &mut &'static str) -> Result<i32, Failure> {
     match parser.next()? {
         Some(Value(name)) => {
             let command = Command::named(&name).ok_or_else(|| {
@@ -202,6 +204,27 @@ mod tests {
             ("view --helpful", None),
         ] {
             assert_eq!(told(line), text, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_dropped_without_a_word() {
+        for (line, option) in [
+            ("view --server a --json --server b", Some("--server")),
+            ("view --page none --page 80", Some("--page")),
+            ("view --record=a.flv --record=b.flv", Some("--record")),
+            ("cast --fps 30 --fps 60", Some("--fps")),
+            ("cast --window a --window b", Some("--window")),
+            ("cast --port-mapping pcp --port-mapping upnp", Some("--port-mapping")),
+            ("check --assist 1 --assist 1", Some("--assist")),
+            ("demo --seconds 1 --seconds 2", Some("--seconds")),
+            // What is wrong with these is told first.
+            ("view --flv a.flv --flv b.flv --player a --player b --bogus", None),
+            ("view --json --json --once --once --bogus", None),
+        ] {
+            let told = command(&mut Parser::from_args(line.split(' ')), &mut "").expect_err(line).to_string();
+            let wanted = option.map(|option| format!("{option} is given twice: leave out one of the two"));
+            assert_eq!(told, wanted.unwrap_or_else(|| "invalid option '--bogus'".into()), "{line}");
         }
     }
 }

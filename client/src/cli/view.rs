@@ -3,7 +3,7 @@
 use super::mapping::Choice;
 use super::output::{self, Printer, print_line};
 use super::sinks::{Finished, Sinks, Wanted, flv_path, png_path};
-use super::{DONE, FAILED, Failure, args, plain, server, terminal, words};
+use super::{DONE, FAILED, Failure, Parser, args, plain, server, terminal, words};
 use crate::dial::DialConfig;
 use crate::meeting::{self, Rooms};
 use crate::notice::Notice;
@@ -137,7 +137,7 @@ impl Options {
     }
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
+fn parse(parser: &mut Parser) -> Result<Options, Failure> {
     let mut options = Options::default();
     let mut assist = None;
     while let Some(arg) = parser.next()? {
@@ -158,9 +158,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, Failure> {
             Long("port") => options.port = Some(args::port("port", parser.value()?)?),
             Long("dial") => options.dial = Some(plain::url(parser.value()?)?),
             Long("dial-after") => options.dial_after = Some(args::seconds("dial-after", parser.value()?)?),
-            Long("player") => options.live.push(player(parser.value()?)?),
+            Long("player") => options.live.push(player(parser.one_of_values()?)?),
             Long("flv") => {
-                let path = flv_path("flv", parser.value()?)?;
+                let path = flv_path("flv", parser.one_of_values()?)?;
                 let is_stdout = path.as_os_str() == "-";
                 options.live.push(if is_stdout { LiveTarget::Stdout } else { LiveTarget::Path(path) });
             }
@@ -204,7 +204,7 @@ fn player(value: std::ffi::OsString) -> Result<LiveTarget, Failure> {
     }
 }
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<i32, Failure> {
+pub(super) fn run(parser: &mut Parser) -> Result<i32, Failure> {
     let options = parse(parser)?;
     let mut printer = Printer::new(options.json, options.quiet);
     let result = view(&options, &mut printer);
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn the_assist_port_is_another_than_the_main_port_of_a_daemon_that_is_named() {
-        let parsed = |said: &str| parse(&mut lexopt::Parser::from_args(said.split(' ')));
+        let parsed = |said: &str| parse(&mut Parser::from_args(said.split(' ')));
         for (said, why) in [
             ("--server h --assist 4000", "port 4000 can be only one"),
             ("--assist 4001 --server h:4001", "port 4001 can be only one"),

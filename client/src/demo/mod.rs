@@ -28,6 +28,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 
+use crate::cli::Parser;
 use crate::sink::Existing;
 use lab::{Ground, Lab};
 use process::Programs;
@@ -101,7 +102,7 @@ impl Options {
     /// # Errors
     ///
     /// Names the argument that is not understood.
-    pub fn parse(parser: &mut lexopt::Parser) -> Result<Self, lexopt::Error> {
+    pub fn parse(parser: &mut Parser) -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
 
         let mut options =

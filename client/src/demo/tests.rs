@@ -5,6 +5,7 @@ use super::event::Event;
 use super::process::Who;
 use super::story::Story;
 use super::{Options, Part, Scratch};
+use crate::cli::Parser;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn parse(args: &[&str]) -> Result<Options, lexopt::Error> {
-    Options::parse(&mut lexopt::Parser::from_args(args))
+    Options::parse(&mut Parser::from_args(args))
 }
 
 fn event(line: &str) -> Event {
@@ -54,7 +55,7 @@ fn the_arguments_for_the_inner_process_parse_to_the_same_options() {
         assert_eq!(args.remove(0), "demo");
         args.extend(["--within".into(), "/tmp/page".into(), "8080".into()]);
 
-        let inner = Options::parse(&mut lexopt::Parser::from_args(args)).unwrap();
+        let inner = Options::parse(&mut Parser::from_args(args)).unwrap();
 
         assert_eq!(inner.part, Part::Within { socket: "/tmp/page".into(), port: 8080 });
         assert_eq!(Options { part: Part::Whole, ..inner }, outer);
