@@ -5,6 +5,7 @@ use crate::caster::{CodeConfig, Whom};
 use crate::meeting::Rooms;
 use punchcast::code::Code;
 use punchcast::ticket::{Server, Ticket, TicketError};
+use std::fs;
 
 /// One viewer, as given.
 pub(super) enum Given {
@@ -14,11 +15,12 @@ pub(super) enum Given {
 
 /// Reads the values of the command line; `server` is the daemon of codes that do not name theirs.
 ///
-/// What was given is never echoed, but for a word that no code has: tickets and codes are secrets.
+/// What was given is never echoed, but for a word that no code has and a file's name: tickets and codes are secrets.
 pub(super) fn read(values: Vec<String>, server: Option<&Server>) -> Result<Vec<Given>, Failure> {
     let mut given: Vec<Given> = Vec::new();
     for text in joined(values) {
-        let next = if Code::looks_like_one(&text) { code(&text, server)? } else { ticket(&text)? };
+        let next = if Code::looks_like_one(&text) { code(&text, server) } else { ticket(&text) };
+        let next = next.map_err(|failure| if is_file(&text) { file(&text) } else { failure })?;
         if given.iter().any(|other| is_the_same(other, &next)) {
             return Err(Failure::Usage("one and the same ticket was given twice".into()));
         }
@@ -82,6 +84,18 @@ fn code(text: &str, server: Option<&Server>) -> Result<Given, Failure> {
         )
     })?;
     Ok(Given::Code(code, server))
+}
+
+fn is_file(text: &str) -> bool {
+    fs::metadata(text).is_ok_and(|metadata| !metadata.is_dir())
+}
+
+/// What is said to who gives a file in a ticket's place.
+fn file(name: &str) -> Failure {
+    Failure::Usage(format!(
+        "{name:?} is a file, and not a ticket: to cast it, write --source before it; the TICKET is what `punchcast view` \
+         shows on the other machine"
+    ))
 }
 
 fn is_the_same(one: &Given, other: &Given) -> bool {
@@ -164,6 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_a_tickets_place_is_told_where_it_belongs() {
+        // Cargo runs tests in the package's folder.
+        for given in [&["Cargo.toml"][..], &["427-tiger-lamp@h", "src/lib.rs"]] {
+            let (name, why) = (given[given.len() - 1], failure(given, None));
+            assert!(why.starts_with(&format!("{name:?} is a file")) && why.contains("--source"), "{why}");
+            assert!(!why.contains("tiger"), "{why}");
+        }
+    }
+
+    #[test]
     fn what_is_no_code_or_ticket_is_told_without_a_word_of_it() {
         let ticket =
             ViewerIdentity::from_random(&[7; ViewerIdentity::RANDOM_LEN]).ticket(None, vec![]).to_string();
@@ -171,6 +195,8 @@ mod tests {
         assert!(failure(&["427-tigre-lamp"], Some("h")).contains("was it \"tiger\"?"));
         assert!(failure(&["427", "tiger"], Some("h")).contains("this one has 1"));
         assert!(failure(&["tiger-lamp"], None).contains("427-tiger-lamp"));
+        assert!(failure(&["no-such-file.flv"], None).contains("427-tiger-lamp"));
+        assert!(failure(&["src"], None).contains("427-tiger-lamp"), "a folder is no source");
         assert!(failure(&["427-tiger-lamp@"], None).contains("after the @"));
         assert!(failure(&[&ticket], Some("h")).contains("a ticket names its own"));
         for given in [&["427-tiger-lamp@a.example"][..], &[&ticket, "427-tiger-lamp@a.example:4001"]] {
