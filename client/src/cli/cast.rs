@@ -68,8 +68,8 @@ const DEFAULT_SHARE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr:
 const DEFAULT_RTMP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
 
 /// What is said of `--rtmp` beside another source.
-const NOTHING_IS_PUBLISHED: &str = "--rtmp is where a program publishes to --source rtmp, and this source takes nothing from one: \
-                                    leave out one of the two. Players dial --serve ADDR";
+const NOTHING_IS_PUBLISHED: &str = "note: --rtmp is where a program publishes to --source rtmp; this source takes nothing from \
+                                    one, and nothing listens there. Players dial --serve ADDR";
 
 /// Viewers of one cast. Each takes a copy of the stream from this machine's line, which is full with fewer.
 const MOST_VIEWERS: usize = 16;
@@ -98,6 +98,8 @@ const NOISE: PatternConfig = PatternConfig {
 struct Options {
     viewers: Vec<Given>,
     source: Source,
+    /// `--rtmp` was given beside a source to which nothing is published.
+    idle_rtmp: bool,
     serve: Option<SocketAddr>,
     rtmp_key: Option<String>,
     share: Option<SocketAddr>,
@@ -156,14 +158,12 @@ fn parse(parser: &mut Parser) -> Result<Options, Failure> {
     if share.is_some() && !matches!(source, Source::Browser(_)) {
         return Err(Failure::Usage("--share is for --source browser".into()));
     }
-    Ok(Options { viewers, source, share, serve, rtmp_key, duration, port_mapping, quiet, json })
+    let idle_rtmp = rtmp.is_some() && !matches!(source, Source::Rtmp(_));
+    Ok(Options { viewers, source, idle_rtmp, share, serve, rtmp_key, duration, port_mapping, quiet, json })
 }
 
 /// What `--source` names, made as the other options say.
 fn choose(source: &str, rtmp: Option<SocketAddr>, picture: &picture::Options) -> Result<Source, Failure> {
-    if rtmp.is_some() && source != "rtmp" {
-        return Err(Failure::Usage(NOTHING_IS_PUBLISHED.into()));
-    }
     let source = match source {
         "pattern" => return Ok(Source::Pattern(picture.pattern(PatternConfig::default())?)),
         "noise" => return Ok(Source::Pattern(picture.pattern(NOISE)?)),
@@ -200,6 +200,9 @@ pub(super) fn run(parser: &mut Parser) -> Result<i32, Failure> {
 fn cast(options: &Options, printer: &mut Printer) -> Result<i32, Failure> {
     if let Source::Flv(input) = &options.source {
         input.check().map_err(Failure::Failed)?;
+    }
+    if options.idle_rtmp && !printer.is_json() {
+        printer.say(NOTHING_IS_PUBLISHED);
     }
     let mut screen = match &options.source {
         Source::Screen(config) => Some(open_screen(config)?),
@@ -457,6 +460,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_nobody_publishes_to_is_noted() {
+        for (said, idle) in [
+            ("--source pattern --rtmp 0", true),
+            ("--rtmp 0 --source screen", true),
+            ("--source a.flv --rtmp 0", true),
+            ("--source pattern", false),
+            ("--source rtmp --rtmp 0", false),
+            ("--rtmp 0", false),
+        ] {
+            let args = ["--serve", "127.0.0.1"].into_iter().chain(said.split(' '));
+            let Ok(options) = parse(&mut Parser::from_args(args)) else { panic!("{said}") };
+            assert_eq!(options.idle_rtmp, idle, "{said}");
+        }
+    }
+
+    #[test]
     fn options_that_make_no_sense_together_are_told_apart() {
         let cases = [
             ("--source browser --size 8192x8192", "does not encode 8192x8192"),
@@ -469,12 +488,6 @@ mod tests {
             ("--source rtmp --fps 30", "--fps is for --source pattern, noise, screen and browser"),
             ("--source rtmp --window x", "--window is for --source screen"),
             ("--source a.flv --display 1", "--display is for --source screen"),
-            ("--source pattern --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
-            ("--rtmp 0 --source noise", "--rtmp is where a program publishes to --source rtmp"),
-            ("--source screen --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
-            ("--source browser --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
-            ("--source a.flv --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
-            ("--source - --rtmp 0", "--rtmp is where a program publishes to --source rtmp"),
             ("--source screen --share 0", "--share is for --source browser"),
         ];
         for (args, why) in cases {
