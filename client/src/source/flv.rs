@@ -25,9 +25,10 @@ const READ_AHEAD: usize = 4;
 /// How soon a stop is noticed while standard input is silent; nothing can interrupt a blocking read.
 const STOP_LATENCY: Duration = Duration::from_millis(100);
 
-/// The largest step between two timestamps that is waited for, in milliseconds. A larger one, or one back by more
-/// than [`MAX_STEP_BACK`], is a cut between two recordings, not a pause.
-const MAX_STEP: i32 = 10_000;
+/// The largest step between two timestamps that is waited for, in milliseconds: a slide may stand for long where there is no
+/// sound. A larger one, or one back by more than [`MAX_STEP_BACK`], is a cut between two recordings, not a pause: their clocks
+/// may be hours apart.
+const MAX_STEP: i32 = 60_000;
 
 /// How far back audio may stand behind the video before it in a well-made file, in milliseconds.
 const MAX_STEP_BACK: i32 = 2_000;
@@ -302,7 +303,9 @@ mod tests {
         assert_eq!(pace.due(30, || unreachable!()), after(40));
         assert_eq!(pace.due(10, || unreachable!()), after(40), "audio behind its video does not wait");
         assert_eq!(pace.due(70, || unreachable!()), after(80));
-        assert_eq!(pace.due(3_600_000, || after(100)), after(100), "a leap of an hour is a cut");
+        assert_eq!(pace.due(60_070, || unreachable!()), after(60_080), "a minute may be a slide's");
+        assert_eq!(pace.due(120_071, || after(60_090)), after(60_090), "more is a cut");
+        assert_eq!(pace.due(3_600_000, || after(100)), after(100), "and so is an hour");
         assert_eq!(pace.due(3_600_040, || unreachable!()), after(140));
         assert_eq!(pace.due(0, || after(150)), after(150), "so is a leap back");
     }
