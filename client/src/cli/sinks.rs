@@ -11,6 +11,7 @@ use punchcast::media::Unit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -94,6 +95,12 @@ impl Sinks {
             {
                 return Err(Failure::Failed(cannot_write(&path, &io::ErrorKind::AlreadyExists.into())));
             }
+        }
+        if let Some(path) = snapshot.filter(|path| is_named_pipe(path)) {
+            let path = path.display();
+            return Err(Failure::Failed(format!(
+                "{path} is a named pipe, and the snapshot would wait at the end for whoever reads it: name a file"
+            )));
         }
         let snapshot_file = snapshot.filter(|path| opens_at_once(path));
         for path in snapshot_file.into_iter().chain(live_files(wanted.live)) {
@@ -380,6 +387,11 @@ fn opens_at_once(path: &Path) -> bool {
     path.metadata().map_or(true, |there| there.is_file() || there.is_dir())
 }
 
+/// Whether a path names a pipe, which opens once somebody reads it. One without a name of its own (`/dev/stdout`) has its reader.
+fn is_named_pipe(path: &Path) -> bool {
+    path.canonicalize().and_then(|path| path.metadata()).is_ok_and(|there| there.file_type().is_fifo())
+}
+
 fn teller(to: &Sender<Notice>, cast: usize) -> impl Fn(Begun) + Send + use<> {
     let to = to.clone();
     move |begun| {
@@ -529,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_for_the_snapshot_is_not_waited_for() {
+    fn a_named_pipe_for_the_snapshot_is_refused_at_the_start() {
         let pipe = std::env::temp_dir().join(format!("punchcast-snapshot-{}.pipe", std::process::id()));
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.expect("coreutils are everywhere").success());
@@ -538,11 +550,25 @@ mod tests {
         std::thread::spawn(move || {
             let existing = Existing::Keep;
             let wanted = Wanted { record: None, snapshot: Some(&path), live: &[], existing, casts: 1 };
-            let sinks = Sinks::open(&wanted, Printer::new(false, true).talk());
-            opened.send(sinks.is_ok()).expect("the test waits");
+            let why = match Sinks::open(&wanted, Printer::new(false, true).talk()) {
+                Err(Failure::Failed(why)) => why,
+                Err(_) | Ok(_) => "no refusal".into(),
+            };
+            opened.send(why).expect("the test waits");
         });
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "nobody reads it yet");
+        let why = told.recv_timeout(Duration::from_secs(10)).expect("nobody reads it, and nobody waits");
+        assert!(why.starts_with(&format!("{} is a named pipe", pipe.display())), "{why}");
         let _ = std::fs::remove_file(pipe);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pipe_without_a_name_takes_the_snapshot() {
+        let (_reader, writer) = io::pipe().expect("a pipe");
+        let path = PathBuf::from(format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)));
+        let existing = Existing::Keep;
+        let wanted = Wanted { record: None, snapshot: Some(&path), live: &[], existing, casts: 1 };
+        assert!(Sinks::open(&wanted, Printer::new(false, true).talk()).is_ok());
     }
 
     /// A disk that takes nothing.
