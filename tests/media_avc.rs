@@ -169,3 +169,28 @@ fn ten_thousand_mutations_do_not_panic() {
     }
     assert!(stamps > 500 && configs > 100, "some stay whole: {stamps} stamps, {configs} configurations");
 }
+
+#[test]
+fn enhanced_rtmp_s_form_of_h264_is_read_as_flv_s() {
+    let config = Config::new(SPS, PPS).unwrap();
+    let header = video(&[b"\x90avc1", &config.build()[..]].concat());
+    assert_eq!(Config::of(&header), Some(Ok(config.clone())));
+    assert!(!avc::is_picture(&header));
+    let stamp = Stamp { frame: 7, wall_us: 9 };
+    let plain = stamped(stamp);
+    let nals = &plain.payload[5..];
+    // With a composition time, and without.
+    for head in [&b"\x91avc1\0\0\x28"[..], b"\x93avc1"] {
+        let picture = video(&[head, nals].concat());
+        assert!(avc::is_picture(&picture));
+        assert_eq!(avc::stamp(&picture), Some(stamp));
+        assert_eq!(avc::nal_units(&picture, 4), avc::nal_units(&plain, 4));
+        let whole = avc::with_parameter_sets(&picture, &config);
+        assert!(whole.payload.starts_with(head) && whole.payload.ends_with(nals));
+        assert_eq!(avc::nal_units(&whole, 4).unwrap()[..2], [SPS, PPS]);
+    }
+    // The mark of the end, another codec, a command to the player.
+    for payload in [&b"\x92avc1"[..], b"\x93hvc1\0\0\0\x01\x26", b"\xd3avc1\0"] {
+        assert!(!avc::is_picture(&video(payload)), "{payload:?}");
+    }
+}

@@ -600,6 +600,27 @@ fn a_snapshot_is_the_last_frame_that_was_seen() {
 }
 
 #[test]
+fn h264_in_the_form_of_enhanced_rtmp_gives_a_snapshot() {
+    let path = temp_dir("enhanced").join("last.png");
+    let mut snapshot = Snapshot::new(&path);
+    let mut pictures = 0;
+    for unit in collect_pattern(SMALL, 20).iter().filter(|unit| unit.kind == Kind::Video) {
+        let key = unit.payload[0] & 0x70;
+        let head = match avc::is_picture(unit) {
+            // By turns with a composition time and without.
+            true if pictures % 2 == 0 => [&[0x81 | key], &b"avc1\0\0\0"[..]].concat(),
+            true => [&[0x83 | key], &b"avc1"[..]].concat(),
+            false => [&[0x80 | key], &b"avc1"[..]].concat(),
+        };
+        pictures += u64::from(avc::is_picture(unit));
+        snapshot.write(&Unit { payload: [&head, &unit.payload[5..]].concat().into(), ..unit.clone() });
+    }
+    let info = snapshot.finish().unwrap();
+    assert_eq!(info.frame, Some(pictures - 1));
+    assert_eq!(decode_png(&path).0, info.width as usize);
+}
+
+#[test]
 fn a_damaged_group_gives_the_picture_before_the_damage_or_an_error() {
     let path = temp_dir("damage").join("damage.png");
     let units = collect_pattern(SMALL, 20);

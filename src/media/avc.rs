@@ -14,7 +14,8 @@
 //!  06               05           20 (32)      16 bytes      8 bytes  8 bytes     80
 //! ```
 
-use super::{Kind, Unit};
+use super::coding::{Name, body};
+use super::{Content, Kind, Unit};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 
@@ -129,10 +130,7 @@ impl Config {
     /// The configuration in an AVC sequence header; `None` for any other unit.
     #[must_use]
     pub fn of(unit: &Unit) -> Option<Result<Self, AvcError>> {
-        match (unit.kind, &unit.payload[..]) {
-            (Kind::Video, [first, 0, _, _, _, record @ ..]) if is_avc(*first) => Some(Self::parse(record)),
-            (Kind::Video | Kind::Audio | Kind::Data, _) => None,
-        }
+        avc_body(unit, Content::SequenceStart).map(Self::parse)
     }
 
     /// The record's bytes. The High profiles' extension is that of 8-bit 4:2:0, which is all that we encode.
@@ -312,16 +310,15 @@ pub fn nal_units(unit: &Unit, length_size: u8) -> Result<Vec<&[u8]>, AvcError> {
     Ok(nals)
 }
 
-/// Whether a VIDEODATA body with this first byte is AVC as FLV v10.1 knows it (`CodecID` 7, not Enhanced RTMP).
-const fn is_avc(first: u8) -> bool {
-    first & 0x8f == 7
+fn picture_body(unit: &Unit) -> Option<&[u8]> {
+    avc_body(unit, Content::Frames)
 }
 
-fn picture_body(unit: &Unit) -> Option<&[u8]> {
-    match (unit.kind, &unit.payload[..]) {
-        (Kind::Video, [first, 1, _, _, _, rest @ ..]) if is_avc(*first) => Some(rest),
-        (Kind::Video | Kind::Audio | Kind::Data, _) => None,
-    }
+/// What follows the header of an AVC unit that holds such content, as FLV v10.1 has it (`CodecID` 7) or as Enhanced RTMP does
+/// (FourCC `avc1`).
+fn avc_body(unit: &Unit, wanted: Content) -> Option<&[u8]> {
+    let (name, rest) = body(unit, wanted)?;
+    (name == Name::Avc).then_some(rest)
 }
 
 pub(super) fn next_nal(bytes: &[u8], length_size: u8) -> Option<(&[u8], &[u8])> {

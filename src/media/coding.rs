@@ -105,14 +105,15 @@ fn hevc_need(nal: &[u8], sub_layers: u8) -> Need {
     }
 }
 
+/// A codec whose units' headers are read to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+pub(super) enum Name {
     Avc,
     Hevc,
 }
 
 /// The codec of a video unit that holds such content, and what follows its header.
-fn body(unit: &Unit, wanted: Content) -> Option<(Name, &[u8])> {
+pub(super) fn body(unit: &Unit, wanted: Content) -> Option<(Name, &[u8])> {
     let packet = unit.packet().filter(|packet| packet.content == wanted && !packet.multitrack)?;
     let name = match (unit.kind, &packet.codec?) {
         (Kind::Video, b"avc1") => Name::Avc,
