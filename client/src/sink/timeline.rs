@@ -17,6 +17,7 @@
 use bytes::Bytes;
 use punchcast::media::avc::{self, Config};
 use punchcast::media::{Kind, Unit};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The largest step between two units' timestamps, in milliseconds, that counts as time that passed: a screen on
@@ -33,8 +34,15 @@ const STREAM_GAP: u64 = 40;
 const LEAST_STAY: Duration = Duration::from_millis(500);
 
 /// How much sound, in milliseconds, without a picture makes a stream one of sound alone. Publishers send both within
-/// a second; longer costs a sound-only recording its beginning.
+/// a second.
 const AUDIO_ALONE: u32 = 2_000;
+
+/// Units of sound that a recording keeps until it is known whether there is a picture: two seconds of the shortest packets in
+/// use, of 5 ms.
+const MAX_EARLY: usize = 400;
+
+/// Bytes of that: two seconds of uncompressed stereo, and more.
+const MAX_EARLY_BYTES: usize = 512 << 10;
 
 /// From when on sound is no part of a recording's beginning, in milliseconds: players look for what it has that long, or less.
 const LATE_SOUND: u64 = 5_000;
@@ -63,6 +71,9 @@ pub(crate) struct Timeline {
     part_due: bool,
     /// It waits for a keyframe that nobody else has reason to ask for.
     wants_keyframe: bool,
+    /// Sound that came while it is not known whether there is a picture. A recording alone keeps it: a player would stay behind by
+    /// as much.
+    early: VecDeque<Unit>,
     /// What the part's first video header does not say of its later pictures.
     parameter_sets: Option<Config>,
 }
@@ -203,6 +214,7 @@ impl Timeline {
 
     fn wait(&mut self) {
         self.phase = Phase::Waiting;
+        self.early.clear();
         self.decodable = false;
     }
 
@@ -235,11 +247,21 @@ impl Timeline {
         }
         if self.phase != Phase::Recording {
             if !self.begins(unit) {
+                self.keep_early(unit);
                 return;
+            }
+            let mut early = std::mem::take(&mut self.early);
+            if self.video_seen {
+                early.clear();
             }
             self.begin_part_if_due();
             self.phase = Phase::Recording;
             self.write_headers(&mut write);
+            for unit in early {
+                self.note_coding(&unit);
+                let timestamp = self.advance(unit.timestamp);
+                write(Unit { timestamp, ..unit });
+            }
         }
         if unit.kind == Kind::Video {
             self.decodable |= unit.is_keyframe();
@@ -319,6 +341,18 @@ impl Timeline {
         }
     }
 
+    /// Keeps sound that a recording of sound alone begins with, the latest of it.
+    fn keep_early(&mut self, unit: &Unit) {
+        if !self.in_parts || unit.kind != Kind::Audio || self.video_seen {
+            return;
+        }
+        self.early.push_back(unit.clone());
+        let bytes = |early: &VecDeque<Unit>| early.iter().map(|unit| unit.payload.len()).sum::<usize>();
+        while self.early.len() > MAX_EARLY || bytes(&self.early) > MAX_EARLY_BYTES {
+            self.early.pop_front();
+        }
+    }
+
     /// Writes the headers that the recording does not have yet, where it has come to.
     fn write_headers(&mut self, write: &mut impl FnMut(Unit)) {
         for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
@@ -356,5 +390,68 @@ impl Clock {
     fn moved(self, timestamp: u32) -> Self {
         let step = timestamp.wrapping_sub(self.last) as i32;
         if step <= 0 { self } else { Self { last: timestamp, at: self.at + step as u64 } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(kind: Kind, timestamp: u32, payload: &[u8]) -> Unit {
+        Unit { kind, timestamp, payload: payload.to_vec().into() }
+    }
+
+    /// What a timeline gives for these units: kinds and times.
+    fn placed(timeline: &mut Timeline, units: &[Unit]) -> Vec<(Kind, u32)> {
+        let mut placed = Vec::new();
+        for unit in units {
+            timeline.accept(unit, |unit| placed.push((unit.kind, unit.timestamp)));
+        }
+        placed
+    }
+
+    /// Sound every 100 ms, its header first.
+    fn sound(from: u32, until: u32) -> Vec<Unit> {
+        let frames = (from..until).step_by(100).map(|at| unit(Kind::Audio, at, &[0xaf, 1, 0]));
+        [unit(Kind::Audio, from, &[0xaf, 0])].into_iter().chain(frames).collect()
+    }
+
+    #[test]
+    fn a_recording_of_sound_alone_has_its_beginning_and_a_player_does_not_stay_behind_by_it() {
+        let units = sound(5000, 8000);
+        let mut recording = Timeline::in_parts();
+        assert_eq!(placed(&mut recording, &units[..21]), [], "a picture may come");
+        assert_eq!(placed(&mut recording, &units[21..22]).len(), 22);
+        assert!(recording.early.is_empty());
+        assert_eq!(placed(&mut recording, &units[22..]).first(), Some(&(Kind::Audio, 2100)));
+        let times: Vec<_> = placed(&mut Timeline::in_parts(), &units).into_iter().map(|(_, at)| at).collect();
+        assert_eq!(times, [0].into_iter().chain((0..3000).step_by(100)).collect::<Vec<_>>());
+
+        let live = placed(&mut Timeline::default(), &units);
+        assert_eq!((live.len(), live[1]), (11, (Kind::Audio, 0)));
+    }
+
+    #[test]
+    fn a_recording_with_a_picture_begins_there() {
+        let mut timeline = Timeline::in_parts();
+        assert_eq!(placed(&mut timeline, &sound(0, 1000)), []);
+        let picture = unit(Kind::Video, 1000, &[0x17, 1, 0, 0, 0]);
+        let begun = placed(&mut timeline, &[picture]);
+        assert_eq!(begun, [(Kind::Audio, 0), (Kind::Video, 0)], "the sound's header and the picture");
+        assert!(timeline.early.is_empty());
+    }
+
+    #[test]
+    fn sound_that_waits_is_bounded() {
+        let mut timeline = Timeline::in_parts();
+        for size in [3, 100_000] {
+            for _ in 0..2 * MAX_EARLY {
+                let mut payload = vec![0xaf, 1];
+                payload.resize(size, 0);
+                placed(&mut timeline, &[unit(Kind::Audio, 0, &payload)]);
+                let bytes: usize = timeline.early.iter().map(|unit| unit.payload.len()).sum();
+                assert!(timeline.early.len() <= MAX_EARLY && bytes <= MAX_EARLY_BYTES);
+            }
+        }
     }
 }
