@@ -201,13 +201,6 @@ impl Meeting {
         let offer = self.agent.as_ref().and_then(Agent::relay_offer);
         if self.relays.ask(now, session, offer) {
             let obstacle = self.obstacle(session);
-            if let (Some(agent), Some(peer)) = (&self.agent, self.peer_of(session)) {
-                log::debug!(
-                    "session={session} no direct way yet: {obstacle}; seen of us: {:?}; of the peer: {:?}",
-                    agent.samples(),
-                    peer.observed
-                );
-            }
             self.event(Event::SeekingRelay(obstacle));
         }
     }
@@ -215,7 +208,12 @@ impl Meeting {
     /// What stands in the way of a direct link to the peer of a session.
     pub(super) fn obstacle(&self, session: SessionId) -> Obstacle {
         match (&self.agent, self.peer_of(session)) {
-            (Some(agent), Some(peer)) => policy::obstacle(agent.samples(), &peer.observed),
+            (Some(agent), Some(peer)) => {
+                let (ours, theirs) = (agent.samples(), &peer.observed);
+                let obstacle = policy::obstacle(ours, theirs);
+                log::debug!("session={session} {obstacle}; seen of us: {ours:?}; of the peer: {theirs:?}");
+                obstacle
+            }
             (None, _) | (_, None) => Obstacle::Unmeasured,
         }
     }
