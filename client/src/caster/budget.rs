@@ -4,7 +4,8 @@
 //! nine tenths of that as soon as the line is full for a good part of a [`PERIOD`], or at once where the line carries half of
 //! what is made or less ([`SUDDEN`]), and rises while it never is: by half at once up to where it was full last, beyond
 //! that after a while, for the line may have become faster. Once more has arrived than what a line takes in advance
-//! ([`BUCKET`]) it has, nobody knows by how much, and the budget doubles. It rises only if what is made makes use of it; a still picture tells nothing of a line.
+//! ([`BUCKET`]) it has, nobody knows by how much, and the budget doubles. It rises only if what is made makes use of it; a
+//! still picture tells nothing of a line.
 
 use std::time::{Duration, Instant};
 

@@ -248,47 +248,18 @@ fn make(video: VideoConfig) -> Result<Encoder, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::picture::{Colour, Picture, Rect};
     use punchcast::media::Kind;
 
-    /// A third of it is noise, which takes whatever bits there are. More would be another scene each time.
-    struct Noise {
-        y: Vec<u8>,
-        grey: Vec<u8>,
-    }
-
-    const SIZE: (usize, usize) = (320, 192);
-
-    impl Noise {
-        fn new(seed: u32) -> Self {
-            let mut state = seed.wrapping_mul(2_654_435_761) | 1;
-            let bytes = std::iter::repeat_with(|| {
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                96 + state.to_le_bytes()[0] / 4
-            });
-            let noise = bytes.take(SIZE.0 * SIZE.1 / 3);
-            let rest = std::iter::repeat_n(128, SIZE.0 * SIZE.1 - SIZE.0 * SIZE.1 / 3);
-            Self { y: noise.chain(rest).collect(), grey: vec![128; SIZE.0 * SIZE.1 / 4] }
+    /// A picture of which a third is noise, which takes whatever bits there are. More would be another scene each time.
+    fn noise(seed: u64) -> Picture {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let grey = |y| Colour { y, u: 128, v: 128 };
+        let mut picture = Picture::new(320, 192, grey(128));
+        for (y, x) in (0..64).flat_map(|y| (0..320).map(move |x| (y, x))) {
+            picture.fill(Rect { x, y, w: 1, h: 1 }, grey(rng.u8(96..160)));
         }
-    }
-
-    impl YUVSource for Noise {
-        fn dimensions(&self) -> (usize, usize) {
-            SIZE
-        }
-        fn strides(&self) -> (usize, usize, usize) {
-            (SIZE.0, SIZE.0 / 2, SIZE.0 / 2)
-        }
-        fn y(&self) -> &[u8] {
-            &self.y
-        }
-        fn u(&self) -> &[u8] {
-            &self.grey
-        }
-        fn v(&self) -> &[u8] {
-            &self.grey
-        }
+        picture
     }
 
     /// What came of some pictures.
@@ -305,12 +276,12 @@ mod tests {
         let (mut bytes, mut keyframes, mut gap, mut out) = (0, 0, 0, 0);
         for frame in *next..*next + frames {
             let stamp = Stamp { frame: u64::from(frame), wall_us: 0 };
-            let encoded = encoder.encode(&Noise::new(frame + 1), frame * 1000 / 30, stamp, false, |unit| {
+            let encoded = encoder.encode(&noise(stamp.frame), frame * 1000 / 30, stamp, false, |unit| {
                 bytes += unit.payload.len();
                 keyframes += usize::from(unit.kind == Kind::Video && unit.is_keyframe());
                 true
             });
-            out = if encoded == Ok(Encoded::Skipped) { out + 1 } else { 0 };
+            out = if encoded.expect("it encodes") == Encoded::Skipped { out + 1 } else { 0 };
             gap = gap.max(out);
         }
         *next += frames;
@@ -361,7 +332,7 @@ mod tests {
         let (mut encoder, mut next) = (encoder(2_000_000), 0);
         run(&mut encoder, &mut next, 15);
         assert_eq!(encoder.follow(1_200_000), Ok(false));
-        let large = openh264::formats::YUVBuffer::new(640, 384);
+        let large = Picture::new(640, 384, Colour { y: 128, u: 128, v: 128 });
         let (mut kinds, stamp) = (Vec::new(), Stamp { frame: 15, wall_us: 0 });
         let encoded = encoder.encode(&large, 500, stamp, false, |unit| {
             kinds.push((unit.is_sequence_header(), unit.is_keyframe()));
