@@ -370,11 +370,14 @@ pub trait App {
     /// When it wants `handle_timeout`, and why (for the log). A driver must not call this between a change and the
     /// end of the drain.
     fn poll_timeout(&self) -> Option<(Instant, &'static str)>;
-    /// When it expects, later than `now`, what should be passed on at once: a driver may stay awake then, and call
-    /// `handle_timeout` early, so that all is at hand. Called as `poll_timeout` is.
+    /// When it expects, later than `now`, what should be passed on at once: a driver may stay awake then. Called as
+    /// `poll_timeout` is.
     fn poll_expected(&self, _now: Instant) -> Option<Window> {
         None
     }
+    /// Does what it will have to do with what it expects, so that all of it is at hand, and nothing else: at the beginning of
+    /// a window that [`poll_expected`](Self::poll_expected) named, if at all. A change, after which outputs are drained.
+    fn rehearse(&mut self, _now: Instant) {}
     /// Where a connection's next bytes are to be put; `None` if that makes no difference. A driver may ask before it reads,
     /// and need not.
     fn space(&mut self, _conn: ConnId) -> Option<Space<'_>> {

@@ -1,9 +1,9 @@
 //! When the next picture of a stream comes, as far as those before it tell.
 //!
 //! A program that sleeps from picture to picture is woken late (a core that idles takes 30 to 80 µs to run again) and finds
-//! its code out of the caches. One that is awake when the picture comes passes it on in a fraction of that. [`Cadence`]
-//! tells when to be awake, if that can be known closely enough to cost next to nothing: pictures that come as
-//! irregularly as most networks carry them are not waited for.
+//! its code out of the caches. One that is awake when the picture comes, and has just [rehearsed](crate::app::App::rehearse) what to do
+//! with it, passes it on in a fraction of that. [`Cadence`] tells when to be awake, if that can be known closely enough to
+//! cost little: pictures that come as irregularly as most networks carry them are not waited for.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Window {
     /// Its begin.
     pub from: Instant,
+    /// The earliest that it may come.
+    pub earliest: Instant,
     /// Its end, if nothing has come.
     pub until: Instant,
 }
@@ -24,16 +26,22 @@ impl Window {
     }
 }
 
-/// How long before the earliest picture to be awake: a timer's slack of 50 µs and a core's waking.
-const LEAD: Duration = Duration::from_micros(100);
+/// How long before the earliest picture to be awake: a core that slept for a picture's time wakes up to 100 µs after its
+/// alarm, or 200 where caster and viewer wake on one machine, and the rehearsal takes 100.
+const LEAD: Duration = Duration::from_micros(350);
 
-/// A window may be this part of the time from picture to picture at most: 3% of a core where no picture ever comes in time,
-/// and half of it where they do.
-const MOST: u32 = 32;
+/// The lead may be this part of the time from picture to picture at most: pictures that come as often as that find nobody
+/// fast asleep.
+const LEAD_PART: u32 = 20;
+
+/// The time in which a picture may come may be this part of the time from picture to picture at most, so that being awake costs
+/// 6% of a core at 60 pictures a second where none ever comes in time, and 3% where they do. With less it may never begin:
+/// who sleeps wakes by up to 100 µs too late, now more, now less, and takes that for the pictures' irregularity.
+const SPREAD_PART: u32 = 24;
 
 /// And not longer than what being awake saves is worth, however rare the pictures are. Those of 24 a second may be as irregular
 /// as that.
-const LONGEST: Duration = Duration::from_millis(1);
+const LONGEST_SPREAD: Duration = Duration::from_micros(700);
 
 /// Mean deviations before and after the expected moment. With a normal distribution 98% are within.
 const SPREAD: f64 = 3.0;
@@ -90,8 +98,10 @@ impl Cadence {
         let spread = Duration::from_secs_f64(SPREAD * deviation);
         let period = Duration::from_secs_f64(period);
         let at = latest + period;
-        let window = Window { from: at.checked_sub(spread + LEAD)?, until: at + spread };
-        (now < window.until && window.until - window.from <= (period / MOST).min(LONGEST)).then_some(window)
+        let earliest = at.checked_sub(spread)?;
+        let window = Window { from: earliest.checked_sub(LEAD)?, earliest, until: at + spread };
+        let pays = LEAD <= period / LEAD_PART && 2 * spread <= (period / SPREAD_PART).min(LONGEST_SPREAD);
+        (now < window.until && pays).then_some(window)
     }
 }
 
@@ -145,7 +155,7 @@ mod tests {
             let now = began + since;
             if since > Duration::from_secs(1) {
                 count += 1;
-                if let Some(Window { from, until }) = cadence.window(last) {
+                if let Some(Window { from, until, .. }) = cadence.window(last) {
                     met += u32::from((from..=until).contains(&now));
                     awake += now.min(until).saturating_duration_since(from);
                 }
@@ -168,7 +178,7 @@ mod tests {
         for (fps, late) in [(24.0, 200), (29.97, 200), (30.0, 100), (60.0, 100), (120.0, 0)] {
             let Tally { met, awake } = tally(stream(fps, late));
             assert!(met > 0.97, "{fps} fps, {late} µs: {met} met");
-            assert!(awake < 0.02, "{fps} fps, {late} µs: {awake} awake");
+            assert!(awake < 0.05, "{fps} fps, {late} µs: {awake} awake");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::meeting;
 use crate::notice::Notice;
 use crate::reachable::reachable;
+use crate::rehearsal::Rehearsal;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use crate::share::{Share, ShareConfig, ShareEvent, ShareOutput};
 use crate::source::SourceEvent;
@@ -101,6 +102,7 @@ pub struct Caster {
     clock: Clock,
     cache: Cache,
     cadence: Cadence,
+    rehearsal: Rehearsal,
     /// The first link starts the source and the clock of `--duration`.
     linked_once: bool,
     encodes: bool,
@@ -149,6 +151,7 @@ impl Caster {
             clock: Clock::default(),
             cache: Cache::new(),
             cadence: Cadence::default(),
+            rehearsal: Rehearsal::default(),
             linked_once: false,
             encodes: config.encodes,
             duration: config.duration,
@@ -573,6 +576,11 @@ impl App for Caster {
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {
         self.cadence.window(now)
+    }
+
+    fn rehearse(&mut self, now: Instant) {
+        self.rehearsal.run(now);
+        self.handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -12,6 +12,7 @@ pub mod page;
 mod player;
 pub mod portmap;
 mod reachable;
+mod rehearsal;
 pub mod rtmp_port;
 pub mod share;
 pub mod sink;

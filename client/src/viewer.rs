@@ -24,6 +24,7 @@ use crate::meeting::{self, Meeting, Rooms};
 use crate::notice::{Notice, Report};
 use crate::page::{Page, PageConfig, PageEvent, PageOutput, Phase, Status};
 use crate::reachable::reachable;
+use crate::rehearsal::Rehearsal;
 use crate::rtmp_port::{self, RtmpPort, RtmpPortConfig, RtmpPortOutput};
 use code::Spoken;
 use doors::Doors;
@@ -99,6 +100,7 @@ pub struct Viewer {
     /// The caster that is being met.
     met: Option<Met>,
     story: Story,
+    rehearsal: Rehearsal,
     own_ips: Vec<IpAddr>,
     once: bool,
     seed: u64,
@@ -140,6 +142,7 @@ impl Viewer {
             casts: config.casts.clamp(1, MOST_CASTS),
             met: None,
             story: Story::default(),
+            rehearsal: Rehearsal::default(),
             frames: 0,
             once: config.once,
             seed: config.seed,
@@ -466,6 +469,11 @@ impl App for Viewer {
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {
         self.shows.iter().map(|show| show.cadence.window(now)).fold(None, Window::first)
+    }
+
+    fn rehearse(&mut self, now: Instant) {
+        self.rehearsal.run(now);
+        self.handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -15,7 +15,7 @@
 //!    write;
 //! 5. after each lap of the ready sockets: `poll`, and one message from other threads, or up to sixteen where no socket
 //!    is ready; waiting, when nothing of the above is left. While the application expects something
-//!    ([`App::poll_expected`]) it does not sleep, but gives way.
+//!    ([`App::poll_expected`]) it rehearses once, and then does not sleep, but gives way.
 //!
 //! Sockets are registered edge-triggered for reading and writing at once and stay in a queue of ready ones until
 //! they would block (or, where that tells the same, a read brings less than it may). A lap is as many steps as were ready at its start, so neither a busy socket nor a busy thread
@@ -24,6 +24,7 @@
 mod alarm;
 mod handshakes;
 mod interfaces;
+mod own_line;
 mod socket;
 mod sockets;
 mod way;
@@ -32,15 +33,20 @@ pub use interfaces::local_addresses;
 pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
+use crate::cadence::Window;
+use own_line::OwnLine;
 use sockets::{Arrival, Sockets};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
 /// one call.
 pub const READ_SIZE: usize = 128 * 1024;
+
+/// How long a rehearsal takes at most, as a rule. A picture that comes meanwhile would wait for its end.
+const REHEARSAL: Duration = Duration::from_micros(120);
 
 /// How many messages of other threads are taken before the sockets are polled again, though none of those known is ready.
 const MESSAGES: u32 = 16;
@@ -110,6 +116,9 @@ pub struct Driver<A: App> {
     lap: usize,
     /// Messages since the sockets were polled.
     messages: u32,
+    /// What it waited for awake last.
+    window: Option<Window>,
+    own_line: OwnLine,
     exiting: bool,
 }
 
@@ -124,7 +133,19 @@ impl<A: App> Driver<A> {
         let (sender, inbox) = channel();
         let handle = Handle { sender, waker: Arc::new(waker) };
         let buffer = vec![0; READ_SIZE];
-        Ok(Self { app, sockets, inbox, handle, buffer, deadline: None, lap: 0, messages: 0, exiting: false })
+        Ok(Self {
+            app,
+            sockets,
+            inbox,
+            handle,
+            buffer,
+            deadline: None,
+            lap: 0,
+            messages: 0,
+            window: None,
+            own_line: OwnLine::default(),
+            exiting: false,
+        })
     }
 
     /// A handle for other threads.
@@ -232,16 +253,25 @@ impl<A: App> Driver<A> {
         Ok(())
     }
 
+    /// Whether there is time to rehearse for a window that has begun, and that was not done yet.
+    fn is_to_rehearse(&mut self, window: Window, now: Instant) -> bool {
+        let begins = self.window.replace(window).is_none_or(|last| last.until < window.from);
+        begins && now + REHEARSAL <= window.earliest
+    }
+
     /// Waits for a cause of a change; awake, within a window.
     fn wait(&mut self, deadline: Deadline, now: Instant) -> io::Result<()> {
         if self.sockets.way.is_free(now)
             && let Some(window) = self.app.poll_expected(now)
         {
             if window.from <= now {
-                self.deadline = None;
-                // For nothing but that its code and what it knows are in the caches: that is half of what waking costs.
-                self.app.handle_timeout(now);
-                self.sockets.way.give();
+                if self.is_to_rehearse(window, now) {
+                    self.deadline = None;
+                    self.app.rehearse(now);
+                    self.own_line.exercise();
+                } else {
+                    self.sockets.way.give();
+                }
                 return self.sockets.poll_now();
             }
             self.sockets.wake_at(window.from, now);

@@ -5,6 +5,7 @@ use super::*;
 use crate::app::{Closing, ConnId, ConnIds, FLUSH_TIME, ListenerId, NetError, NetOp, Room, Space};
 use crate::cadence::Window;
 use bytes::{BufMut as _, Bytes};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -35,9 +36,11 @@ struct Puppet {
     outputs: VecDeque<Output<Seen>>,
     deadline: Option<Instant>,
     expected: Option<Window>,
-    /// When `handle_timeout` was called while something was expected.
-    awake: Vec<Instant>,
-    /// Who sends a picture at the first of them.
+    /// When it was to rehearse.
+    rehearsals: Vec<Instant>,
+    /// When it was asked what it expects: once before a window and once in it, if the driver sleeps.
+    asked: RefCell<Vec<Instant>>,
+    /// Who sends a picture at the rehearsal.
     peer: Option<TcpStream>,
     /// Where it wants what is received, at most so many bytes, and how many beside.
     place: Option<(Vec<u8>, usize, usize)>,
@@ -73,14 +76,7 @@ impl App for Puppet {
         self.ask(message);
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_none_or(|deadline| now < deadline) {
-            if let Some(peer) = self.peer.as_mut().filter(|_| self.awake.is_empty()) {
-                peer.write_all(b"picture").unwrap();
-            }
-            self.awake.push(now);
-            return;
-        }
+    fn handle_timeout(&mut self, _now: Instant) {
         self.deadline = None;
         self.outputs.push_back(Output::Notice(Seen::TimedOut));
     }
@@ -104,7 +100,15 @@ impl App for Puppet {
         self.outputs.push_back(Output::Notice(Seen::Placed(conn, count)));
     }
 
+    fn rehearse(&mut self, now: Instant) {
+        if let Some(peer) = &mut self.peer {
+            peer.write_all(b"picture").unwrap();
+        }
+        self.rehearsals.push(now);
+    }
+
     fn poll_expected(&self, now: Instant) -> Option<Window> {
+        self.asked.borrow_mut().push(now);
         self.expected.filter(|window| now < window.until)
     }
 }
@@ -506,15 +510,46 @@ fn the_oldest_flush_gives_way_to_one_too_many_and_its_bytes_still_arrive() {
 fn it_is_awake_while_something_is_expected_and_sleeps_before_and_after() {
     let mut driver = driver();
     let began = now();
-    let window =
-        Window { from: began + Duration::from_micros(20_300), until: began + Duration::from_millis(60) };
+    let window = window(began, 20_300, 30_000, 60_000);
     let app = driver.app_mut();
     app.expected = Some(window);
     app.deadline = Some(began + Duration::from_millis(100));
     assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
-    let awake = &driver.app().awake;
-    assert!(!awake.is_empty());
-    assert!(awake.iter().all(|at| (window.from..window.until).contains(at)), "{awake:?} for {window:?}");
+    let app = driver.app();
+    let asked = app.asked.borrow();
+    let part = |from, until| asked.iter().filter(|at| (from..until).contains(*at)).count();
+    // Asleep before and after: a driver that is awake asks every few microseconds.
+    assert!(
+        part(began, window.from) < 10 && part(window.until, began + Duration::from_millis(100)) < 10,
+        "{asked:?}"
+    );
+    assert!(part(window.from, window.until) > 10, "{asked:?} for {window:?}");
+    assert!(matches!(app.rehearsals[..], [at] if (window.from..window.earliest).contains(&at)));
+}
+
+#[test]
+fn each_window_has_one_rehearsal_if_there_is_time_for_it() {
+    let mut driver = driver();
+    let began = now();
+    let late = window(began, 0, 10, 20_000);
+    let first = window(began, 30_000, 60_000, 60_100);
+    let second = window(began, 90_000, 120_000, 120_100);
+    for expected in [late, first, second] {
+        let app = driver.app_mut();
+        app.expected = Some(expected);
+        app.deadline = Some(expected.until);
+        assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
+    }
+    let rehearsals = &driver.app().rehearsals;
+    assert!(
+        matches!(rehearsals[..], [a, b] if a >= first.from && a < first.until && b >= second.from),
+        "{rehearsals:?}"
+    );
+}
+
+fn window(began: Instant, from: u64, earliest: u64, until: u64) -> Window {
+    let [from, earliest, until] = [from, earliest, until].map(|us| began + Duration::from_micros(us));
+    Window { from, earliest, until }
 }
 
 #[test]
@@ -524,9 +559,9 @@ fn what_is_expected_ends_the_wait_awake() {
     let began = now();
     let app = driver.app_mut();
     app.peer = Some(peer);
-    app.expected = Some(Window { from: began, until: began + Duration::from_secs(10) });
+    app.expected = Some(window(began, 0, 9_000_000, 10_000_000));
     assert_eq!(next(&mut driver), Seen::Received(conn, b"picture".to_vec()));
-    assert!(!driver.app().awake.is_empty());
+    assert_eq!(driver.app().rehearsals.len(), 1);
 }
 
 /// What BBR has measured on the socket of that port, as ss(8) tells: bits a second.
