@@ -27,7 +27,7 @@ const PERIOD: u32 = 16;
 
 /// What a caster or a viewer rehearses with.
 #[derive(Default)]
-pub enum Rehearsal {
+pub(crate) enum Rehearsal {
     /// Not wanted yet.
     #[default]
     Unmade,
@@ -39,7 +39,7 @@ pub enum Rehearsal {
 
 impl Rehearsal {
     /// Has a picture go its way. The first call only prepares that, which takes longer.
-    pub fn run(&mut self, now: Instant) {
+    pub(crate) fn run(&mut self, now: Instant) {
         let result = match self {
             Self::Unmade => Stage::new(now).map(|stage| *self = Self::Ready(Box::new(stage))),
             Self::Ready(stage) => stage.play(now),
@@ -54,7 +54,7 @@ impl Rehearsal {
 }
 
 /// Both ends of a link and of an RTMP session, and a picture.
-pub struct Stage {
+pub(crate) struct Stage {
     publisher: ClientSession,
     cache: Cache,
     queue: Queue,
