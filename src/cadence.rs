@@ -26,22 +26,21 @@ impl Window {
     }
 }
 
-/// How long before the earliest picture to be awake: a core that slept for a picture's time wakes up to 100 µs after its
-/// alarm, or 200 where caster and viewer wake on one machine, and the rehearsal takes 100.
+/// How long before the earliest picture to be awake. A core that slept for a picture's time wakes up to 100 µs after its alarm,
+/// or 200 where caster and viewer wake on one machine, and the rehearsal takes 120.
 const LEAD: Duration = Duration::from_micros(350);
 
-/// The lead may be this part of the time from picture to picture at most: pictures that come as often as that find nobody
-/// fast asleep.
+/// The lead may be this part of the time from picture to picture at most, and so 5% of a core: up to 140 pictures a second.
 const LEAD_PART: u32 = 20;
 
-/// The time in which a picture may come may be this part of the time from picture to picture at most, so that being awake costs
-/// 6% of a core at 60 pictures a second where none ever comes in time, and 3% where they do. With less it may never begin:
-/// who sleeps wakes by up to 100 µs too late, now more, now less, and takes that for the pictures' irregularity.
+/// The time in which a picture may come, early or late, may be this part of the time from picture to picture at most: another
+/// 4% of a core where none ever comes in time, and half of that where they do. With less it may never begin: who sleeps wakes
+/// by up to 200 µs too late, now more, now less, and takes that for the pictures' irregularity.
 const SPREAD_PART: u32 = 24;
 
-/// And not longer than what being awake saves is worth, however rare the pictures are. Those of 24 a second may be as irregular
-/// as that.
-const LONGEST_SPREAD: Duration = Duration::from_micros(700);
+/// And not longer than what being awake saves is worth, however rare the pictures are. Those of 24 a second may deviate by 150 µs
+/// in the mean.
+const LONGEST_SPREAD: Duration = Duration::from_micros(900);
 
 /// Mean deviations before and after the expected moment. With a normal distribution 98% are within.
 const SPREAD: f64 = 3.0;

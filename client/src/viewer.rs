@@ -408,6 +408,10 @@ impl Viewer {
     }
 }
 
+/// So many casts are waited for awake at most: a program that shows more of them seldom sleeps for long, and each would cost as
+/// much as the first.
+const MOST_AWAITED: usize = 2;
+
 impl App for Viewer {
     /// What routers forward to the hole port: all of it, whenever it changes.
     type Message = Vec<Mapping>;
@@ -468,7 +472,8 @@ impl App for Viewer {
     }
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {
-        self.shows.iter().map(|show| show.cadence.window(now)).fold(None, Window::first)
+        let windows = || self.shows.iter().filter_map(|show| show.cadence.window(now));
+        if windows().count() > MOST_AWAITED { None } else { windows().map(Some).fold(None, Window::first) }
     }
 
     fn rehearse(&mut self, now: Instant) {

@@ -25,6 +25,7 @@ mod alarm;
 mod handshakes;
 mod interfaces;
 mod own_line;
+mod rehearsals;
 mod socket;
 mod sockets;
 mod way;
@@ -33,20 +34,16 @@ pub use interfaces::local_addresses;
 pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
-use crate::cadence::Window;
-use own_line::OwnLine;
+use rehearsals::{Rehearsal, Rehearsals};
 use sockets::{Arrival, Sockets};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How much one read takes at most, in bytes: two of the largest packets that a kernel gathers, and so a picture of 100 kB in
 /// one call.
 pub const READ_SIZE: usize = 128 * 1024;
-
-/// How long a rehearsal takes at most, as a rule. A picture that comes meanwhile would wait for its end.
-const REHEARSAL: Duration = Duration::from_micros(120);
 
 /// How many messages of other threads are taken before the sockets are polled again, though none of those known is ready.
 const MESSAGES: u32 = 16;
@@ -116,9 +113,7 @@ pub struct Driver<A: App> {
     lap: usize,
     /// Messages since the sockets were polled.
     messages: u32,
-    /// What it waited for awake last.
-    window: Option<Window>,
-    own_line: OwnLine,
+    rehearsals: Rehearsals,
     exiting: bool,
 }
 
@@ -142,8 +137,7 @@ impl<A: App> Driver<A> {
             deadline: None,
             lap: 0,
             messages: 0,
-            window: None,
-            own_line: OwnLine::default(),
+            rehearsals: Rehearsals::default(),
             exiting: false,
         })
     }
@@ -253,25 +247,20 @@ impl<A: App> Driver<A> {
         Ok(())
     }
 
-    /// Whether there is time to rehearse for a window that has begun, and that was not done yet.
-    fn is_to_rehearse(&mut self, window: Window, now: Instant) -> bool {
-        let begins = self.window.replace(window).is_none_or(|last| last.until < window.from);
-        begins && now + REHEARSAL <= window.earliest
-    }
-
     /// Waits for a cause of a change; awake, within a window.
     fn wait(&mut self, deadline: Deadline, now: Instant) -> io::Result<()> {
         if self.sockets.way.is_free(now)
             && let Some(window) = self.app.poll_expected(now)
         {
-            if window.from <= now {
-                if self.is_to_rehearse(window, now) {
-                    self.deadline = None;
-                    self.app.rehearse(now);
-                    self.own_line.exercise();
-                } else {
-                    self.sockets.way.give();
+            if self.rehearsals.is_due(window, now) {
+                self.deadline = None;
+                if let Rehearsal::Slow = self.rehearsals.hold(&mut self.app, window, self::now) {
+                    self.sockets.way.found_busy(self::now());
                 }
+                return self.sockets.poll_now();
+            }
+            if window.from <= now {
+                self.sockets.way.give();
                 return self.sockets.poll_now();
             }
             self.sockets.wake_at(window.from, now);

@@ -40,7 +40,7 @@ struct Puppet {
     rehearsals: Vec<Instant>,
     /// When it was asked what it expects: once before a window and once in it, if the driver sleeps.
     asked: RefCell<Vec<Instant>>,
-    /// Who sends a picture at the rehearsal.
+    /// Who sends a picture at the second rehearsal.
     peer: Option<TcpStream>,
     /// Where it wants what is received, at most so many bytes, and how many beside.
     place: Option<(Vec<u8>, usize, usize)>,
@@ -101,10 +101,10 @@ impl App for Puppet {
     }
 
     fn rehearse(&mut self, now: Instant) {
-        if let Some(peer) = &mut self.peer {
+        self.rehearsals.push(now);
+        if let Some(peer) = self.peer.as_mut().filter(|_| self.rehearsals.len() == 2) {
             peer.write_all(b"picture").unwrap();
         }
-        self.rehearsals.push(now);
     }
 
     fn poll_expected(&self, now: Instant) -> Option<Window> {
@@ -510,41 +510,22 @@ fn the_oldest_flush_gives_way_to_one_too_many_and_its_bytes_still_arrive() {
 fn it_is_awake_while_something_is_expected_and_sleeps_before_and_after() {
     let mut driver = driver();
     let began = now();
-    let window = window(began, 20_300, 30_000, 60_000);
+    let window = window(began, 20_300, 150_000, 200_000);
     let app = driver.app_mut();
     app.expected = Some(window);
-    app.deadline = Some(began + Duration::from_millis(100));
+    app.deadline = Some(began + Duration::from_millis(250));
     assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
     let app = driver.app();
     let asked = app.asked.borrow();
     let part = |from, until| asked.iter().filter(|at| (from..until).contains(*at)).count();
-    // Asleep before and after: a driver that is awake asks every few microseconds.
-    assert!(
-        part(began, window.from) < 10 && part(window.until, began + Duration::from_millis(100)) < 10,
-        "{asked:?}"
-    );
-    assert!(part(window.from, window.until) > 10, "{asked:?} for {window:?}");
-    assert!(matches!(app.rehearsals[..], [at] if (window.from..window.earliest).contains(&at)));
-}
-
-#[test]
-fn each_window_has_one_rehearsal_if_there_is_time_for_it() {
-    let mut driver = driver();
-    let began = now();
-    let late = window(began, 0, 10, 20_000);
-    let first = window(began, 30_000, 60_000, 60_100);
-    let second = window(began, 90_000, 120_000, 120_100);
-    for expected in [late, first, second] {
-        let app = driver.app_mut();
-        app.expected = Some(expected);
-        app.deadline = Some(expected.until);
-        assert!(matches!(driver.run().unwrap(), Step::Notice(Seen::TimedOut)));
-    }
-    let rehearsals = &driver.app().rehearsals;
-    assert!(
-        matches!(rehearsals[..], [a, b] if a >= first.from && a < first.until && b >= second.from),
-        "{rehearsals:?}"
-    );
+    // A driver that is awake asks every few microseconds.
+    assert!(part(began, window.from) < 10, "{asked:?}");
+    assert!(part(window.until, began + Duration::from_millis(250)) < 10, "{asked:?}");
+    // On a busy machine it is awake no longer than it takes to find that out.
+    assert!(part(window.from, window.until) > 10 || !driver.sockets.way.is_free(now()), "{asked:?}");
+    // The first has everything made.
+    let [first, held] = app.rehearsals[..] else { panic!("{:?}", app.rehearsals) };
+    assert!(first < window.from && (window.from..window.earliest).contains(&held));
 }
 
 fn window(began: Instant, from: u64, earliest: u64, until: u64) -> Window {
@@ -559,9 +540,9 @@ fn what_is_expected_ends_the_wait_awake() {
     let began = now();
     let app = driver.app_mut();
     app.peer = Some(peer);
-    app.expected = Some(window(began, 0, 9_000_000, 10_000_000));
+    app.expected = Some(window(began, 20_300, 9_000_000, 10_000_000));
     assert_eq!(next(&mut driver), Seen::Received(conn, b"picture".to_vec()));
-    assert_eq!(driver.app().rehearsals.len(), 1);
+    assert_eq!(driver.app().rehearsals.len(), 2);
 }
 
 /// What BBR has measured on the socket of that port, as ss(8) tells: bits a second.

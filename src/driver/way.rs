@@ -44,7 +44,8 @@ impl Way {
         }
     }
 
-    fn found_busy(&mut self, now: Instant) {
+    /// A processor that was busy, or slow, till now.
+    pub(super) fn found_busy(&mut self, now: Instant) {
         let again = self.busy.filter(|busy| now <= busy.until + MOST_BUSY_TIME);
         let lasts = again.map_or(BUSY_TIME, |busy| (2 * busy.lasts).min(MOST_BUSY_TIME));
         log::debug!("the processor is busy: {lasts:?} without waiting awake");

@@ -17,6 +17,7 @@ pub(crate) enum Put {
 pub(crate) trait AnyApp {
     fn handle_input(&mut self, now: Instant, input: Input<'_>);
     fn handle_timeout(&mut self, now: Instant);
+    fn rehearse(&mut self, now: Instant);
     fn poll_output(&mut self, now: Instant) -> Option<Put>;
     fn poll_timeout(&self) -> Option<(Instant, &'static str)>;
     fn as_any(&self) -> &dyn Any;
@@ -42,6 +43,10 @@ where
 
     fn handle_timeout(&mut self, now: Instant) {
         self.app.handle_timeout(now);
+    }
+
+    fn rehearse(&mut self, now: Instant) {
+        self.app.rehearse(now);
     }
 
     fn poll_output(&mut self, now: Instant) -> Option<Put> {

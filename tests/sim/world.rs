@@ -1,8 +1,8 @@
 //! The second driver: hosts with applications on a simulated network, one thread, a virtual clock, seeded chance.
 //!
 //! A world turns as the real driver does: one input, then the drain to `None`, then the deadline. It fires deadlines
-//! up to a millisecond late, as a poll does, and splits what arrives at random. Now and then it calls `handle_timeout` before
-//! anything is due, as a driver may ([`App::poll_expected`]).
+//! up to a millisecond late, as a poll does, and splits what arrives at random. Now and then it has an application rehearse
+//! before anything is due, as a driver may ([`App::rehearse`]).
 
 use crate::hosted::{AnyApp, Hosted, Put};
 use crate::kernel::Kernel;
@@ -273,9 +273,11 @@ impl World {
     fn wake(&mut self, host: HostId) {
         let now = self.now();
         let slot = &mut self.hosts[host.0];
-        slot.wake = None;
-        if let Some(app) = &mut slot.app {
-            app.handle_timeout(now);
+        let early = slot.wake.take().is_some_and(|wake| now < wake.asked);
+        match &mut slot.app {
+            Some(app) if early => app.rehearse(now),
+            Some(app) => app.handle_timeout(now),
+            None => {}
         }
         self.drain(host);
         self.settle(host);

@@ -1,0 +1,86 @@
+//! When the application rehearses.
+
+use super::own_line::OwnLine;
+use crate::app::App;
+use crate::cadence::Window;
+use std::time::{Duration, Instant};
+
+/// How long a rehearsal takes, as a rule. A picture that comes meanwhile waits for its end.
+const USUAL: Duration = Duration::from_micros(120);
+
+/// A processor that takes longer is too slow, or too busy, for pictures to gain by it.
+const LONGEST: Duration = Duration::from_micros(250);
+
+/// How long before a window there is time for the first rehearsal, which has everything made that the others need.
+const FIRST: Duration = Duration::from_millis(5);
+
+/// What was done so recently is still in the caches, however many streams there are.
+const REST: Duration = Duration::from_millis(4);
+
+/// What to rehearse with, and when that was done.
+#[derive(Default)]
+pub(super) struct Rehearsals {
+    line: OwnLine,
+    /// The window of the last one.
+    window: Option<Window>,
+    last: Option<Instant>,
+}
+
+/// What a rehearsal was.
+pub(super) enum Rehearsal {
+    First,
+    Quick,
+    Slow,
+}
+
+impl Rehearsals {
+    /// Whether now is the time for one.
+    pub(super) fn is_due(&self, window: Window, now: Instant) -> bool {
+        let Some(last) = self.last else { return now + FIRST <= window.from };
+        let is_new = self.window.is_none_or(|done| done.until < window.from);
+        is_new && window.from <= now && now + USUAL <= window.earliest && now >= last + REST
+    }
+
+    /// Has `app` rehearse for this window; its outputs are to be drained. `clock` tells the time.
+    pub(super) fn hold(&mut self, app: &mut impl App, window: Window, clock: fn() -> Instant) -> Rehearsal {
+        let began = clock();
+        self.line.exercise();
+        app.rehearse(began);
+        let ended = clock();
+        if self.last.replace(ended).is_none() {
+            return Rehearsal::First;
+        }
+        self.window = Some(window);
+        if ended.saturating_duration_since(began) > LONGEST { Rehearsal::Slow } else { Rehearsal::Quick }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::now;
+
+    /// A window that begins so many microseconds after `began`, and the same so much later.
+    fn window(began: Instant, from: u64) -> Window {
+        let at = |us| began + Duration::from_micros(from + us);
+        Window { from: at(0), earliest: at(350), until: at(500) }
+    }
+
+    #[test]
+    fn the_first_is_held_long_before_a_window_and_the_others_once_in_each() {
+        let (began, mut rehearsals) = (now(), Rehearsals::default());
+        let at = |us| began + Duration::from_micros(us);
+        let first = window(began, 10_000);
+        assert!(rehearsals.is_due(first, at(5_000)) && !rehearsals.is_due(first, at(5_001)));
+        rehearsals.last = Some(at(5_000));
+        assert!(!rehearsals.is_due(first, at(9_999)), "before the window");
+        assert!(rehearsals.is_due(first, at(10_000)) && rehearsals.is_due(first, at(10_230)));
+        assert!(!rehearsals.is_due(first, at(10_231)), "the picture may come before it ends");
+
+        (rehearsals.window, rehearsals.last) = (Some(first), Some(at(10_100)));
+        assert!(!rehearsals.is_due(first, at(10_200)), "once in each");
+        assert!(!rehearsals.is_due(window(began, 10_400), at(10_500)), "one that overlaps is the same");
+        assert!(!rehearsals.is_due(window(began, 12_000), at(12_000)), "too soon after the last");
+        assert!(rehearsals.is_due(window(began, 26_000), at(26_000)));
+    }
+}
