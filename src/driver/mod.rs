@@ -34,7 +34,7 @@ pub use interfaces::local_addresses;
 pub use socket::is_taken;
 
 use crate::app::{App, Input, Output};
-use rehearsals::{Rehearsal, Rehearsals};
+use rehearsals::Rehearsals;
 use sockets::{Arrival, Sockets};
 use std::io;
 use std::sync::Arc;
@@ -254,8 +254,8 @@ impl<A: App> Driver<A> {
         {
             if self.rehearsals.is_due(window, now) {
                 self.deadline = None;
-                if let Rehearsal::Slow = self.rehearsals.hold(&mut self.app, window, self::now) {
-                    self.sockets.way.found_busy(self::now());
+                if self.rehearsals.hold(&mut self.app, window) {
+                    self.sockets.way.found_busy(now);
                 }
                 return self.sockets.poll_now();
             }

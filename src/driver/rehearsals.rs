@@ -1,5 +1,6 @@
 //! When the application rehearses.
 
+use super::now;
 use super::own_line::OwnLine;
 use crate::app::App;
 use crate::cadence::Window;
@@ -26,13 +27,6 @@ pub(super) struct Rehearsals {
     last: Option<Instant>,
 }
 
-/// What a rehearsal was.
-pub(super) enum Rehearsal {
-    First,
-    Quick,
-    Slow,
-}
-
 impl Rehearsals {
     /// Whether now is the time for one.
     pub(super) fn is_due(&self, window: Window, now: Instant) -> bool {
@@ -41,24 +35,23 @@ impl Rehearsals {
         is_new && window.from <= now && now + USUAL <= window.earliest && now >= last + REST
     }
 
-    /// Has `app` rehearse for this window; its outputs are to be drained. `clock` tells the time.
-    pub(super) fn hold(&mut self, app: &mut impl App, window: Window, clock: fn() -> Instant) -> Rehearsal {
-        let began = clock();
+    /// Has `app` rehearse for this window; its outputs are to be drained. Whether it took too long.
+    pub(super) fn hold(&mut self, app: &mut impl App, window: Window) -> bool {
+        let began = now();
         self.line.exercise();
         app.rehearse(began);
-        let ended = clock();
-        if self.last.replace(ended).is_none() {
-            return Rehearsal::First;
+        let ended = now();
+        let is_first = self.last.replace(ended).is_none();
+        if !is_first {
+            self.window = Some(window);
         }
-        self.window = Some(window);
-        if ended.saturating_duration_since(began) > LONGEST { Rehearsal::Slow } else { Rehearsal::Quick }
+        !is_first && ended.saturating_duration_since(began) > LONGEST
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::now;
 
     /// A window that begins so many microseconds after `began`, and the same so much later.
     fn window(began: Instant, from: u64) -> Window {
