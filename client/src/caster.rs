@@ -554,7 +554,7 @@ impl App for Caster {
             share.handle_timeout(now);
         }
         if self.end_at.is_some_and(|at| at <= now) {
-            self.end(now, true, "the time is over".into());
+            self.end(now, true, "the time of --duration is over".into());
         }
         self.settle(now);
     }

@@ -243,7 +243,8 @@ impl fmt::Display for Report {
             Some((rung, took)) => write!(f, "report: {rung} after {:.0} ms", millis(took))?,
             None => f.write_str("report: no link")?,
         }
-        write!(f, ", {} dials, {} frames", self.dials, self.frames)
+        let dials = if self.dials == 1 { "dial" } else { "dials" };
+        write!(f, ", {} {dials}, {} frames", self.dials, self.frames)
     }
 }
 
