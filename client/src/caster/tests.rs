@@ -212,13 +212,13 @@ fn what_is_queued_goes_before_the_goodbye() {
     assert_eq!(bed.shown, [1, 2]);
     assert!(bed.viewer_knows_the_end());
     assert_eq!(bed.exits, 2);
-    let line = |says: &[Notice], dials: u32| {
+    let line = |says: &[Notice], dials: &str| {
         let reports = says.iter().filter(|notice| matches!(notice, Notice::Report(_)));
         let lines: Vec<String> = reports.filter_map(Notice::to_talk).collect();
-        assert_eq!(lines, [format!("report: lan after 0 ms, {dials} dials, 2 frames")]);
+        assert_eq!(lines, [format!("report: lan after 0 ms, {dials}, 2 frames")]);
     };
-    line(&bed.caster_says, 1);
-    line(&bed.viewer_says, 0);
+    line(&bed.caster_says, "1 dial");
+    line(&bed.viewer_says, "0 dials");
 }
 
 #[test]
