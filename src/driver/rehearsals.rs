@@ -22,17 +22,15 @@ const REST: Duration = Duration::from_millis(4);
 #[derive(Default)]
 pub(super) struct Rehearsals {
     line: OwnLine,
-    /// The window of the last one.
-    window: Option<Window>,
-    last: Option<Instant>,
+    /// From when on there may be another; `None` before the first.
+    next: Option<Instant>,
 }
 
 impl Rehearsals {
     /// Whether now is the time for one.
     pub(super) fn is_due(&self, window: Window, now: Instant) -> bool {
-        let Some(last) = self.last else { return now + FIRST <= window.from };
-        let is_new = self.window.is_none_or(|done| done.until < window.from);
-        is_new && window.from <= now && now + USUAL <= window.earliest && now >= last + REST
+        let Some(next) = self.next else { return now + FIRST <= window.from };
+        next.max(window.from) <= now && now + USUAL <= window.earliest
     }
 
     /// Has `app` rehearse for this window; its outputs are to be drained. Whether it took too long.
@@ -41,11 +39,14 @@ impl Rehearsals {
         self.line.exercise();
         app.rehearse(began);
         let ended = now();
-        let is_first = self.last.replace(ended).is_none();
-        if !is_first {
-            self.window = Some(window);
-        }
+        let is_first = self.next.is_none();
+        self.note(window, ended);
         !is_first && ended.saturating_duration_since(began) > LONGEST
+    }
+
+    /// The first was held before the window, which has one of its own.
+    fn note(&mut self, window: Window, ended: Instant) {
+        self.next = Some(self.next.map_or(ended, |_| window.until.max(ended + REST)));
     }
 }
 
@@ -65,12 +66,12 @@ mod tests {
         let at = |us| began + Duration::from_micros(us);
         let first = window(began, 10_000);
         assert!(rehearsals.is_due(first, at(5_000)) && !rehearsals.is_due(first, at(5_001)));
-        rehearsals.last = Some(at(5_000));
+        rehearsals.note(first, at(5_000));
         assert!(!rehearsals.is_due(first, at(9_999)), "before the window");
         assert!(rehearsals.is_due(first, at(10_000)) && rehearsals.is_due(first, at(10_230)));
         assert!(!rehearsals.is_due(first, at(10_231)), "the picture may come before it ends");
 
-        (rehearsals.window, rehearsals.last) = (Some(first), Some(at(10_100)));
+        rehearsals.note(first, at(10_100));
         assert!(!rehearsals.is_due(first, at(10_200)), "once in each");
         assert!(!rehearsals.is_due(window(began, 10_400), at(10_500)), "one that overlaps is the same");
         assert!(!rehearsals.is_due(window(began, 12_000), at(12_000)), "too soon after the last");

@@ -528,11 +528,14 @@ fn it_is_awake_while_something_is_expected_and_sleeps_before_and_after() {
     assert!(first < window.from && (window.from..window.earliest).contains(&held));
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn window(began: Instant, from: u64, earliest: u64, until: u64) -> Window {
     let [from, earliest, until] = [from, earliest, until].map(|us| began + Duration::from_micros(us));
     Window { from, earliest, until }
 }
 
+// As above.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn what_is_expected_ends_the_wait_awake() {
     let mut driver = driver();
